@@ -1,0 +1,2 @@
+//! The simulated network of podhop.
+pub mod observe;

@@ -1,0 +1,1 @@
+//! What a run shows: captures, filters, journeys.
