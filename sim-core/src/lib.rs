@@ -1,2 +1,10 @@
-//! The simulated network of podhop.
+//! The simulated network of podhop: Linux's network stack, machines, programs and scenarios, deterministic to the byte.
+//!
+//! From bottom to top: [`base`], [`wire`], [`kernel`], [`engine`], [`user`], [`lab`], [`observe`], `scenario`. An upper floor
+//! uses lower ones, never the reverse.
+
+pub mod base;
+pub mod engine;
+pub mod kernel;
 pub mod observe;
+pub mod wire;

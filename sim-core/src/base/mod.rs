@@ -1,0 +1,11 @@
+//! What every floor stands on: ids, time, order-free randomness, addresses.
+
+pub mod addr;
+pub mod id;
+pub mod rng;
+pub mod time;
+
+pub use addr::Mac;
+pub use id::{FlowId, FrameId, IfIndex, MachineId, NsId, PacketId, Pid};
+pub use rng::Prf;
+pub use time::Time;

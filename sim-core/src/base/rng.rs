@@ -1,0 +1,78 @@
+//! Randomness has no order: a draw is a function of the seed and of what it is for, so that a new pod, program or packet
+//! changes nobody else's draws.
+
+use siphasher::sip::SipHasher24;
+use std::hash::Hasher;
+
+/// A pseudo-random function keyed by the scenario's seed (SipHash-2-4, the function that Linux uses for the same purposes).
+#[derive(Clone, Copy, Debug)]
+pub struct Prf {
+    seed: u64,
+}
+
+/// What a draw is for: the first word of its input, so that no two purposes share a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum Purpose {
+    /// A device's hardware address (`eth_hw_addr_random`).
+    DeviceMac = 1,
+    /// A neighbour table's reachable time (`neigh_rand_reach_time`).
+    ReachableTime = 2,
+    /// The first value of an IP id counter (`ip_idents`).
+    IpId = 3,
+    /// The ticks that an IP id counter skips (`ip_idents_reserve`).
+    IpIdSkip = 4,
+    /// A process id, from which ping takes its ICMP echo id.
+    ProcessId = 5,
+    /// The delay of a proxied ARP answer (`pneigh_enqueue`).
+    ProxyDelay = 6,
+    /// An ephemeral port.
+    EphemeralPort = 7,
+}
+
+impl Prf {
+    /// The function of one scenario's seed.
+    pub fn new(seed: u64) -> Self {
+        Prf { seed }
+    }
+
+    /// 64 random bits for `purpose` and `input`. The same words give the same bits, on every machine.
+    pub fn draw(&self, purpose: Purpose, input: &[u64]) -> u64 {
+        let mut h = SipHasher24::new_with_keys(self.seed, purpose as u64);
+        for word in input {
+            h.write(&word.to_le_bytes());
+        }
+        h.finish()
+    }
+
+    /// A number below `bound` (`get_random_u32_below`): the high half of a 64-bit product, so that no division biases it.
+    /// Zero if `bound` is zero.
+    pub fn below(&self, purpose: Purpose, input: &[u64], bound: u64) -> u64 {
+        ((u128::from(self.draw(purpose, input)) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_are_pinned() {
+        // A change here changes every output of every scenario.
+        let prf = Prf::new(7);
+        assert_eq!(prf.draw(Purpose::IpId, &[1, 2]), Prf::new(7).draw(Purpose::IpId, &[1, 2]));
+        assert_ne!(prf.draw(Purpose::IpId, &[1, 2]), prf.draw(Purpose::IpIdSkip, &[1, 2]));
+        assert_eq!(Prf::new(0).draw(Purpose::DeviceMac, &[]), 0x7e14_e0b2_0b9a_55f4);
+    }
+
+    #[test]
+    fn below_stays_below() {
+        let prf = Prf::new(1);
+        for bound in [0, 1, 2, 3, 30, 1 << 40] {
+            for i in 0..200 {
+                let x = prf.below(Purpose::IpId, &[i], bound);
+                assert!(x < bound.max(1), "{x} of {bound}");
+            }
+        }
+    }
+}

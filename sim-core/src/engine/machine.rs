@@ -1,0 +1,413 @@
+//! One kernel with one CPU: its namespaces, its processes, its run queue. A heap event and the softirq work that it causes
+//! are one atomic chain.
+
+use super::process::{Console, Env, Program};
+use super::world::{ConfigureError, LimitHit, Limits};
+use crate::base::rng::Purpose;
+use crate::base::{MachineId, NsId, Pid, Prf, Time};
+use crate::kernel::cx::{Cpu, Cx, Timer};
+use crate::kernel::errno::Errno;
+use crate::kernel::netlink::{self, Request};
+use crate::kernel::netns::Spaces;
+use crate::kernel::syscall::{self, Call, Ret};
+use crate::kernel::timer::{TimerId, ns_to_jiffies};
+use crate::kernel::trace::Sink;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a system call costs, so that programs take time. Nanoseconds.
+const SYSCALL_NS: u64 = 4_000;
+/// What a receive or a timer costs besides its hops. Nanoseconds.
+const SOFTIRQ_NS: u64 = 500;
+/// nanosleep and poll may be late by this much (timer_slack_ns).
+const TIMER_SLACK_NS: u64 = 50_000;
+/// As many processes one machine runs at once.
+pub const MAX_PROCESSES: usize = 1 << 16;
+
+/// One kernel with one CPU.
+#[derive(Clone)]
+pub struct Machine {
+    id: MachineId,
+    pub(super) cpu: Cpu,
+    pub(super) spaces: Spaces,
+    processes: BTreeMap<Pid, Process>,
+    run_queue: VecDeque<Pid>,
+    last_pid: u32,
+    /// Processes that have ended since the world looked.
+    pub(super) exits: VecDeque<Pid>,
+    /// What the world's heap has to be told of.
+    pub(super) asks: Vec<Ask>,
+    /// When the heap has the wheel's next event, and whether it has a turn of the run queue.
+    pub(super) tick_event: Option<Time>,
+    pub(super) run_event: bool,
+}
+
+/// A wake-up at an exact time (hrtimer): heap events, in contrast to the wheel's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ask {
+    pub at: Time,
+    pub pid: Pid,
+    pub what: Alarm,
+}
+
+/// Which timer of a process. A number tells a timer from an older one that was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alarm {
+    /// It starts.
+    Start,
+    /// Its sleep or poll is over.
+    Wait(u32),
+    /// ITIMER_REAL
+    Itimer(u32),
+}
+
+struct Process {
+    ns: NsId,
+    program: Box<dyn Program>,
+    state: State,
+    console: Console,
+    alarmed: bool,
+    /// Numbers of the current wait and of the current itimer.
+    wait: u32,
+    itimer: u32,
+    started: Time,
+    ended: Time,
+}
+
+#[derive(Clone)]
+enum State {
+    /// Goes on with what its last call returned.
+    Ready(Ret),
+    /// Goes on with the call that would have blocked.
+    Retry(Call, Deadline),
+    /// In a call until something happens or its time is out.
+    Waiting(Call, Deadline),
+    Exited(i32),
+}
+
+/// How long a call waits.
+#[derive(Clone, Copy)]
+enum Deadline {
+    /// Not decided: the call is made for the first time.
+    Unset,
+    /// Until something happens.
+    Never,
+    /// A timer on the wheel.
+    Wheel(TimerId),
+    /// A heap event.
+    Exact,
+}
+
+impl Clone for Process {
+    fn clone(&self) -> Self {
+        let (program, state) = (self.program.boxed_clone(), self.state.clone());
+        Process { program, state, console: self.console.clone(), ..*self }
+    }
+}
+
+/// A process that has ended.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Its exit status.
+    pub code: i32,
+    /// What it printed.
+    pub console: Console,
+    /// When it started.
+    pub started: Time,
+    /// When it ended.
+    pub ended: Time,
+}
+
+impl Machine {
+    pub(super) fn new(id: MachineId, jiffies: u64) -> Self {
+        Machine {
+            id,
+            cpu: Cpu::new(id, jiffies),
+            spaces: Spaces::default(),
+            processes: BTreeMap::new(),
+            run_queue: VecDeque::new(),
+            last_pid: 300,
+            exits: VecDeque::new(),
+            asks: Vec::new(),
+            tick_event: None,
+            run_event: false,
+        }
+    }
+
+    /// Its namespaces, to read.
+    pub fn spaces(&self) -> &Spaces {
+        &self.spaces
+    }
+
+    /// Its clock.
+    pub fn now(&self) -> Time {
+        self.cpu.now
+    }
+
+    /// Frames made, frames ended, and frames that wait somewhere: made = ended + waiting, at every instant between chains.
+    pub fn balance(&self) -> (u64, u64, usize) {
+        let (made, ended) = self.cpu.balance();
+        (made, ended, self.cpu.backlog() + self.spaces.waiting())
+    }
+
+    /// Somebody wants the CPU.
+    pub(super) fn runnable(&self) -> bool {
+        !self.run_queue.is_empty()
+    }
+
+    pub(super) fn spawn(&mut self, prf: &Prf, ns: NsId, program: Box<dyn Program>, at: Time) -> Option<Pid> {
+        if self.processes.len() >= MAX_PROCESSES {
+            return None;
+        }
+        let input = [u64::from(self.id.0), u64::from(self.last_pid)];
+        self.last_pid += 1 + prf.below(Purpose::ProcessId, &input, 15) as u32;
+        let pid = Pid(self.last_pid);
+        let process = Process {
+            ns,
+            program,
+            state: State::Ready(Ret::Start),
+            console: Console::default(),
+            alarmed: false,
+            wait: 0,
+            itimer: 0,
+            started: at,
+            ended: at,
+        };
+        self.processes.insert(pid, process);
+        self.asks.push(Ask { at, pid, what: Alarm::Start });
+        Some(pid)
+    }
+
+    /// Takes a process that has ended out of the table.
+    pub(super) fn reap(&mut self, pid: Pid) -> Option<Finished> {
+        let State::Exited(code) = self.processes.get(&pid)?.state else { return None };
+        let p = self.processes.remove(&pid)?;
+        Some(Finished { code, console: p.console, started: p.started, ended: p.ended })
+    }
+
+    /// A netlink request outside any process.
+    pub(super) fn configure(&mut self, run: &mut Run<'_>, ns: NsId, request: &Request) -> Result<(), ConfigureError> {
+        let mut cx = cx(&mut self.cpu, run);
+        netlink::request(&mut self.spaces, &mut cx, ns, request)?;
+        Ok(self.drain(run)?)
+    }
+
+    /// An expired slot of the timer wheel: all its timers, then the softirq queue.
+    pub(super) fn tick(&mut self, run: &mut Run<'_>) -> Result<(), LimitHit> {
+        let now = self.cpu.jiffies();
+        self.cpu.timers.collect(now);
+        while let Some(timer) = self.cpu.timers.pop() {
+            self.cpu.now += SOFTIRQ_NS;
+            match timer {
+                Timer::Process(pid) => self.time_out(pid),
+                _ => self.spaces.timer(&mut cx(&mut self.cpu, run), timer),
+            }
+        }
+        self.drain(run)
+    }
+
+    /// An hrtimer of a process fired.
+    pub(super) fn alarm(&mut self, pid: Pid, what: Alarm) {
+        let Some(p) = self.processes.get_mut(&pid) else { return };
+        match what {
+            Alarm::Start => {
+                p.started = self.cpu.now;
+                self.run_queue.push_back(pid);
+            }
+            Alarm::Wait(n) if n == p.wait => self.time_out(pid),
+            Alarm::Itimer(n) if n == p.itimer => {
+                p.alarmed = true;
+                self.interrupt(pid);
+            }
+            Alarm::Wait(_) | Alarm::Itimer(_) => {}
+        }
+    }
+
+    /// One system call of the process whose turn it is.
+    pub(super) fn run_one(&mut self, run: &mut Run<'_>) -> Result<(), LimitHit> {
+        let Some(pid) = self.run_queue.pop_front() else { return Ok(()) };
+        let Some(p) = self.processes.get_mut(&pid) else { return Ok(()) };
+        self.cpu.now += SYSCALL_NS;
+        let (call, deadline) = match std::mem::replace(&mut p.state, State::Ready(Ret::Done)) {
+            State::Ready(ret) => {
+                let mut env = Env {
+                    now: self.cpu.now,
+                    epoch_ns: run.epoch_ns,
+                    pid,
+                    ns: p.ns,
+                    alarmed: std::mem::take(&mut p.alarmed),
+                    spaces: &self.spaces,
+                    prf: run.prf,
+                    console: &mut p.console,
+                };
+                (p.program.step(ret, &mut env), Deadline::Unset)
+            }
+            State::Retry(call, deadline) => (call, deadline),
+            state @ (State::Waiting(..) | State::Exited(_)) => {
+                p.state = state;
+                return Ok(());
+            }
+        };
+        self.call(run, pid, call, deadline);
+        self.drain(run)
+    }
+
+    /// Receives until nothing is queued, then lets the woken processes in before everybody else.
+    fn drain(&mut self, run: &mut Run<'_>) -> Result<(), LimitHit> {
+        let mut received = 0;
+        while let Some(rx) = self.cpu.dequeue() {
+            received += 1;
+            if received > run.limits.chain_frames {
+                return Err(LimitHit::chain(run.limits.chain_frames, &self.spaces, self.cpu.now, &rx));
+            }
+            self.cpu.now += SOFTIRQ_NS;
+            self.spaces.receive(&mut cx(&mut self.cpu, run), rx);
+        }
+        let mut wakes = std::mem::take(&mut self.cpu.wakes);
+        for pid in wakes.drain(..).rev() {
+            self.wake(pid);
+        }
+        self.cpu.wakes = wakes;
+        Ok(())
+    }
+
+    fn wake(&mut self, pid: Pid) {
+        let Some(p) = self.processes.get_mut(&pid) else { return };
+        p.state = match std::mem::replace(&mut p.state, State::Ready(Ret::Done)) {
+            State::Waiting(call, deadline) => {
+                self.run_queue.push_front(pid);
+                State::Retry(call, deadline)
+            }
+            other => other,
+        };
+    }
+
+    /// The time of what a process waits in is out.
+    fn time_out(&mut self, pid: Pid) {
+        let Some(p) = self.processes.get_mut(&pid) else { return };
+        let State::Waiting(call, _) = &p.state else { return };
+        p.state = match call {
+            // One last look is taken before the answer is that there is nothing.
+            Call::Recv { fd, errqueue, .. } => {
+                State::Retry(Call::Recv { fd: *fd, dontwait: true, errqueue: *errqueue }, Deadline::Never)
+            }
+            Call::Poll { .. } => State::Ready(Ret::Poll { readable: false, error: false }),
+            _ => State::Ready(Ret::Done),
+        };
+        p.wait += 1;
+        self.run_queue.push_back(pid);
+    }
+
+    /// A signal ends what a process waits in.
+    fn interrupt(&mut self, pid: Pid) {
+        let Some(p) = self.processes.get_mut(&pid) else { return };
+        let State::Waiting(_, deadline) = &p.state else { return };
+        if let Deadline::Wheel(id) = *deadline {
+            self.cpu.timers.cancel(id);
+        }
+        p.state = State::Ready(Ret::Err(Errno::EINTR));
+        p.wait += 1;
+        self.run_queue.push_back(pid);
+    }
+
+    /// Carries out one call; the process goes on, or waits.
+    fn call(&mut self, run: &mut Run<'_>, pid: Pid, call: Call, deadline: Deadline) {
+        let Some(p) = self.processes.get_mut(&pid) else { return };
+        let ns = p.ns;
+        let now = self.cpu.now;
+        let ret = match &call {
+            Call::Exit(code) => {
+                (p.state, p.ended) = (State::Exited(*code), now);
+                syscall::close_all(&mut self.spaces, ns, pid);
+                self.exits.push_back(pid);
+                return;
+            }
+            Call::Sleep { ns } => {
+                p.wait += 1;
+                let what = Alarm::Wait(p.wait);
+                p.state = State::Waiting(call.clone(), Deadline::Exact);
+                self.asks.push(Ask { at: now + *ns + TIMER_SLACK_NS, pid, what });
+                return;
+            }
+            Call::Alarm { ns } => {
+                p.itimer += 1;
+                if *ns > 0 {
+                    self.asks.push(Ask { at: now + *ns, pid, what: Alarm::Itimer(p.itimer) });
+                }
+                Some(Ret::Done)
+            }
+            Call::Netlink(request) => Some(self.netlink(run, ns, request)),
+            Call::NetlinkIn(name, request) => match self.spaces.by_name(name) {
+                Some(ns) => Some(self.netlink(run, ns, request)),
+                None => Some(Ret::Err(Errno::ENOENT)),
+            },
+            _ => {
+                let mut cx = cx(&mut self.cpu, run);
+                syscall::call(&mut self.spaces, &mut cx, ns, pid, &call)
+            }
+        };
+        match ret {
+            Some(ret) => {
+                if let Deadline::Wheel(id) = deadline {
+                    self.cpu.timers.cancel(id);
+                }
+                self.resume(pid, ret);
+            }
+            None => self.block(pid, ns, call, deadline),
+        }
+    }
+
+    fn netlink(&mut self, run: &mut Run<'_>, ns: NsId, request: &Request) -> Ret {
+        let mut cx = cx(&mut self.cpu, run);
+        match netlink::request(&mut self.spaces, &mut cx, ns, request) {
+            Ok(_) => Ret::Done,
+            Err(e) => Ret::NlErr(e),
+        }
+    }
+
+    fn resume(&mut self, pid: Pid, ret: Ret) {
+        if let Some(p) = self.processes.get_mut(&pid) {
+            p.state = State::Ready(ret);
+            p.wait += 1;
+            self.run_queue.push_front(pid);
+        }
+    }
+
+    /// The call has to wait: for its socket, and for its time to run out.
+    fn block(&mut self, pid: Pid, ns: NsId, call: Call, deadline: Deadline) {
+        let Some(p) = self.processes.get_mut(&pid) else { return };
+        if p.alarmed {
+            p.state = State::Ready(Ret::Err(Errno::EINTR));
+            self.run_queue.push_front(pid);
+            return;
+        }
+        let deadline = match (&call, deadline) {
+            (Call::Recv { fd, .. }, Deadline::Unset) => {
+                // SO_RCVTIMEO goes through the wheel, in ticks.
+                let timeout = syscall::recv_timeout_ns(&self.spaces, ns, *fd);
+                let now = self.cpu.jiffies();
+                let arm = |cpu: &mut Cpu| cpu.timers.arm(now, now + ns_to_jiffies(timeout), Timer::Process(pid));
+                if timeout > 0 { Deadline::Wheel(arm(&mut self.cpu)) } else { Deadline::Never }
+            }
+            (Call::Poll { timeout_ns: Some(timeout), .. }, Deadline::Unset) => {
+                let what = Alarm::Wait(p.wait);
+                self.asks.push(Ask { at: self.cpu.now + *timeout + TIMER_SLACK_NS, pid, what });
+                Deadline::Exact
+            }
+            (_, Deadline::Unset) => Deadline::Never,
+            (_, decided) => decided,
+        };
+        p.state = State::Waiting(call, deadline);
+    }
+}
+
+/// What a machine needs to run besides itself.
+pub(super) struct Run<'a> {
+    pub prf: &'a Prf,
+    pub limits: &'a Limits,
+    pub epoch_ns: u64,
+    pub sink: &'a mut dyn Sink,
+}
+
+pub(super) fn cx<'a>(cpu: &'a mut Cpu, run: &'a mut Run<'_>) -> Cx<'a> {
+    Cx { ns: NsId::default(), cpu, prf: run.prf, sink: run.sink }
+}

@@ -1,0 +1,9 @@
+//! Time moves only here: machines, their processes, and the world that runs them.
+
+mod machine;
+pub mod process;
+mod world;
+
+pub use machine::{Finished, MAX_PROCESSES, Machine};
+pub use process::{Console, Env, Program, Stream};
+pub use world::{Config, ConfigureError, INITIAL_JIFFIES, LimitHit, Limits, Place, Stopped, World};

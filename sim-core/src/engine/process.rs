@@ -1,0 +1,90 @@
+//! Programs: what runs in user space. A program is a plain state machine: the engine tells it how its last system call ended,
+//! it answers with the next one.
+
+use crate::base::{NsId, Pid, Prf, Time};
+use crate::kernel::netns::Spaces;
+use crate::kernel::syscall::{Call, Ret};
+
+/// A program in user space. The one open set of the engine: implemented in `user/` and `lab/`.
+pub trait Program: Send + Sync {
+    /// Runs until the next system call. `ret` is what the last one returned, [`Ret::Start`] at first. After [`Call::Exit`] it
+    /// is not called again.
+    fn step(&mut self, ret: Ret, env: &mut Env<'_>) -> Call;
+
+    /// A copy that goes on from the same point: worlds can be cloned.
+    fn boxed_clone(&self) -> Box<dyn Program>;
+}
+
+/// What a program finds around it without a system call that could block.
+pub struct Env<'a> {
+    /// CLOCK_MONOTONIC.
+    pub now: Time,
+    /// CLOCK_REALTIME minus CLOCK_MONOTONIC: the scenario's start in nanoseconds since 1970.
+    pub epoch_ns: u64,
+    /// getpid(2).
+    pub pid: Pid,
+    /// The namespace that it runs in.
+    pub ns: NsId,
+    /// SIGALRM came since the last step.
+    pub alarmed: bool,
+    /// Read-only state of the kernel, for [`crate::kernel::show`].
+    pub spaces: &'a Spaces,
+    /// The scenario's randomness.
+    pub prf: &'a Prf,
+    /// Standard output and standard error.
+    pub console: &'a mut Console,
+}
+
+/// What a program has printed, in order, with the stream that it went to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Console {
+    chunks: Vec<(Stream, String)>,
+    bytes: usize,
+}
+
+/// Where text goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stream {
+    /// File descriptor 1.
+    Out,
+    /// File descriptor 2.
+    Err,
+}
+
+/// A program's output is kept up to this many bytes; the rest is dropped, and the text says so.
+pub const MAX_CONSOLE_BYTES: usize = 16 << 20;
+
+impl Console {
+    /// Prints to standard output.
+    pub fn out(&mut self, text: impl AsRef<str>) {
+        self.write(Stream::Out, text.as_ref());
+    }
+
+    /// Prints to standard error.
+    pub fn err(&mut self, text: impl AsRef<str>) {
+        self.write(Stream::Err, text.as_ref());
+    }
+
+    /// Everything that went to standard output.
+    pub fn stdout(&self) -> String {
+        self.chunks.iter().filter(|(s, _)| *s == Stream::Out).map(|(_, t)| t.as_str()).collect()
+    }
+
+    /// Both streams as a terminal shows them.
+    pub fn all(&self) -> String {
+        self.chunks.iter().map(|(_, t)| t.as_str()).collect()
+    }
+
+    fn write(&mut self, stream: Stream, text: &str) {
+        if text.is_empty() || self.bytes > MAX_CONSOLE_BYTES {
+            return;
+        }
+        self.bytes += text.len();
+        let cut = self.bytes > MAX_CONSOLE_BYTES;
+        let text = if cut { "\npodhop: output limit (MAX_CONSOLE_BYTES) reached\n" } else { text };
+        match self.chunks.last_mut() {
+            Some((last, into)) if *last == stream => into.push_str(text),
+            _ => self.chunks.push((stream, text.to_owned())),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a stage may touch besides its own namespace: the CPU that runs it, randomness and the listeners.
+
+use super::frame::{Frame, PacketType, Pool};
+use super::neigh::NeighKey;
+use super::timer::{Jiffies, TimerId, Wheel};
+use super::trace::{DropReason, Edge, Fate, Flow, Sink, Step, Tap, What};
+use crate::base::{FrameId, IfIndex, MachineId, NsId, Pid, Prf, Time};
+use std::collections::VecDeque;
+use std::ops::ControlFlow::Break;
+
+/// net.core.netdev_max_backlog: as many frames may wait for the CPU, and one more.
+pub const NETDEV_MAX_BACKLOG: usize = 1000;
+
+/// Simulated CPU time, so that the times of one machine are ordered and plausible. One hop across a device.
+const HOP_NS: u64 = 1_000;
+
+/// A timer of the kernel, by owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Timer {
+    /// neigh_timer_handler
+    Neigh(NsId, NeighKey),
+    /// br_fdb_cleanup of a bridge
+    FdbGc(NsId, IfIndex),
+    /// neigh_proxy_process of a device
+    ArpProxy(NsId, IfIndex),
+    /// schedule_timeout of a process
+    Process(Pid),
+}
+
+/// A frame on its way to a device's receive path (softnet_data's input queue).
+#[derive(Clone, Debug)]
+pub struct Rx {
+    /// The receiver's namespace.
+    pub ns: NsId,
+    /// The receiver.
+    pub dev: IfIndex,
+    /// The frame.
+    pub frame: Frame,
+}
+
+/// One CPU: its clock, its softirq queue, its timer wheel and its free frames.
+#[derive(Clone, Debug)]
+pub struct Cpu {
+    machine: MachineId,
+    /// The clock.
+    pub now: Time,
+    jiffies: Jiffies,
+    /// softnet_data.input_pkt_queue and process_queue.
+    input: VecDeque<Rx>,
+    process: VecDeque<Rx>,
+    /// The wheel.
+    pub timers: Wheel<Timer>,
+    /// Processes that something happened for, in order.
+    pub wakes: Vec<Pid>,
+    pool: Pool,
+    /// Frames made so far: created and cloned.
+    made: u64,
+    /// Frames whose way has ended.
+    ended: u64,
+}
+
+impl Cpu {
+    /// An idle CPU at simulated time zero.
+    pub fn new(machine: MachineId, jiffies: u64) -> Self {
+        Cpu {
+            machine,
+            now: Time(0),
+            jiffies: Jiffies::starting_at(jiffies),
+            input: VecDeque::new(),
+            process: VecDeque::new(),
+            timers: Wheel::new(jiffies),
+            wakes: Vec::new(),
+            pool: Pool::default(),
+            made: 0,
+            ended: 0,
+        }
+    }
+
+    /// The clock in ticks.
+    pub fn jiffies(&self) -> u64 {
+        self.jiffies.at(self.now)
+    }
+
+    /// How its time maps to ticks.
+    pub fn clock(&self) -> Jiffies {
+        self.jiffies
+    }
+
+    /// When the wheel has to run next.
+    pub fn next_tick(&self) -> Option<Time> {
+        self.timers.next_expiry().map(|j| self.jiffies.time(j))
+    }
+
+    /// The next frame to receive: process_backlog takes over the whole input queue when its own is empty.
+    pub fn dequeue(&mut self) -> Option<Rx> {
+        if self.process.is_empty() {
+            std::mem::swap(&mut self.process, &mut self.input);
+        }
+        self.process.pop_front()
+    }
+
+    /// Frames made and frames ended: their difference is alive in queues.
+    pub fn balance(&self) -> (u64, u64) {
+        (self.made, self.ended)
+    }
+
+    /// Frames waiting to be received.
+    pub fn backlog(&self) -> usize {
+        self.input.len() + self.process.len()
+    }
+}
+
+/// The context of one stage. Borrowed for as long as one namespace runs.
+pub struct Cx<'a> {
+    /// The namespace that runs.
+    pub ns: NsId,
+    /// The CPU.
+    pub cpu: &'a mut Cpu,
+    /// The scenario's randomness.
+    pub prf: &'a Prf,
+    /// The listeners.
+    pub sink: &'a mut dyn Sink,
+}
+
+impl Cx<'_> {
+    /// The clock.
+    pub fn now(&self) -> Time {
+        self.cpu.now
+    }
+
+    /// The clock in ticks.
+    pub fn jiffies(&self) -> u64 {
+        self.cpu.jiffies()
+    }
+
+    /// The simulated CPU works for `ns` nanoseconds.
+    pub fn spend(&mut self, ns: u64) {
+        self.cpu.now += ns;
+    }
+
+    /// Arms a timer that fires `after` ticks from now or up to one granule later.
+    pub fn arm(&mut self, after: u64, what: Timer) -> TimerId {
+        let now = self.jiffies();
+        self.cpu.timers.arm(now, now.saturating_add(after), what)
+    }
+
+    /// alloc_skb: a new frame, made because of `cause` or by a socket.
+    pub fn new_frame(&mut self, cause: Option<FrameId>) -> Frame {
+        let id = self.next_id();
+        let f = self.cpu.pool.fresh(id);
+        self.step(&f, IfIndex(0), What::Made(cause.map_or(Edge::Origin, Edge::CausedBy)));
+        f
+    }
+
+    /// skb_clone: the same datagram in a buffer of its own.
+    pub fn clone_frame(&mut self, of: &Frame) -> Frame {
+        let id = self.next_id();
+        let f = self.cpu.pool.copy(of, id);
+        self.step(&f, f.dev, What::Made(Edge::Clone(of.id)));
+        f
+    }
+
+    /// Tells the listeners what happens to `f`.
+    pub fn step(&mut self, f: &Frame, dev: IfIndex, what: What) {
+        self.sink.step(&Step { at: self.cpu.now, ns: self.ns, dev, frame: f.id, packet: f.packet, what });
+    }
+
+    /// A frame passes the tap of `dev`: received ones keep the time at which they were queued.
+    pub fn tap(&mut self, dev: IfIndex, pkt_type: PacketType, f: &Frame) {
+        let at = if pkt_type == PacketType::Outgoing { self.cpu.now } else { f.tstamp };
+        let tap = Tap {
+            at,
+            now: self.cpu.now,
+            ns: self.ns,
+            dev,
+            pkt_type,
+            frame: f.id,
+            packet: f.packet,
+            mac_len: f.mac_len(),
+            bytes: f.bytes(),
+        };
+        self.sink.tap(&tap);
+    }
+
+    /// netif_rx: queues `f` for the receive path of a device, stamped with the time.
+    pub fn netif_rx(&mut self, ns: NsId, dev: IfIndex, mut f: Frame) -> Flow {
+        self.cpu.now += HOP_NS;
+        if self.cpu.input.len() > NETDEV_MAX_BACKLOG {
+            return self.kill(f, DropReason::CpuBacklog);
+        }
+        f.tstamp = self.cpu.now;
+        self.step(&f, f.dev, What::Queued { ns, dev });
+        self.cpu.input.push_back(Rx { ns, dev, frame: f });
+        Break(Fate::Queued)
+    }
+
+    /// kfree_skb_reason
+    pub fn kill(&mut self, f: Frame, why: DropReason) -> Flow {
+        self.end(f, Fate::Dropped(why))
+    }
+
+    /// The one place where a frame ends.
+    pub fn end(&mut self, f: Frame, fate: Fate) -> Flow {
+        debug_assert_ne!(fate, Fate::Queued, "queued is not an end");
+        self.step(&f, f.dev, What::Ended(fate));
+        self.cpu.ended += 1;
+        self.cpu.pool.give_back(f);
+        Break(fate)
+    }
+
+    /// A process may go on.
+    pub fn wake(&mut self, pid: Pid) {
+        if !self.cpu.wakes.contains(&pid) {
+            self.cpu.wakes.push(pid);
+        }
+    }
+
+    fn next_id(&mut self) -> FrameId {
+        self.cpu.made += 1;
+        FrameId::new(self.cpu.machine, self.cpu.made)
+    }
+}

@@ -1,0 +1,250 @@
+//! Mirrors net/core/dev.c: devices, their receive and transmit paths, and where AF_PACKET's taps sit in them.
+
+pub mod bridge;
+pub mod fdb;
+
+use super::cx::Cx;
+use super::frame::{Frame, PacketType};
+use super::neigh::NeighParms;
+use super::netlink::{Feature, NudState, Scope};
+use super::netns::NetNs;
+use super::sysctl::Ipv4Conf;
+use super::trace::{DevName, DropReason, Flow};
+use super::{arp, ip, neigh, socket};
+use crate::base::{IfIndex, Mac, NsId};
+use crate::wire::{ETH_HLEN, ETH_P_ARP, ETH_P_IP, ethertype};
+use bridge::{Bridge, Port};
+use ipnet::Ipv4Net;
+use std::net::Ipv4Addr;
+use std::ops::ControlFlow::Continue;
+
+/// VLAN_HLEN: forwarding allows for a tag on top of the MTU.
+const VLAN_HLEN: usize = 4;
+/// ARPHRD_ETHER
+pub const ARPHRD_ETHER: u16 = 1;
+/// ARPHRD_LOOPBACK
+pub const ARPHRD_LOOPBACK: u16 = 772;
+
+/// struct net_device with its in_device.
+#[derive(Clone, Debug)]
+pub struct Dev {
+    pub(in crate::kernel) index: IfIndex,
+    pub(in crate::kernel) name: String,
+    pub(in crate::kernel) kind: DevKind,
+    pub(in crate::kernel) mac: Mac,
+    /// addr_assign_type is NET_ADDR_SET: a bridge keeps it then.
+    pub(in crate::kernel) mac_set: bool,
+    pub(in crate::kernel) mtu: u32,
+    /// The user chose the MTU: a bridge keeps it then (BROPT_MTU_SET_BY_USER).
+    pub(in crate::kernel) mtu_set: bool,
+    pub(in crate::kernel) txqlen: u32,
+    /// IFF_UP
+    pub(in crate::kernel) up: bool,
+    /// It has been up: a noqueue discipline replaced noop.
+    pub(in crate::kernel) was_up: bool,
+    /// netif_carrier_ok
+    pub(in crate::kernel) carrier: bool,
+    pub(in crate::kernel) noarp: bool,
+    /// The user's own reference to IFF_PROMISC and IFF_ALLMULTI.
+    pub(in crate::kernel) promisc: bool,
+    pub(in crate::kernel) allmulti: bool,
+    /// The bridge that it is a port of, and its settings as one.
+    pub(in crate::kernel) master: Option<IfIndex>,
+    pub(in crate::kernel) port: Option<Box<Port>>,
+    pub(in crate::kernel) addrs: Vec<IfAddr>,
+    pub(in crate::kernel) conf: Ipv4Conf,
+    pub(in crate::kernel) neigh: NeighParms,
+    pub(in crate::kernel) features: Vec<Feature>,
+    pub(in crate::kernel) stats: Stats,
+}
+
+/// What a device is. A closed set: each arm is a line into its file.
+#[derive(Clone, Debug)]
+pub enum DevKind {
+    /// drivers/net/loopback.c
+    Loopback,
+    /// drivers/net/veth.c
+    Veth(VethPeer),
+    /// net/bridge/br_device.c
+    Bridge(Box<Bridge>),
+}
+
+/// The other end of a veth pair, as far as this end must know it to transmit.
+#[derive(Clone, Copy, Debug)]
+pub struct VethPeer {
+    pub(in crate::kernel) ns: NsId,
+    pub(in crate::kernel) dev: IfIndex,
+    pub(in crate::kernel) up: bool,
+    pub(in crate::kernel) mtu: u32,
+}
+
+/// struct in_ifaddr
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::kernel) struct IfAddr {
+    pub local: Ipv4Net,
+    pub peer: Option<Ipv4Net>,
+    pub broadcast: Option<Ipv4Addr>,
+    pub scope: Scope,
+    pub secondary: bool,
+    pub label: String,
+}
+
+impl IfAddr {
+    /// The subnet that is reachable through it (ifa_address with ifa_mask).
+    pub(in crate::kernel) fn subnet(&self) -> Ipv4Net {
+        self.peer.unwrap_or(self.local).trunc()
+    }
+}
+
+/// struct rtnl_link_stats64, as far as the simulated drivers count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the kernel's own names, as ip -s link prints them")]
+pub struct Stats {
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub rx_dropped: u64,
+    pub multicast: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+    pub tx_dropped: u64,
+    pub tx_errors: u64,
+}
+
+impl Dev {
+    /// ARPHRD_*
+    pub(in crate::kernel) fn arphrd(&self) -> u16 {
+        if matches!(self.kind, DevKind::Loopback) { ARPHRD_LOOPBACK } else { ARPHRD_ETHER }
+    }
+
+    /// Up with a carrier: netif_running && netif_carrier_ok.
+    pub(in crate::kernel) fn running(&self) -> bool {
+        self.up && self.carrier
+    }
+
+    /// What the listeners are told.
+    pub(in crate::kernel) fn describe(&self, ns: NsId) -> DevName {
+        DevName { ns, dev: self.index, name: self.name.clone(), arphrd: self.arphrd(), mac: self.mac }
+    }
+
+    pub(in crate::kernel) fn bridge(&self) -> Option<&Bridge> {
+        if let DevKind::Bridge(b) = &self.kind { Some(b) } else { None }
+    }
+
+    pub(in crate::kernel) fn bridge_mut(&mut self) -> Option<&mut Bridge> {
+        if let DevKind::Bridge(b) = &mut self.kind { Some(b) } else { None }
+    }
+}
+
+/// process_backlog for one frame: eth_type_trans, then __netif_receive_skb_core.
+pub(in crate::kernel) fn receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
+    f.dev = dev;
+    let Some(d) = ns.dev_mut(dev).filter(|d| d.up) else {
+        // The device went down or away while the frame was queued.
+        return cx.kill(f, DropReason::DevReady);
+    };
+    d.stats.rx_packets += 1;
+    d.stats.rx_bytes += f.bytes().len() as u64;
+    f.pkt_type = packet_type(Mac::read(f.bytes(), 0), d.mac);
+    netif_receive(ns, cx, dev, f)
+}
+
+/// eth_type_trans: how a frame to `to` is addressed, seen by a device with address `own`.
+fn packet_type(to: Mac, own: Mac) -> PacketType {
+    if to == own {
+        PacketType::Host
+    } else if to.is_broadcast() {
+        PacketType::Broadcast
+    } else if to.is_multicast() {
+        PacketType::Multicast
+    } else {
+        PacketType::OtherHost
+    }
+}
+
+/// __netif_receive_skb_core: taps, then the bridge if the device is its port, then the protocols.
+pub(in crate::kernel) fn netif_receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
+    cx.tap(dev, f.pkt_type, &f);
+    socket::packet::deliver(ns, cx, dev, &f);
+    let f = match ns.dev(dev).and_then(|d| d.master) {
+        Some(br) => bridge::handle_frame(ns, cx, br, dev, f)?,
+        None => f,
+    };
+    match ethertype(f.bytes()) {
+        ETH_P_IP => ip::input::ip_rcv(ns, cx, dev, f),
+        ETH_P_ARP => arp::arp_rcv(ns, cx, dev, f),
+        _ => cx.kill(f, DropReason::UnhandledProto),
+    }
+}
+
+/// dev_queue_xmit: qdisc, tap, driver. The frame carries its link-layer header.
+pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
+    f.dev = dev;
+    let Some(d) = ns.dev_mut(dev) else { return cx.kill(f, DropReason::DevReady) };
+    if !d.up {
+        // The noqueue branch of __dev_queue_xmit finds the device down.
+        d.stats.tx_dropped += 1;
+        return cx.kill(f, DropReason::DevReady);
+    }
+    if !d.carrier {
+        // dev_deactivate has put the noop discipline in place.
+        return cx.kill(f, DropReason::QdiscDrop);
+    }
+    if !matches!(d.kind, DevKind::Loopback) {
+        // libpcap discards the outgoing copy on a loopback device: the tap is the receive side's.
+        cx.tap(dev, PacketType::Outgoing, &f);
+    }
+    let len = f.bytes().len();
+    let d = ns.dev_mut(dev).expect("it was there a moment ago");
+    match d.kind {
+        DevKind::Loopback => {
+            d.stats.tx_packets += 1;
+            d.stats.tx_bytes += len as u64;
+            let here = cx.ns;
+            cx.netif_rx(here, dev, f)
+        }
+        DevKind::Veth(peer) => {
+            // __dev_forward_skb: is_skb_forwardable on the receiving end.
+            if !peer.up || len > peer.mtu as usize + ETH_HLEN + VLAN_HLEN {
+                d.stats.tx_dropped += 1;
+                let why = if peer.up { DropReason::PktTooBig } else { DropReason::DevReady };
+                return cx.kill(f, why);
+            }
+            d.stats.tx_packets += 1;
+            d.stats.tx_bytes += len as u64;
+            cx.netif_rx(peer.ns, peer.dev, f)
+        }
+        DevKind::Bridge(_) => {
+            d.stats.tx_packets += 1;
+            d.stats.tx_bytes += len as u64;
+            bridge::dev_xmit(ns, cx, dev, f)
+        }
+    }
+}
+
+/// is_skb_forwardable: a bridge may send `f` out of `dev`.
+pub(in crate::kernel) fn forwardable(ns: &NetNs, dev: IfIndex, f: &Frame) -> Result<(), DropReason> {
+    match ns.dev(dev) {
+        Some(d) if d.up && f.bytes().len() <= d.mtu as usize + ETH_HLEN + VLAN_HLEN => Ok(()),
+        Some(d) if d.up => Err(DropReason::PktTooBig),
+        _ => Err(DropReason::DevReady),
+    }
+}
+
+/// netif_carrier_on and netif_carrier_off, with what hears of them: routes, neighbours, the bridge above.
+pub(in crate::kernel) fn set_carrier(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, carrier: bool) {
+    match ns.dev_mut(dev) {
+        Some(d) if d.carrier != carrier => d.carrier = carrier,
+        _ => return,
+    }
+    ns.fib.set_linkdown(dev, !carrier);
+    if !carrier {
+        // neigh_carrier_down (arp_evict_nocarrier)
+        neigh::remove(ns, cx, |k, n| k.dev == dev && n.state != NudState::Permanent);
+    }
+    bridge::update_port_state(ns, cx, dev);
+}
+
+/// Hands the frame on.
+pub(in crate::kernel) fn pass(f: Frame) -> Flow {
+    Continue(f)
+}

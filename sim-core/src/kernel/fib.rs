@@ -1,0 +1,313 @@
+//! Mirrors net/ipv4/fib_trie.c, fib_semantics.c and fib_frontend.c: routing tables and the longest prefix.
+
+use super::dev::Dev;
+use super::errno::{Errno, NlError};
+use super::netlink::{Op, RouteType, Scope, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
+use super::netns::NetNs;
+use crate::base::IfIndex;
+use ipnet::Ipv4Net;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The routing tables of one namespace.
+#[derive(Clone, Debug, Default)]
+pub(in crate::kernel) struct Fib {
+    tables: BTreeMap<u32, Table>,
+}
+
+/// One table: routes by prefix. Keyed by types that hold IPv6 too.
+#[derive(Clone, Debug, Default)]
+struct Table {
+    routes: BTreeMap<(IpAddr, u8), Vec<Alias>>,
+    /// How many prefixes there are of each length.
+    lengths: Vec<u32>,
+}
+
+/// struct fib_alias with its fib_info: one route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kernel) struct Alias {
+    pub kind: RouteType,
+    pub scope: Scope,
+    pub proto: u8,
+    pub metric: u32,
+    pub oif: Option<IfIndex>,
+    pub via: Option<Ipv4Addr>,
+    pub prefsrc: Option<Ipv4Addr>,
+    pub mtu: Option<(u32, bool)>,
+    pub onlink: bool,
+    /// RTNH_F_LINKDOWN: the device has lost its carrier.
+    pub linkdown: bool,
+}
+
+/// struct fib_result: the route that a look-up found.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kernel) struct Found {
+    pub prefix: (Ipv4Addr, u8),
+    pub table: u32,
+    pub route: Alias,
+}
+
+/// As many routes one table holds.
+pub const MAX_ROUTES: usize = 1 << 20;
+
+impl Fib {
+    /// fib_lookup: the tables in the order of the default rules (0, 32766, 32767), the longest prefix in each. Routes of a
+    /// scope wider than `scope` do not count.
+    ///
+    /// # Errors
+    /// What the route's type stands for, ENETUNREACH without a route.
+    pub fn lookup(&self, dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Result<Found, Errno> {
+        for table in [TABLE_LOCAL, TABLE_MAIN, TABLE_DEFAULT] {
+            match self.lookup_in(table, dst, scope, oif) {
+                Some(found) if found.route.kind != RouteType::Throw => {
+                    return match found.route.kind {
+                        RouteType::Blackhole => Err(Errno::EINVAL),
+                        RouteType::Unreachable => Err(Errno::EHOSTUNREACH),
+                        RouteType::Prohibit => Err(Errno::EACCES),
+                        _ => Ok(found),
+                    };
+                }
+                _ => {}
+            }
+        }
+        Err(Errno::ENETUNREACH)
+    }
+
+    /// fib_table_lookup
+    pub fn lookup_in(&self, table: u32, dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Option<Found> {
+        let t = self.tables.get(&table)?;
+        for len in (0..=32u8).rev() {
+            if t.lengths.get(len as usize).is_none_or(|n| *n == 0) {
+                continue;
+            }
+            let prefix = mask(dst, len);
+            let Some(aliases) = t.routes.get(&(IpAddr::V4(prefix), len)) else { continue };
+            let usable = |a: &&Alias| a.scope >= scope && (oif.is_none() || a.oif.is_none() || a.oif == oif);
+            if let Some(route) = aliases.iter().find(usable) {
+                return Some(Found { prefix: (prefix, len), table, route: *route });
+            }
+        }
+        None
+    }
+
+    /// inet_addr_type: what the local table says of an address; unicast if it says nothing.
+    pub fn addr_type(&self, addr: Ipv4Addr, dev: Option<IfIndex>) -> RouteType {
+        if addr.is_unspecified() || addr.is_broadcast() {
+            return RouteType::Broadcast;
+        }
+        if addr.is_multicast() {
+            return RouteType::Multicast;
+        }
+        match self.lookup_in(TABLE_LOCAL, addr, Scope::Global, None) {
+            Some(found) if dev.is_none() || found.route.oif == dev => found.route.kind,
+            _ => RouteType::Unicast,
+        }
+    }
+
+    /// fib_table_insert
+    ///
+    /// # Errors
+    /// EEXIST, ENOENT as rtnetlink answers for `op`.
+    pub fn insert(&mut self, table: u32, dst: Ipv4Net, route: Alias, op: Op) -> Result<(), NlError> {
+        let t = self.tables.entry(table).or_default();
+        if t.routes.len() >= MAX_ROUTES {
+            return Err(Errno::ENFILE.into());
+        }
+        let key = (IpAddr::V4(dst.network()), dst.prefix_len());
+        let same = t.routes.get(&key).and_then(|aliases| aliases.iter().position(|a| a.metric == route.metric));
+        if op == Op::Change && same.is_none() {
+            return Err(Errno::ENOENT.into());
+        }
+        let aliases = t.routes.entry(key).or_default();
+        match (op, same) {
+            (Op::Add, Some(_)) => return Err(Errno::EEXIST.into()),
+            (Op::Replace | Op::Change, Some(at)) => {
+                aliases[at] = route;
+                return Ok(());
+            }
+            (Op::Append, Some(_)) if aliases.contains(&route) => return Err(Errno::EEXIST.into()),
+            _ => {}
+        }
+        // Lower metrics first; behind those of the same metric.
+        let at = aliases.partition_point(|a| a.metric <= route.metric);
+        aliases.insert(at, route);
+        if aliases.len() == 1 {
+            t.lengths.resize(33, 0);
+            t.lengths[dst.prefix_len() as usize] += 1;
+        }
+        Ok(())
+    }
+
+    /// fib_table_delete: the first route to `dst` that `which` accepts.
+    pub fn remove(&mut self, table: u32, dst: Ipv4Net, which: impl FnMut(&Alias) -> bool) -> Option<Alias> {
+        let t = self.tables.get_mut(&table)?;
+        let key = (IpAddr::V4(dst.network()), dst.prefix_len());
+        let aliases = t.routes.get_mut(&key)?;
+        let at = aliases.iter().position(which)?;
+        let gone = aliases.remove(at);
+        t.forget_empty(key);
+        Some(gone)
+    }
+
+    /// Removes every route that `which` accepts, in any table; whether there was one.
+    pub fn remove_all(&mut self, mut which: impl FnMut(u32, Ipv4Net, &Alias) -> bool) -> bool {
+        let mut any = false;
+        for (id, t) in &mut self.tables {
+            let lengths = &mut t.lengths;
+            t.routes.retain(|key, aliases| {
+                let before = aliases.len();
+                aliases.retain(|a| net(*key).is_none_or(|dst| !which(*id, dst, a)));
+                any |= aliases.len() < before;
+                if aliases.is_empty() {
+                    lengths[key.1 as usize] -= 1;
+                }
+                !aliases.is_empty()
+            });
+        }
+        any
+    }
+
+    /// All routes of a table, by prefix, as /proc and rtnetlink list them.
+    pub fn iter(&self, table: u32) -> impl Iterator<Item = (Ipv4Net, &Alias)> {
+        let routes = self.tables.get(&table).into_iter().flat_map(|t| t.routes.iter());
+        routes.flat_map(|(key, aliases)| aliases.iter().filter_map(|a| Some((net(*key)?, a))))
+    }
+
+    /// The tables that hold routes.
+    pub fn tables(&self) -> impl Iterator<Item = u32> {
+        self.tables.iter().filter(|(_, t)| !t.routes.is_empty()).map(|(id, _)| *id)
+    }
+
+    /// Marks the routes of a device that lost or found its carrier (fib_sync_down_dev, fib_sync_up).
+    pub fn set_linkdown(&mut self, dev: IfIndex, down: bool) {
+        for t in self.tables.values_mut() {
+            for a in t.routes.values_mut().flatten() {
+                if a.oif == Some(dev) && a.kind == RouteType::Unicast {
+                    a.linkdown = down;
+                }
+            }
+        }
+    }
+}
+
+impl Table {
+    fn forget_empty(&mut self, key: (IpAddr, u8)) {
+        if self.routes.get(&key).is_some_and(Vec::is_empty) {
+            self.routes.remove(&key);
+            if let Some(n) = self.lengths.get_mut(key.1 as usize) {
+                *n = n.saturating_sub(1);
+            }
+        }
+    }
+}
+
+/// `addr AND mask`: the step that decides whether a destination lies in a subnet.
+pub fn mask(addr: Ipv4Addr, len: u8) -> Ipv4Addr {
+    let mask = u32::MAX.checked_shl(32 - u32::from(len.min(32))).unwrap_or(0);
+    Ipv4Addr::from(u32::from(addr) & mask)
+}
+
+fn net((addr, len): (IpAddr, u8)) -> Option<Ipv4Net> {
+    match addr {
+        IpAddr::V4(addr) => Ipv4Net::new(addr, len).ok(),
+        IpAddr::V6(_) => None,
+    }
+}
+
+impl NetNs {
+    /// inet_select_addr: the address that `dev` speaks with, best one in the subnet of `dst`.
+    pub(in crate::kernel) fn select_addr(&self, dev: IfIndex, dst: Option<Ipv4Addr>, scope: Scope) -> Option<Ipv4Addr> {
+        let localnet = if self.conf_or(dev, |c| c.route_localnet) { Scope::Host } else { Scope::Link };
+        let mut first = None;
+        for a in self.dev(dev).map_or(&[][..], |d| &d.addrs) {
+            if a.secondary || a.scope.min(localnet) > scope {
+                continue;
+            }
+            if dst.is_none_or(|dst| a.subnet().contains(&dst)) {
+                return Some(a.local.addr());
+            }
+            first = first.or(Some(a.local.addr()));
+        }
+        first.or_else(|| self.devs().find_map(|d| in_dev_select_addr(d, scope)))
+    }
+
+    /// The device that has a local address (__ip_dev_find).
+    pub(in crate::kernel) fn local_dev(&self, addr: Ipv4Addr) -> Option<IfIndex> {
+        let found = self.fib.lookup_in(TABLE_LOCAL, addr, Scope::Global, None)?;
+        (found.route.kind == RouteType::Local).then_some(found.route.oif).flatten()
+    }
+}
+
+fn in_dev_select_addr(d: &Dev, scope: Scope) -> Option<Ipv4Addr> {
+    let fits = |a: &&super::dev::IfAddr| !a.secondary && a.scope != Scope::Link && a.scope <= scope;
+    d.addrs.iter().find(fits).map(|a| a.local.addr())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(oif: u32, metric: u32) -> Alias {
+        Alias {
+            kind: RouteType::Unicast,
+            scope: Scope::Link,
+            proto: 3,
+            metric,
+            oif: Some(IfIndex(oif)),
+            via: None,
+            prefsrc: None,
+            mtu: None,
+            onlink: false,
+            linkdown: false,
+        }
+    }
+
+    #[test]
+    fn masks() {
+        for (addr, len, want) in [
+            ([192, 168, 1, 1], 24, [192, 168, 1, 0]),
+            ([172, 16, 1, 1], 16, [172, 16, 0, 0]),
+            ([172, 16, 1, 1], 24, [172, 16, 1, 0]),
+            ([255, 255, 255, 255], 0, [0, 0, 0, 0]),
+            ([10, 1, 2, 3], 32, [10, 1, 2, 3]),
+        ] {
+            assert_eq!(mask(addr.into(), len), Ipv4Addr::from(want));
+        }
+    }
+
+    #[test]
+    fn longest_prefix_then_lowest_metric() {
+        let mut fib = Fib::default();
+        for (dst, oif, metric) in [("0.0.0.0/0", 1, 0), ("10.0.0.0/8", 2, 0), ("10.1.0.0/16", 3, 10), ("10.1.0.0/16", 4, 5)] {
+            fib.insert(TABLE_MAIN, dst.parse().unwrap(), route(oif, metric), Op::Add).unwrap();
+        }
+        for (dst, want) in [([10, 1, 2, 3], 4), ([10, 2, 2, 3], 2), ([11, 0, 0, 1], 1)] {
+            let found = fib.lookup(dst.into(), Scope::Global, None).unwrap();
+            assert_eq!(found.route.oif, Some(IfIndex(want)));
+        }
+        let again = fib.insert(TABLE_MAIN, "10.1.0.0/16".parse().unwrap(), route(9, 5), Op::Add);
+        assert_eq!(again, Err(Errno::EEXIST.into()));
+        assert!(fib.remove_all(|_, dst, _| dst.prefix_len() == 16));
+        let found = fib.lookup([10, 1, 2, 3].into(), Scope::Global, None).unwrap();
+        assert_eq!(found.route.oif, Some(IfIndex(2)));
+    }
+
+    #[test]
+    fn types_answer_with_their_errno() {
+        let mut fib = Fib::default();
+        let kinds = [
+            (RouteType::Blackhole, Errno::EINVAL),
+            (RouteType::Unreachable, Errno::EHOSTUNREACH),
+            (RouteType::Prohibit, Errno::EACCES),
+            (RouteType::Throw, Errno::ENETUNREACH),
+        ];
+        for (i, (kind, _)) in (0..).zip(kinds) {
+            let dst = Ipv4Net::new([10, 250 + i, 0, 0].into(), 16).unwrap();
+            let alias = Alias { kind, oif: None, ..route(0, 0) };
+            fib.insert(TABLE_MAIN, dst, alias, Op::Add).unwrap();
+        }
+        for (i, (_, want)) in (0..).zip(kinds) {
+            assert_eq!(fib.lookup([10, 250 + i, 0, 1].into(), Scope::Global, None).map(|_| ()), Err(want));
+        }
+    }
+}

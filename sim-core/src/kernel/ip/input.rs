@@ -1,0 +1,75 @@
+//! Mirrors net/ipv4/ip_input.c: from the device to the protocol.
+
+use super::{forward, icmp, route};
+use crate::base::IfIndex;
+use crate::kernel::cx::Cx;
+use crate::kernel::frame::{Frame, PacketType};
+use crate::kernel::netlink::RouteType;
+use crate::kernel::netns::NetNs;
+use crate::kernel::socket::raw;
+use crate::kernel::trace::{DropReason, Flow, What};
+use crate::wire::IPPROTO_ICMP;
+use smoltcp::wire::Ipv4Packet;
+
+/// ip_rcv: a received IPv4 packet, checked, routed and handed on.
+pub(in crate::kernel) fn ip_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
+    if f.pkt_type == PacketType::OtherHost {
+        return cx.kill(f, DropReason::OtherHost);
+    }
+    let mut f = check(cx, f)?;
+    f.iif = dev;
+    ip_rcv_finish(ns, cx, dev, f)
+}
+
+/// ip_rcv_core: version, lengths and checksum; what follows the packet is padding.
+fn check(cx: &mut Cx<'_>, mut f: Frame) -> Flow {
+    let Ok(p) = Ipv4Packet::new_checked(f.l3()) else {
+        let why = if f.l3().len() < super::IP_HLEN { DropReason::PktTooSmall } else { DropReason::IpInHdr };
+        return cx.kill(f, why);
+    };
+    if p.version() != 4 || (p.header_len() as usize) < super::IP_HLEN {
+        return cx.kill(f, DropReason::IpInHdr);
+    }
+    if !p.verify_checksum() {
+        return cx.kill(f, DropReason::IpCsum);
+    }
+    let len = p.total_len() as usize;
+    f.trim_l3(len);
+    crate::kernel::dev::pass(f)
+}
+
+/// ip_rcv_finish
+fn ip_rcv_finish(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
+    let p = Ipv4Packet::new_unchecked(f.l3());
+    let (src, dst) = (p.src_addr(), p.dst_addr());
+    let r = match route::input_dst(ns, dst, src, dev) {
+        Ok(r) => r,
+        Err(why) => return cx.kill(f, why),
+    };
+    r.explain(cx, &f, dst);
+    match r.kind {
+        RouteType::Local | RouteType::Broadcast => local_deliver(ns, cx, dev, f),
+        _ => forward::ip_forward(ns, cx, &r, f),
+    }
+}
+
+/// ip_local_deliver_finish: copies for raw sockets, the packet itself for its protocol.
+fn local_deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
+    let p = Ipv4Packet::new_unchecked(f.l3());
+    let protocol: u8 = p.next_header().into();
+    if p.more_frags() || p.frag_offset() != 0 {
+        // Differs: reassembly is not simulated yet (docs/limitations.md).
+        return cx.kill(f, DropReason::NotSpecified);
+    }
+    cx.step(&f, dev, What::Accept);
+    let taken = raw::deliver(ns, cx, dev, protocol, &f);
+    match protocol {
+        IPPROTO_ICMP => icmp::icmp_rcv(ns, cx, dev, f),
+        _ => {
+            if !taken {
+                icmp::send(ns, cx, &f, icmp::Error::ProtocolUnreachable);
+            }
+            cx.kill(f, DropReason::IpNoProto)
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Mirrors net/ipv4: the Internet Protocol, version 4. Read RFC 791 and RFC 1122 section 3 before editing.
+
+pub mod forward;
+pub mod icmp;
+pub mod ident;
+pub mod input;
+pub mod output;
+pub mod route;
+
+use crate::wire::IPPROTO_ICMP;
+use smoltcp::wire::Ipv4Packet;
+use std::net::Ipv4Addr;
+
+/// Bytes of an IPv4 header without options.
+pub const IP_HLEN: usize = 20;
+
+/// The source of an IPv4 packet; unspecified if there is no header.
+pub(in crate::kernel) fn source(packet: &[u8]) -> Ipv4Addr {
+    Ipv4Packet::new_checked(packet).map_or(Ipv4Addr::UNSPECIFIED, |p| p.src_addr())
+}
+
+/// The payload of an IPv4 packet and its protocol; none if the header is bad.
+pub(in crate::kernel) fn payload(packet: &[u8]) -> Option<(u8, &[u8])> {
+    let p = Ipv4Packet::new_checked(packet).ok()?;
+    let bytes = packet.get(p.header_len() as usize..p.total_len() as usize)?;
+    Some((p.next_header().into(), bytes))
+}
+
+/// The type and the rest of an ICMP message, if `packet` is one.
+pub(in crate::kernel) fn icmp_of(packet: &[u8]) -> Option<&[u8]> {
+    payload(packet).filter(|(proto, bytes)| *proto == IPPROTO_ICMP && bytes.len() >= 8).map(|(_, bytes)| bytes)
+}

@@ -1,0 +1,73 @@
+//! Mirrors net/ipv4/ip_output.c: from a socket or the kernel itself to the neighbour.
+
+use super::{IP_HLEN, route};
+use crate::base::{FrameId, IfIndex};
+use crate::kernel::cx::Cx;
+use crate::kernel::frame::{Frame, truesize};
+use crate::kernel::neigh;
+use crate::kernel::netns::NetNs;
+use crate::kernel::trace::{DropReason, Flow};
+use smoltcp::wire::Ipv4Packet;
+use std::net::Ipv4Addr;
+
+/// What the sender of a packet decides about its header.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kernel) struct Header {
+    pub protocol: u8,
+    pub tos: u8,
+    pub ttl: u8,
+    pub df: bool,
+    /// The IP id: zero where Linux leaves it so, else from the counter of the flow.
+    pub counted_id: bool,
+}
+
+/// ip_make_skb and ip_local_out: builds the packet, with `fill` for its payload of `len` bytes, and sends it along `r`.
+pub(in crate::kernel) fn send(
+    ns: &mut NetNs,
+    cx: &mut Cx<'_>,
+    r: &route::Output,
+    h: &Header,
+    cause: Option<FrameId>,
+    len: usize,
+    fill: impl FnOnce(&mut [u8]),
+) -> Flow {
+    let mut f = cx.new_frame(cause);
+    fill(f.put_l3(IP_HLEN + len, IP_HLEN));
+    f.truesize = truesize(IP_HLEN + len);
+    let id = if h.counted_id {
+        let flow = (r.dst, r.src, h.protocol);
+        ns.ip_ids.next(cx.prf, cx.ns.0, cx.jiffies(), flow)
+    } else {
+        0
+    };
+    let mut p = Ipv4Packet::new_unchecked(f.l3_mut());
+    p.set_version(4);
+    p.set_header_len(IP_HLEN as u8);
+    p.set_total_len((IP_HLEN + len) as u16);
+    p.set_ident(id);
+    p.set_dont_frag(h.df);
+    p.set_hop_limit(h.ttl);
+    p.set_next_header(h.protocol.into());
+    p.set_src_addr(r.src);
+    p.set_dst_addr(r.dst);
+    f.l3_mut()[1] = h.tos;
+    Ipv4Packet::new_unchecked(f.l3_mut()).fill_checksum();
+    r.explain(cx, &f);
+    finish(ns, cx, r.oif, r.next_hop(), r.mtu, f)
+}
+
+/// ip_finish_output: size, then the neighbour.
+pub(in crate::kernel) fn finish(
+    ns: &mut NetNs,
+    cx: &mut Cx<'_>,
+    oif: IfIndex,
+    next_hop: Ipv4Addr,
+    mtu: u32,
+    f: Frame,
+) -> Flow {
+    if f.l3().len() > mtu as usize {
+        // Differs: fragmentation is not simulated yet (docs/limitations.md).
+        return cx.kill(f, DropReason::PktTooBig);
+    }
+    neigh::output(ns, cx, oif, next_hop, f)
+}

@@ -1,0 +1,206 @@
+//! Mirrors net/ipv4/route.c: which way out, and what is to become of what came in.
+
+use crate::base::IfIndex;
+use crate::kernel::cx::Cx;
+use crate::kernel::errno::Errno;
+use crate::kernel::fib::Found;
+use crate::kernel::frame::Frame;
+use crate::kernel::netlink::{RouteType, Scope};
+use crate::kernel::netns::{LOOPBACK, NetNs};
+use crate::kernel::trace::{DropReason, RouteStep, What};
+use std::net::Ipv4Addr;
+
+/// struct flowi4: what a sender knows.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kernel) struct Flow4 {
+    pub dst: Ipv4Addr,
+    pub src: Option<Ipv4Addr>,
+    pub oif: Option<IfIndex>,
+}
+
+/// struct rtable of an outgoing packet.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kernel) struct Output {
+    pub dst: Ipv4Addr,
+    pub kind: RouteType,
+    pub oif: IfIndex,
+    pub via: Option<Ipv4Addr>,
+    pub src: Ipv4Addr,
+    pub mtu: u32,
+    found: Option<((Ipv4Addr, u8), u32)>,
+}
+
+impl Output {
+    /// rt_nexthop: whose hardware address is needed.
+    pub fn next_hop(&self) -> Ipv4Addr {
+        self.via.unwrap_or(self.dst)
+    }
+
+    /// Tells the listeners how it was decided.
+    pub fn explain(&self, cx: &mut Cx<'_>, f: &Frame) {
+        let (prefix, table) = self.found.unwrap_or(((self.dst, 32), 0));
+        let step = RouteStep { dst: self.dst, prefix, table, kind: self.kind, via: self.via, oif: self.oif, src: self.src };
+        cx.step(f, self.oif, What::RouteOutput(step));
+    }
+}
+
+/// struct rtable of a received packet.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kernel) struct Input {
+    pub kind: RouteType,
+    /// Where it would leave by; the loopback device for what stays.
+    pub oif: IfIndex,
+    found: Option<Found>,
+}
+
+impl Input {
+    /// The next hop towards `dst`.
+    pub fn next_hop(&self, dst: Ipv4Addr) -> Ipv4Addr {
+        self.found.and_then(|f| f.route.via).unwrap_or(dst)
+    }
+
+    /// ip_dst_mtu_maybe_forward: the device's MTU, or a lower one of the route.
+    pub fn mtu(&self, ns: &NetNs) -> u32 {
+        let device = ns.dev(self.oif).map_or(0, |d| d.mtu);
+        self.found.and_then(|f| f.route.mtu).map_or(device, |(mtu, _)| mtu.min(device))
+    }
+
+    /// Tells the listeners how it was decided.
+    pub fn explain(&self, cx: &mut Cx<'_>, f: &Frame, dst: Ipv4Addr) {
+        let (prefix, table, via) = self.found.map_or(((dst, 32), 0, None), |f| (f.prefix, f.table, f.route.via));
+        let src = Ipv4Addr::UNSPECIFIED;
+        let step = RouteStep { dst, prefix, table, kind: self.kind, via, oif: self.oif, src };
+        cx.step(f, self.oif, What::RouteInput(step));
+    }
+}
+
+/// ip_route_output_key
+///
+/// # Errors
+/// EINVAL for a source that is not ours, ENETUNREACH and the like without a route.
+pub(in crate::kernel) fn output(ns: &NetNs, flow: &Flow4) -> Result<Output, Errno> {
+    if let Some(src) = flow.src {
+        let bad = src.is_multicast() || src.is_broadcast() || src.octets()[0] == 0;
+        if bad || ns.local_dev(src).is_none() {
+            return Err(Errno::EINVAL);
+        }
+    }
+    if let Some(oif) = flow.oif {
+        let d = ns.dev(oif).ok_or(Errno::ENODEV)?;
+        if !d.up {
+            return Err(Errno::ENETUNREACH);
+        }
+    }
+    let mut dst = flow.dst;
+    if dst.is_unspecified() {
+        dst = flow.src.unwrap_or(Ipv4Addr::LOCALHOST);
+        return make(ns, dst, RouteType::Local, LOOPBACK, None, dst, None);
+    }
+    if dst.is_multicast() || dst.is_broadcast() {
+        let oif = flow.oif.or_else(|| flow.src.and_then(|s| ns.local_dev(s))).ok_or(Errno::ENETUNREACH)?;
+        let src = flow.src.or_else(|| ns.select_addr(oif, None, Scope::Link)).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let kind = if dst.is_broadcast() { RouteType::Broadcast } else { RouteType::Multicast };
+        return make(ns, dst, kind, oif, None, src, None);
+    }
+    let found = match (ns.fib.lookup(dst, Scope::Global, flow.oif), flow.oif) {
+        (Ok(found), _) => found,
+        // Bound to a device: the destination is taken to be on its link.
+        (Err(_), Some(oif)) => {
+            let src = flow.src.or_else(|| ns.select_addr(oif, None, Scope::Link)).unwrap_or(Ipv4Addr::UNSPECIFIED);
+            return make(ns, dst, RouteType::Unicast, oif, None, src, None);
+        }
+        (Err(e), None) => return Err(e),
+    };
+    let r = found.route;
+    if r.kind == RouteType::Local {
+        let src = flow.src.or(r.prefsrc).unwrap_or(dst);
+        return make(ns, dst, RouteType::Local, LOOPBACK, None, src, Some(found));
+    }
+    let oif = r.oif.ok_or(Errno::ENETUNREACH)?;
+    let chosen = || r.prefsrc.or_else(|| ns.select_addr(oif, r.via, r.scope)).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let src = flow.src.unwrap_or_else(chosen);
+    make(ns, dst, r.kind, oif, r.via, src, Some(found))
+}
+
+/// __mkroute_output
+fn make(
+    ns: &NetNs,
+    dst: Ipv4Addr,
+    kind: RouteType,
+    oif: IfIndex,
+    via: Option<Ipv4Addr>,
+    src: Ipv4Addr,
+    found: Option<Found>,
+) -> Result<Output, Errno> {
+    let d = ns.dev(oif).ok_or(Errno::ENODEV)?;
+    if src.is_loopback() && oif != LOOPBACK && !ns.conf_or(oif, |c| c.route_localnet) {
+        return Err(Errno::EINVAL);
+    }
+    if dst.octets()[0] == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mtu = found.and_then(|f| f.route.mtu).map_or(d.mtu, |(mtu, _)| mtu);
+    Ok(Output { dst, kind, oif, via, src, mtu, found: found.map(|f| (f.prefix, f.table)) })
+}
+
+/// ip_route_input_slow, for a packet from `src` to `dst` that came in by `dev`.
+///
+/// # Errors
+/// Why it is dropped without a word.
+pub(in crate::kernel) fn input_dst(
+    ns: &NetNs,
+    dst: Ipv4Addr,
+    src: Ipv4Addr,
+    dev: IfIndex,
+) -> Result<Input, DropReason> {
+    use DropReason::{IpInAddrErrors, IpInvalidDest, IpInvalidSource, IpLocalnet};
+    if src.is_multicast() || src.is_broadcast() {
+        return Err(IpInvalidSource);
+    }
+    let local = |kind| Input { kind, oif: LOOPBACK, found: None };
+    if dst.is_broadcast() || src.is_unspecified() && dst.is_unspecified() {
+        return Ok(local(RouteType::Broadcast));
+    }
+    if src.octets()[0] == 0 {
+        return Err(IpInvalidSource);
+    }
+    if dst.octets()[0] == 0 {
+        return Err(IpInvalidDest);
+    }
+    let localnet = dev == LOOPBACK || ns.conf_or(dev, |c| c.route_localnet);
+    if !localnet && (dst.is_loopback() || src.is_loopback()) {
+        return Err(IpLocalnet);
+    }
+    let forwarding = ns.dev(dev).is_some_and(|d| d.conf.forwarding != 0);
+    let Ok(found) = ns.fib.lookup(dst, Scope::Global, None) else { return Err(IpInAddrErrors) };
+    match found.route.kind {
+        kind @ (RouteType::Local | RouteType::Broadcast) => {
+            validate_source(ns, src, dev)?;
+            Ok(Input { kind, oif: LOOPBACK, found: Some(found) })
+        }
+        RouteType::Unicast if forwarding => {
+            validate_source(ns, src, dev)?;
+            Ok(Input { kind: RouteType::Unicast, oif: found.route.oif.ok_or(IpInAddrErrors)?, found: Some(found) })
+        }
+        _ => Err(IpInAddrErrors),
+    }
+}
+
+/// fib_validate_source: would an answer go back the way that this came?
+fn validate_source(ns: &NetNs, src: Ipv4Addr, dev: IfIndex) -> Result<(), DropReason> {
+    if dev == LOOPBACK {
+        return Ok(());
+    }
+    let rp_filter = ns.conf_max(dev, |c| c.rp_filter);
+    let back = ns.fib.lookup(src, Scope::Global, None);
+    match back {
+        Ok(found) if found.route.kind == RouteType::Local => {
+            let accepted = ns.conf_or(dev, |c| c.accept_local);
+            if accepted { Ok(()) } else { Err(DropReason::IpLocalSource) }
+        }
+        Ok(found) if found.route.kind != RouteType::Unicast => Err(DropReason::IpInvalidSource),
+        Ok(found) if found.route.oif == Some(dev) || rp_filter != 1 => Ok(()),
+        Err(_) if rp_filter == 0 => Ok(()),
+        _ => Err(DropReason::IpRpFilter),
+    }
+}

@@ -1,0 +1,21 @@
+//! The kernel: network namespaces, sans-IO, following Linux 6.18 function by function. File names echo Linux's `net/`.
+//!
+//! Everything mutable is private to this module. Three doors lead in: [`netlink`] (and sysctl) to configure, [`syscall`] for
+//! programs, [`show`] to read. Time, randomness and the queues of the machine come with each call as [`cx::Cx`].
+
+mod arp;
+pub mod cx;
+mod dev;
+pub mod errno;
+mod fib;
+pub mod frame;
+mod ip;
+mod neigh;
+pub mod netlink;
+pub mod netns;
+pub mod show;
+mod socket;
+mod sysctl;
+pub mod syscall;
+pub mod timer;
+pub mod trace;

@@ -1,0 +1,201 @@
+//! struct net: the state of one network namespace, and the namespaces of one kernel.
+
+use super::cx::{Cx, Timer};
+use super::dev::bridge::{self, Port};
+use super::dev::{Dev, DevKind, VethPeer};
+use super::fib::Fib;
+use super::ip::ident::IpIds;
+use super::neigh::{self, NeighTable};
+use super::socket::Sockets;
+use super::sysctl::Sysctl;
+use super::timer::Jiffies;
+use crate::base::{IfIndex, NsId, Time};
+
+/// The loopback device of every namespace.
+pub const LOOPBACK: IfIndex = IfIndex(1);
+/// As many devices one namespace may have had; indices are never reused.
+pub const MAX_IFINDEX: u32 = 1 << 20;
+/// As many namespaces one kernel may have had.
+pub const MAX_NAMESPACES: usize = 1 << 16;
+
+/// One network namespace.
+#[derive(Clone, Debug)]
+pub struct NetNs {
+    pub(in crate::kernel) id: NsId,
+    clock: Jiffies,
+    /// By index; an index is never reused.
+    devs: Vec<Option<Box<Dev>>>,
+    pub(in crate::kernel) sysctl: Sysctl,
+    pub(in crate::kernel) fib: Fib,
+    pub(in crate::kernel) neigh: NeighTable,
+    pub(in crate::kernel) sockets: Sockets,
+    pub(in crate::kernel) ip_ids: IpIds,
+}
+
+impl NetNs {
+    fn new(id: NsId, clock: Jiffies) -> Self {
+        NetNs {
+            id,
+            clock,
+            devs: vec![None],
+            sysctl: Sysctl::default(),
+            fib: Fib::default(),
+            neigh: NeighTable::default(),
+            sockets: Sockets::default(),
+            ip_ids: IpIds::default(),
+        }
+    }
+
+    /// The kernel's clock in ticks at `t`.
+    pub(in crate::kernel) fn jiffies(&self, t: Time) -> u64 {
+        self.clock.at(t)
+    }
+
+    pub(in crate::kernel) fn dev(&self, index: IfIndex) -> Option<&Dev> {
+        self.devs.get(index.0 as usize)?.as_deref()
+    }
+
+    pub(in crate::kernel) fn dev_mut(&mut self, index: IfIndex) -> Option<&mut Dev> {
+        self.devs.get_mut(index.0 as usize)?.as_deref_mut()
+    }
+
+    /// The device's settings as a bridge port.
+    pub(in crate::kernel) fn port(&self, index: IfIndex) -> Option<&Port> {
+        self.dev(index)?.port.as_deref()
+    }
+
+    /// All devices, by index.
+    pub(in crate::kernel) fn devs(&self) -> impl Iterator<Item = &Dev> {
+        self.devs.iter().filter_map(|d| d.as_deref())
+    }
+
+    pub(in crate::kernel) fn devs_mut(&mut self) -> impl Iterator<Item = &mut Dev> {
+        self.devs.iter_mut().filter_map(|d| d.as_deref_mut())
+    }
+
+    /// __dev_get_by_name
+    pub fn dev_by_name(&self, name: &str) -> Option<IfIndex> {
+        self.devs().find(|d| d.name == name).map(|d| d.index)
+    }
+
+    /// The index that the next device gets (dev_index_reserve).
+    pub(in crate::kernel) fn next_index(&self) -> IfIndex {
+        IfIndex(self.devs.len() as u32)
+    }
+
+    /// Puts a device in place, at its index.
+    pub(in crate::kernel) fn insert(&mut self, dev: Dev) {
+        let at = dev.index.0 as usize;
+        if self.devs.len() <= at {
+            self.devs.resize(at + 1, None);
+        }
+        self.devs[at] = Some(Box::new(dev));
+    }
+
+    /// Takes a device out; its index stays used.
+    pub(in crate::kernel) fn take(&mut self, index: IfIndex) -> Option<Dev> {
+        self.devs.get_mut(index.0 as usize)?.take().map(|d| *d)
+    }
+}
+
+/// The namespaces of one kernel. The doors take all of them, since a request may touch two.
+#[derive(Clone, Debug, Default)]
+pub struct Spaces {
+    spaces: Vec<Space>,
+}
+
+#[derive(Clone, Debug)]
+struct Space {
+    name: String,
+    /// Deleted ones keep their place: ids are never reused.
+    ns: NetNs,
+    gone: bool,
+}
+
+impl Spaces {
+    /// The namespace with this id.
+    ///
+    /// # Panics
+    /// If it belongs to another kernel: a bug of the caller's.
+    pub fn get(&self, id: NsId) -> &NetNs {
+        &self.spaces[id.index()].ns
+    }
+
+    pub(in crate::kernel) fn get_mut(&mut self, id: NsId) -> &mut NetNs {
+        &mut self.spaces[id.index()].ns
+    }
+
+    /// The id of the namespace called `name`.
+    pub fn by_name(&self, name: &str) -> Option<NsId> {
+        self.spaces.iter().find(|s| !s.gone && s.name == name).map(|s| s.ns.id)
+    }
+
+    /// The name of a namespace.
+    pub fn name(&self, id: NsId) -> &str {
+        &self.spaces[id.index()].name
+    }
+
+    /// All namespaces that exist, in order of creation.
+    pub fn iter(&self) -> impl Iterator<Item = (NsId, &str)> {
+        self.spaces.iter().filter(|s| !s.gone).map(|s| (s.ns.id, s.name.as_str()))
+    }
+
+    /// A new namespace with a loopback device that is down; none if there are [`MAX_NAMESPACES`].
+    pub(in crate::kernel) fn create(&mut self, cx: &mut Cx<'_>, name: &str) -> Option<NsId> {
+        if self.spaces.len() >= MAX_NAMESPACES {
+            return None;
+        }
+        let id = NsId::new(cx.ns.machine(), self.spaces.len());
+        let mut ns = NetNs::new(id, cx.cpu.clock());
+        ns.insert(super::netlink::loopback(&ns));
+        cx.sink.namespace(id, name);
+        if let Some(lo) = ns.dev(LOOPBACK) {
+            cx.sink.device(&lo.describe(id));
+        }
+        self.spaces.push(Space { name: name.to_owned(), ns, gone: false });
+        Some(id)
+    }
+
+    /// Marks a namespace as deleted; its devices have gone already.
+    pub(in crate::kernel) fn delete(&mut self, id: NsId) {
+        self.spaces[id.index()].gone = true;
+    }
+
+    /// A frame's turn: the receive path of its device runs in its namespace.
+    pub fn receive(&mut self, cx: &mut Cx<'_>, rx: super::cx::Rx) {
+        cx.ns = rx.ns;
+        let _ = super::dev::receive(self.get_mut(rx.ns), cx, rx.dev, rx.frame);
+    }
+
+    /// A timer of the kernel's fired; [`Timer::Process`] is the caller's own.
+    pub fn timer(&mut self, cx: &mut Cx<'_>, timer: Timer) {
+        match timer {
+            Timer::Neigh(ns, key) => {
+                cx.ns = ns;
+                neigh::timer(self.get_mut(ns), cx, key);
+            }
+            Timer::FdbGc(ns, br) => {
+                cx.ns = ns;
+                bridge::gc(self.get_mut(ns), cx, br);
+            }
+            Timer::ArpProxy(ns, dev) => {
+                cx.ns = ns;
+                super::arp::proxy_timer(self.get_mut(ns), cx, dev);
+            }
+            Timer::Process(_) => {}
+        }
+    }
+
+    /// Frames that wait in queues of the namespaces: for neighbours, for proxied answers.
+    pub fn waiting(&self) -> usize {
+        self.spaces.iter().map(|s| s.ns.neigh.waiting()).sum()
+    }
+
+    /// The other end of a veth pair.
+    pub(in crate::kernel) fn peer(&self, ns: NsId, dev: IfIndex) -> Option<(NsId, IfIndex)> {
+        match self.get(ns).dev(dev)?.kind {
+            DevKind::Veth(VethPeer { ns, dev, .. }) => Some((ns, dev)),
+            DevKind::Loopback | DevKind::Bridge(_) => None,
+        }
+    }
+}

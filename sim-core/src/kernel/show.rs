@@ -1,0 +1,419 @@
+//! The read door: the kernel's state as data, in the order in which Linux lists it. `lab/` prints it as `ip`, `bridge` and the
+//! others do.
+
+pub use super::dev::Stats;
+
+use super::dev::bridge::{Bridge, Port, PortState};
+use super::dev::fdb::FdbEntry;
+use super::dev::{Dev, DevKind, IfAddr};
+use super::fib::Alias;
+use super::neigh::{Neigh, NeighKey};
+use super::netlink::{NudState, RouteType, Scope};
+use super::netns::Spaces;
+use super::timer::{HZ, TICK_NS};
+use crate::base::{IfIndex, Mac, NsId, Time};
+use ipnet::Ipv4Net;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A device, as RTM_GETLINK shows it.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// ifi_index
+    pub index: IfIndex,
+    /// IFLA_IFNAME
+    pub name: String,
+    /// IFLA_LINK of a veth: where the other end is.
+    pub peer: Option<Peer>,
+    /// ifi_flags: IFF_*.
+    pub flags: Flags,
+    /// IFLA_MTU
+    pub mtu: u32,
+    /// IFLA_QDISC: `noqueue`, or `noop` while the device has never been up.
+    pub qdisc: &'static str,
+    /// IFLA_MASTER: the bridge that it is a port of, with its name.
+    pub master: Option<(IfIndex, String)>,
+    /// IFLA_OPERSTATE: `UP`, `DOWN`, `UNKNOWN`, `LOWERLAYERDOWN`.
+    pub operstate: &'static str,
+    /// IFLA_TXQLEN
+    pub txqlen: u32,
+    /// ARPHRD_*: 1 Ethernet, 772 loopback.
+    pub arphrd: u16,
+    /// IFLA_ADDRESS
+    pub address: Mac,
+    /// IFLA_PROMISCUITY: how many want it promiscuous.
+    pub promiscuity: u32,
+    /// IFLA_ALLMULTI
+    pub allmulti: u32,
+    /// IFLA_INFO_KIND with its data.
+    pub kind: KindInfo,
+    /// IFLA_INFO_SLAVE_DATA: its settings as a bridge port.
+    pub port: Option<PortInfo>,
+    /// IFLA_STATS64
+    pub stats: Stats,
+    /// Its IPv4 addresses in the kernel's order: primaries first.
+    pub addrs: Vec<AddrInfo>,
+}
+
+/// The other end of a veth pair.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its index, in its own namespace.
+    pub index: IfIndex,
+    /// Its name, if it is in the same namespace.
+    pub name: Option<String>,
+    /// It is in the same namespace and down: `M-DOWN`.
+    pub down: bool,
+    /// The name of the other namespace; none if it is the same one.
+    pub netns: Option<String>,
+}
+
+/// IFF_* flags that `ip` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of the kernel")]
+pub struct Flags {
+    /// IFF_UP
+    pub up: bool,
+    /// IFF_LOWER_UP; up without it prints NO-CARRIER.
+    pub lower_up: bool,
+    /// IFF_LOOPBACK
+    pub loopback: bool,
+    /// IFF_BROADCAST
+    pub broadcast: bool,
+    /// IFF_MULTICAST
+    pub multicast: bool,
+    /// IFF_NOARP
+    pub noarp: bool,
+    /// IFF_PROMISC, set by the user.
+    pub promisc: bool,
+    /// IFF_ALLMULTI, set by the user.
+    pub allmulti: bool,
+}
+
+/// What a device is.
+#[derive(Clone, Debug)]
+pub enum KindInfo {
+    /// lo
+    Loopback,
+    /// veth
+    Veth,
+    /// bridge
+    Bridge(BridgeInfo),
+}
+
+/// IFLA_BR_*: a bridge's settings and state.
+#[derive(Clone, Debug)]
+pub struct BridgeInfo {
+    /// In hundredths of a second.
+    pub ageing_time: u64,
+    /// In hundredths of a second.
+    pub forward_delay: u64,
+    /// IFLA_BR_PRIORITY
+    pub priority: u16,
+    /// The address in its bridge id; zero while it has no port and no address was set.
+    pub id_address: Mac,
+    /// IFLA_BR_GROUP_FWD_MASK
+    pub group_fwd_mask: u16,
+    /// IFLA_BR_MCAST_SNOOPING
+    pub mcast_snooping: bool,
+    /// IFLA_BR_GC_TIMER in nanoseconds: until the next clean-up; zero when none is due.
+    pub gc_timer_ns: u64,
+}
+
+/// IFLA_BRPORT_*: a port's settings and state.
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of the kernel")]
+pub struct PortInfo {
+    /// `forwarding`, `disabled`, …
+    pub state: &'static str,
+    /// IFLA_BRPORT_PRIORITY
+    pub priority: u16,
+    /// IFLA_BRPORT_COST
+    pub cost: u32,
+    /// IFLA_BRPORT_NO
+    pub number: u16,
+    /// IFLA_BRPORT_MODE
+    pub hairpin: bool,
+    /// IFLA_BRPORT_LEARNING
+    pub learning: bool,
+    /// IFLA_BRPORT_UNICAST_FLOOD
+    pub flood: bool,
+    /// IFLA_BRPORT_MCAST_FLOOD
+    pub mcast_flood: bool,
+    /// IFLA_BRPORT_BCAST_FLOOD
+    pub bcast_flood: bool,
+    /// IFLA_BRPORT_ISOLATED
+    pub isolated: bool,
+}
+
+/// An address, as RTM_GETADDR shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddrInfo {
+    /// IFA_LOCAL with the prefix length.
+    pub local: Ipv4Net,
+    /// IFA_ADDRESS, where it differs.
+    pub peer: Option<Ipv4Net>,
+    /// IFA_BROADCAST
+    pub broadcast: Option<Ipv4Addr>,
+    /// ifa_scope
+    pub scope: Scope,
+    /// IFA_F_SECONDARY: another address of the same subnet came first.
+    pub secondary: bool,
+    /// IFA_LABEL
+    pub label: String,
+}
+
+/// A route, as RTM_GETROUTE shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteInfo {
+    /// rtm_table
+    pub table: u32,
+    /// rtm_type
+    pub kind: RouteType,
+    /// RTA_DST
+    pub dst: Ipv4Net,
+    /// RTA_GATEWAY
+    pub via: Option<Ipv4Addr>,
+    /// RTA_OIF, by name.
+    pub dev: Option<String>,
+    /// rtm_protocol: 2 kernel, 3 boot, 4 static.
+    pub proto: u8,
+    /// rtm_scope
+    pub scope: Scope,
+    /// RTA_PREFSRC
+    pub src: Option<Ipv4Addr>,
+    /// RTA_PRIORITY
+    pub metric: u32,
+    /// RTNH_F_ONLINK
+    pub onlink: bool,
+    /// RTNH_F_LINKDOWN: the device has no carrier.
+    pub linkdown: bool,
+    /// RTAX_MTU and whether it is locked.
+    pub mtu: Option<(u32, bool)>,
+}
+
+/// A neighbour, as RTM_GETNEIGH shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeighInfo {
+    /// NDA_DST
+    pub addr: Ipv4Addr,
+    /// The device, by name.
+    pub dev: String,
+    /// NDA_LLADDR; none while it is not valid.
+    pub lladdr: Option<Mac>,
+    /// ndm_state
+    pub state: NudState,
+    /// Since it was used last, in nanoseconds (NDA_CACHEINFO).
+    pub used_ns: u64,
+    /// Since it was confirmed last, in nanoseconds.
+    pub confirmed_ns: u64,
+    /// Since it changed last, in nanoseconds.
+    pub updated_ns: u64,
+    /// NDA_PROBES
+    pub probes: u32,
+}
+
+/// An entry of a bridge's forwarding database or of a device's own address list, as `bridge fdb` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FdbInfo {
+    /// NDA_LLADDR
+    pub mac: Mac,
+    /// The port, or the bridge itself, by name.
+    pub dev: String,
+    /// The bridge, by name; none for an entry of the device's own (`self`).
+    pub master: Option<String>,
+    /// Local to the bridge or of the device's own list (`permanent`), static, or learned.
+    pub state: super::netlink::FdbState,
+    /// Since a frame was sent to it last, in nanoseconds.
+    pub used_ns: u64,
+    /// Since it was learned or refreshed, in nanoseconds.
+    pub updated_ns: u64,
+}
+
+/// RTM_GETLINK: the devices of `ns`, by index.
+pub fn links(spaces: &Spaces, ns: NsId, now: Time) -> Vec<Link> {
+    spaces.get(ns).devs().map(|d| link(spaces, ns, d, now)).collect()
+}
+
+fn link(spaces: &Spaces, ns: NsId, d: &Dev, now: Time) -> Link {
+    let space = spaces.get(ns);
+    let loopback = matches!(d.kind, DevKind::Loopback);
+    let name_of = |i: IfIndex| space.dev(i).map(|d| (i, d.name.clone()));
+    Link {
+        index: d.index,
+        name: d.name.clone(),
+        peer: peer(spaces, ns, d),
+        flags: Flags {
+            up: d.up,
+            lower_up: d.running(),
+            loopback,
+            broadcast: !loopback,
+            multicast: !loopback,
+            noarp: d.noarp,
+            promisc: d.promisc,
+            allmulti: d.allmulti,
+        },
+        mtu: d.mtu,
+        qdisc: if d.was_up { "noqueue" } else { "noop" },
+        master: d.master.and_then(name_of),
+        operstate: operstate(d),
+        txqlen: d.txqlen,
+        arphrd: d.arphrd(),
+        address: d.mac,
+        promiscuity: u32::from(d.promisc) + u32::from(d.master.is_some()),
+        allmulti: u32::from(d.allmulti) + u32::from(d.master.is_some()),
+        kind: kind(d, space.jiffies(now)),
+        port: d.port.as_deref().map(port),
+        stats: d.stats,
+        addrs: d.addrs.iter().map(address).collect(),
+    }
+}
+
+/// default_operstate, and the bridge's and veth's own.
+fn operstate(d: &Dev) -> &'static str {
+    match &d.kind {
+        _ if !d.up => "DOWN",
+        DevKind::Loopback => "UNKNOWN",
+        DevKind::Veth(_) if !d.carrier => "LOWERLAYERDOWN",
+        DevKind::Bridge(b) if d.carrier && b.ports.is_empty() => "UNKNOWN",
+        _ if d.carrier => "UP",
+        _ => "DOWN",
+    }
+}
+
+fn peer(spaces: &Spaces, ns: NsId, d: &Dev) -> Option<Peer> {
+    let DevKind::Veth(p) = &d.kind else { return None };
+    let other = spaces.get(p.ns).dev(p.dev)?;
+    let same = p.ns == ns;
+    Some(Peer {
+        index: p.dev,
+        name: same.then(|| other.name.clone()),
+        down: same && !other.up,
+        netns: (!same).then(|| spaces.name(p.ns).to_owned()),
+    })
+}
+
+fn kind(d: &Dev, now: u64) -> KindInfo {
+    match &d.kind {
+        DevKind::Loopback => KindInfo::Loopback,
+        DevKind::Veth(_) => KindInfo::Veth,
+        DevKind::Bridge(b) => KindInfo::Bridge(BridgeInfo {
+            ageing_time: b.ageing_time * 100 / HZ,
+            forward_delay: b.forward_delay * 100 / HZ,
+            priority: b.priority,
+            id_address: b.id_address,
+            group_fwd_mask: b.group_fwd_mask,
+            mcast_snooping: b.mcast_snooping,
+            gc_timer_ns: b.gc_timer.map_or(0, |_| b.gc_due.saturating_sub(now) * TICK_NS),
+        }),
+    }
+}
+
+fn port(p: &Port) -> PortInfo {
+    PortInfo {
+        state: match p.state {
+            PortState::Disabled => "disabled",
+            PortState::Forwarding => "forwarding",
+        },
+        priority: p.priority,
+        cost: p.cost,
+        number: p.number,
+        hairpin: p.hairpin,
+        learning: p.learning,
+        flood: p.flood,
+        mcast_flood: p.mcast_flood,
+        bcast_flood: p.bcast_flood,
+        isolated: p.isolated,
+    }
+}
+
+fn address(a: &IfAddr) -> AddrInfo {
+    AddrInfo {
+        local: a.local,
+        peer: a.peer,
+        broadcast: a.broadcast,
+        scope: a.scope,
+        secondary: a.secondary,
+        label: a.label.clone(),
+    }
+}
+
+/// RTM_GETROUTE: the routes of one table, or of all, by prefix.
+pub fn routes(spaces: &Spaces, ns: NsId, table: Option<u32>) -> Vec<RouteInfo> {
+    let space = spaces.get(ns);
+    let tables: Vec<u32> = table.map_or_else(|| space.fib.tables().collect(), |t| vec![t]);
+    let info = |table, dst, a: &Alias| RouteInfo {
+        table,
+        kind: a.kind,
+        dst,
+        via: a.via,
+        dev: a.oif.and_then(|o| space.dev(o)).map(|d| d.name.clone()),
+        proto: a.proto,
+        scope: a.scope,
+        src: a.prefsrc,
+        metric: a.metric,
+        onlink: a.onlink,
+        linkdown: a.linkdown,
+        mtu: a.mtu,
+    };
+    let of = |t: u32| space.fib.iter(t).map(move |(dst, a)| info(t, dst, a));
+    tables.into_iter().flat_map(of).collect()
+}
+
+/// RTM_GETNEIGH: the neighbours of `ns`, by device and address.
+pub fn neighs(spaces: &Spaces, ns: NsId, now: Time) -> Vec<NeighInfo> {
+    let space = spaces.get(ns);
+    let now = space.jiffies(now);
+    let ago = |then: u64| now.wrapping_sub(then).saturating_mul(TICK_NS);
+    let info = |(key, n): (&NeighKey, &Neigh)| {
+        let IpAddr::V4(addr) = key.addr else { return None };
+        Some(NeighInfo {
+            addr,
+            dev: space.dev(key.dev)?.name.clone(),
+            lladdr: n.state.is_valid().then_some(n.ha),
+            state: n.state,
+            used_ns: ago(n.used),
+            confirmed_ns: ago(n.confirmed),
+            updated_ns: ago(n.updated),
+            probes: n.probes as u32,
+        })
+    };
+    space.neigh.iter().filter_map(info).collect()
+}
+
+/// RTM_GETNEIGH of family AF_BRIDGE: the databases of the bridges of `ns`, by bridge and address.
+pub fn fdb(spaces: &Spaces, ns: NsId, now: Time) -> Vec<FdbInfo> {
+    let space = spaces.get(ns);
+    let now = space.jiffies(now);
+    let ago = |then: u64| now.wrapping_sub(then).saturating_mul(TICK_NS);
+    let name = |i: IfIndex| space.dev(i).map(|d| d.name.clone());
+    let bridges = space.devs().filter_map(|d| Some((d, d.bridge()?)));
+    let of = |(d, b): (&Dev, &Bridge)| -> Vec<FdbInfo> {
+        let info = |(mac, e): (&Mac, &FdbEntry)| {
+            Some(FdbInfo {
+                mac: *mac,
+                dev: e.dst.map_or(Some(d.name.clone()), name)?,
+                master: Some(d.name.clone()),
+                state: e.state,
+                used_ns: ago(e.used),
+                updated_ns: ago(e.updated),
+            })
+        };
+        b.fdb.iter().filter_map(info).collect()
+    };
+    bridges.flat_map(of).collect()
+}
+
+/// `ip netns list`: the namespaces by name, with the id that the others know them by, if one was given.
+pub fn netns_list(spaces: &Spaces) -> Vec<(String, Option<u32>)> {
+    spaces.iter().map(|(_, name)| (name.to_owned(), None)).collect()
+}
+
+/// The namespace called `name`.
+pub fn netns_by_name(spaces: &Spaces, name: &str) -> Option<NsId> {
+    spaces.by_name(name)
+}
+
+/// A value of /proc/sys by its dotted name; none if there is no such name.
+pub fn sysctl(spaces: &Spaces, ns: NsId, name: &str) -> Option<String> {
+    spaces.get(ns).sysctl_get(name)
+}

@@ -1,0 +1,281 @@
+//! Sockets: what a descriptor refers to, the queues of what arrived, and the system calls on them (net/socket.c,
+//! net/core/sock.c, net/core/datagram.c).
+
+pub mod packet;
+pub mod ping;
+pub mod raw;
+
+use super::cx::Cx;
+use super::errno::Errno;
+use super::ip::output::Header;
+use super::ip::route::{self, Flow4};
+use super::netns::NetNs;
+use super::syscall::{Call, Fd, Message, PmtuDisc, QueuedError, Ret, SendTo, SockOpt, SocketKind};
+use crate::base::{IfIndex, Pid};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
+
+/// As many sockets one namespace may have open.
+pub const MAX_SOCKETS: usize = 1 << 16;
+/// net.core.rmem_default
+const RMEM_DEFAULT: u64 = 212_992;
+
+/// The open sockets of one namespace, by descriptor: a descriptor is unique in its namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Sockets {
+    open: BTreeMap<Fd, Socket>,
+    last: u32,
+    /// ping_port_rover: the last ping socket's id.
+    rover: u16,
+}
+
+/// struct sock with its inet_sock.
+#[derive(Clone, Debug)]
+pub(in crate::kernel) struct Socket {
+    owner: Pid,
+    kind: SocketKind,
+    /// inet_rcv_saddr and inet_saddr
+    local: Option<Ipv4Addr>,
+    /// inet_daddr
+    remote: Option<Ipv4Addr>,
+    /// A ping socket's id, in place of a port.
+    ident: u16,
+    dev: Option<IfIndex>,
+    ttl: Option<u8>,
+    tos: u8,
+    pmtu: PmtuDisc,
+    recv_err: bool,
+    broadcast: bool,
+    icmp_filter: u32,
+    recv_timeout_ns: u64,
+    recv_buf: u64,
+    queue: VecDeque<(u32, Message)>,
+    /// sk_rmem_alloc: the truesize of what is queued.
+    queued: u64,
+    errors: VecDeque<QueuedError>,
+    /// sk_err
+    error: Option<Errno>,
+}
+
+impl Socket {
+    fn new(owner: Pid, kind: SocketKind) -> Self {
+        Socket {
+            owner,
+            kind,
+            local: None,
+            remote: None,
+            ident: 0,
+            dev: None,
+            ttl: None,
+            tos: 0,
+            pmtu: PmtuDisc::default(),
+            recv_err: false,
+            broadcast: false,
+            icmp_filter: 0,
+            recv_timeout_ns: 0,
+            recv_buf: RMEM_DEFAULT,
+            queue: VecDeque::new(),
+            queued: 0,
+            errors: VecDeque::new(),
+            error: None,
+        }
+    }
+
+    /// sock_queue_rcv_skb: false if the receive buffer is full.
+    fn receive(&mut self, cx: &mut Cx<'_>, truesize: u32, message: impl FnOnce() -> Message) -> bool {
+        if self.queued >= self.recv_buf {
+            return false;
+        }
+        self.queued += u64::from(truesize);
+        self.queue.push_back((truesize, message()));
+        cx.wake(self.owner);
+        true
+    }
+
+    /// ip_icmp_error with sk_error_report: queued if IP_RECVERR asks for it; the socket's error either way.
+    fn report(&mut self, cx: &mut Cx<'_>, error: QueuedError) {
+        self.error = Some(error.errno);
+        if self.recv_err && self.queued < self.recv_buf && self.errors.len() < raw::MAX_QUEUED_ERRORS {
+            self.errors.push_back(error);
+        }
+        cx.wake(self.owner);
+    }
+
+    /// The header that this socket's datagrams get.
+    fn header(&self, ns: &NetNs, protocol: u8) -> Header {
+        let ttl = self.ttl.unwrap_or(ns.sysctl.ip_default_ttl);
+        let df = self.pmtu != PmtuDisc::Dont;
+        // skb->ignore_df: only a path MTU that is enforced leaves the id at zero.
+        Header { protocol, tos: self.tos, ttl, df, counted_id: self.pmtu != PmtuDisc::Do && self.pmtu != PmtuDisc::Probe }
+    }
+}
+
+/// Carries out a system call of process `pid` that concerns sockets. None: it would block; ask again when the process was
+/// woken, or answer for it when its time is out.
+pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, call: &Call) -> Option<Ret> {
+    let answer = |r: Result<Ret, Errno>| Some(r.unwrap_or_else(Ret::Err));
+    match call {
+        Call::Socket(kind) => answer(open(ns, pid, *kind)),
+        Call::Bind { fd, addr } => answer(bind(ns, *fd, *addr)),
+        Call::BindDev { fd, dev } => answer(bind_dev(ns, *fd, *dev)),
+        Call::Connect { fd, addr } => answer(connect(ns, *fd, *addr)),
+        Call::SockName { fd } => answer(find(ns, *fd).map(|s| Ret::Addr(s.local.unwrap_or(Ipv4Addr::UNSPECIFIED)))),
+        Call::SetSockOpt { fd, opt } => answer(set_option(ns, *fd, *opt)),
+        Call::Send { fd, to, data } => answer(send(ns, cx, *fd, *to, data)),
+        Call::Recv { fd, errqueue: true, .. } => answer(recv_error(ns, *fd)),
+        Call::Recv { fd, dontwait, .. } => match recv(ns, *fd) {
+            Err(Errno::EAGAIN) if !dontwait => None,
+            r => answer(r),
+        },
+        Call::Poll { fd, .. } => match poll(ns, *fd) {
+            Ok(Ret::Poll { readable: false, error: false }) => None,
+            r => answer(r),
+        },
+        Call::Sleep { .. } | Call::Alarm { .. } | Call::Netlink(_) | Call::NetlinkIn(..) | Call::Exit(_) => {
+            answer(Err(Errno::EINVAL))
+        }
+    }
+}
+
+/// SO_RCVTIMEO of a socket in nanoseconds; zero waits for ever.
+pub fn recv_timeout_ns(ns: &NetNs, fd: Fd) -> u64 {
+    ns.sockets.open.get(&fd).map_or(0, |s| s.recv_timeout_ns)
+}
+
+/// close(2) for all sockets of a process that has ended.
+pub fn close_all(ns: &mut NetNs, pid: Pid) {
+    ns.sockets.open.retain(|_, s| s.owner != pid);
+}
+
+fn find(ns: &NetNs, fd: Fd) -> Result<&Socket, Errno> {
+    ns.sockets.open.get(&fd).ok_or(Errno::EBADF)
+}
+
+fn find_mut(ns: &mut NetNs, fd: Fd) -> Result<&mut Socket, Errno> {
+    ns.sockets.open.get_mut(&fd).ok_or(Errno::EBADF)
+}
+
+fn open(ns: &mut NetNs, pid: Pid, kind: SocketKind) -> Result<Ret, Errno> {
+    if ns.sockets.open.len() >= MAX_SOCKETS {
+        return Err(Errno::ENFILE);
+    }
+    if kind == SocketKind::Ping {
+        // ping_init_sock: root's group is 0.
+        let (first, last) = ns.sysctl.ping_group_range;
+        if first != 0 || last < first {
+            return Err(Errno::EACCES);
+        }
+    }
+    ns.sockets.last += 1;
+    let fd = Fd(ns.sockets.last);
+    ns.sockets.open.insert(fd, Socket::new(pid, kind));
+    Ok(Ret::Fd(fd))
+}
+
+fn bind(ns: &mut NetNs, fd: Fd, addr: Ipv4Addr) -> Result<Ret, Errno> {
+    let local = addr.is_unspecified() || ns.local_dev(addr).is_some();
+    let s = find_mut(ns, fd)?;
+    if !local {
+        return Err(Errno::EADDRNOTAVAIL);
+    }
+    s.local = (!addr.is_unspecified()).then_some(addr);
+    Ok(Ret::Done)
+}
+
+fn bind_dev(ns: &mut NetNs, fd: Fd, dev: IfIndex) -> Result<Ret, Errno> {
+    if ns.dev(dev).is_none() {
+        return Err(Errno::ENODEV);
+    }
+    find_mut(ns, fd)?.dev = Some(dev);
+    Ok(Ret::Done)
+}
+
+/// ip4_datagram_connect: the route of this moment gives the source address.
+fn connect(ns: &mut NetNs, fd: Fd, addr: Ipv4Addr) -> Result<Ret, Errno> {
+    let s = find(ns, fd)?;
+    let r = route::output(ns, &Flow4 { dst: addr, src: s.local, oif: s.dev })?;
+    if r.kind == super::netlink::RouteType::Broadcast && !s.broadcast {
+        return Err(Errno::EACCES);
+    }
+    let s = find_mut(ns, fd)?;
+    s.local = s.local.or(Some(r.src));
+    s.remote = Some(addr);
+    Ok(Ret::Done)
+}
+
+fn set_option(ns: &mut NetNs, fd: Fd, opt: SockOpt) -> Result<Ret, Errno> {
+    if let SockOpt::BindToDevice(dev) = opt {
+        return bind_dev(ns, fd, dev);
+    }
+    let s = find_mut(ns, fd)?;
+    match opt {
+        SockOpt::Ttl(0) => return Err(Errno::EINVAL),
+        SockOpt::Ttl(ttl) => s.ttl = Some(ttl),
+        SockOpt::Tos(tos) => s.tos = tos & !3,
+        SockOpt::MtuDiscover(pmtu) => s.pmtu = pmtu,
+        SockOpt::RecvErr(on) => {
+            s.recv_err = on;
+            if !on {
+                s.errors.clear();
+            }
+        }
+        SockOpt::IcmpFilter(mask) => s.icmp_filter = mask,
+        SockOpt::RecvTimeout(ns) => s.recv_timeout_ns = ns,
+        SockOpt::Broadcast(on) => s.broadcast = on,
+        // The kernel doubles it, for its own overhead.
+        SockOpt::RecvBuf(bytes) => s.recv_buf = (u64::from(bytes) * 2).clamp(2304, RMEM_DEFAULT * 2),
+        SockOpt::BindToDevice(_) => {}
+    }
+    Ok(Ret::Done)
+}
+
+fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Option<SendTo>, data: &[u8]) -> Result<Ret, Errno> {
+    let s = find_mut(ns, fd)?;
+    // sock_alloc_send_skb: a pending error comes first.
+    if let Some(e) = s.error.take() {
+        return Err(e);
+    }
+    match (s.kind, to) {
+        (SocketKind::Packet { ethertype }, Some(SendTo::Link { dev, mac })) => {
+            packet::send(ns, cx, ethertype, dev, mac, data)?;
+        }
+        (SocketKind::Raw { .. } | SocketKind::Ping, to) => {
+            let to = match to {
+                Some(SendTo::Ip(addr)) => addr,
+                None => s.remote.ok_or(Errno::EDESTADDRREQ)?,
+                Some(SendTo::Link { .. }) => return Err(Errno::EAFNOSUPPORT),
+            };
+            raw::send(ns, cx, fd, to, data)?;
+        }
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(Ret::Sent(data.len()))
+}
+
+/// __skb_recv_datagram
+fn recv(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
+    let s = find_mut(ns, fd)?;
+    if let Some(e) = s.error.take() {
+        return Err(e);
+    }
+    let (truesize, message) = s.queue.pop_front().ok_or(Errno::EAGAIN)?;
+    s.queued -= u64::from(truesize);
+    Ok(Ret::Message(message))
+}
+
+/// ip_recv_error with sock_dequeue_err_skb: the next queued error becomes the socket's.
+fn recv_error(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
+    let s = find_mut(ns, fd)?;
+    let error = s.errors.pop_front().ok_or(Errno::EAGAIN)?;
+    let next = s.errors.front().filter(|e| !e.local).map(|e| e.errno);
+    if next.is_some() || !error.local {
+        s.error = next;
+    }
+    Ok(Ret::Error(error))
+}
+
+/// datagram_poll
+fn poll(ns: &NetNs, fd: Fd) -> Result<Ret, Errno> {
+    let s = find(ns, fd)?;
+    Ok(Ret::Poll { readable: !s.queue.is_empty(), error: s.error.is_some() || !s.errors.is_empty() })
+}

@@ -1,0 +1,128 @@
+//! Mirrors net/ipv4/raw.c: raw(7) sockets. They get copies of whole packets and send payloads.
+
+use super::Socket;
+use crate::base::IfIndex;
+use crate::kernel::cx::Cx;
+use crate::kernel::errno::Errno;
+use crate::kernel::frame::Frame;
+use crate::kernel::ip::icmp::{ICMP_HLEN, Report};
+use crate::kernel::ip::output;
+use crate::kernel::ip::route::{self, Flow4};
+use crate::kernel::ip::{self, IP_HLEN};
+use crate::kernel::netlink::RouteType;
+use crate::kernel::netns::NetNs;
+use crate::kernel::syscall::{Fd, From, Message, PmtuDisc, QueuedError, SocketKind};
+use crate::kernel::trace::{DropReason, Fate};
+use crate::wire::{IPPROTO_ICMP, checksum};
+use smoltcp::wire::Ipv4Packet;
+use std::net::Ipv4Addr;
+
+/// As many errors wait on one socket's error queue.
+pub(super) const MAX_QUEUED_ERRORS: usize = 256;
+/// A datagram's payload is at most this long.
+const MAX_PAYLOAD: usize = 65_535 - IP_HLEN;
+
+/// raw_local_deliver: a copy for every raw socket that wants the packet; whether there was one.
+pub(in crate::kernel) fn deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, protocol: u8, f: &Frame) -> bool {
+    let mut taken = false;
+    let p = Ipv4Packet::new_unchecked(f.l3());
+    let (src, dst, ttl) = (p.src_addr(), p.dst_addr(), p.hop_limit());
+    for s in ns.sockets.open.values_mut() {
+        if !matches(s, protocol, dst, src, dev) {
+            continue;
+        }
+        taken = true;
+        if protocol == IPPROTO_ICMP && filtered(s, f) {
+            continue;
+        }
+        let copy = cx.clone_frame(f);
+        let message = || Message { data: copy.l3().to_vec(), from: From::Ip(src), at: copy.tstamp, ttl };
+        let received = s.receive(cx, copy.truesize, message);
+        let fate = if received { Fate::Delivered } else { Fate::Dropped(DropReason::SocketRcvBuff) };
+        let _ = cx.end(copy, fate);
+    }
+    taken
+}
+
+/// raw_v4_match
+fn matches(s: &Socket, protocol: u8, local: Ipv4Addr, remote: Ipv4Addr, dev: IfIndex) -> bool {
+    s.kind == SocketKind::Raw { protocol }
+        && s.remote.is_none_or(|a| a == remote)
+        && s.local.is_none_or(|a| a == local)
+        && s.dev.is_none_or(|d| d == dev)
+}
+
+/// icmp_filter: a set bit keeps that type away.
+fn filtered(s: &Socket, f: &Frame) -> bool {
+    ip::icmp_of(f.l3()).is_none_or(|m| m[0] < 32 && s.icmp_filter & 1 << m[0] != 0)
+}
+
+/// raw_icmp_error: the sockets whose packet an ICMP error quotes hear of it.
+pub(in crate::kernel) fn error(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, report: &Report<'_>) {
+    let inner = &report.inner;
+    for s in ns.sockets.open.values_mut() {
+        if matches(s, inner.protocol, inner.src, inner.dst, dev) {
+            raise(s, cx, report);
+        }
+    }
+}
+
+/// raw_err and ping_err: without IP_RECVERR only a connected socket hears, and only of what is fatal.
+pub(super) fn raise(s: &mut Socket, cx: &mut Cx<'_>, report: &Report<'_>) {
+    let (errno, fatal) = report.errno();
+    if !s.recv_err && (s.remote.is_none() || !fatal) {
+        return;
+    }
+    let icmp = (report.kind, report.code);
+    let (info, offender, data) = (report.info, report.offender, report.inner.payload.to_vec());
+    s.report(cx, QueuedError { errno, local: false, icmp, info, offender, data });
+}
+
+/// raw_sendmsg and ping_v4_sendmsg: `data` behind an IPv4 header.
+pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: &[u8]) -> Result<(), Errno> {
+    let s = super::find(ns, fd)?;
+    let (kind, pmtu, broadcast, ident) = (s.kind, s.pmtu, s.broadcast, s.ident);
+    if data.len() > MAX_PAYLOAD {
+        return Err(Errno::EMSGSIZE);
+    }
+    let protocol = match kind {
+        SocketKind::Raw { protocol } => protocol,
+        _ => IPPROTO_ICMP,
+    };
+    if kind == SocketKind::Ping && data.len() < ICMP_HLEN {
+        return Err(Errno::EINVAL);
+    }
+    let r = route::output(ns, &Flow4 { dst: to, src: s.local, oif: s.dev })?;
+    if r.kind == RouteType::Broadcast && !broadcast {
+        return Err(Errno::EACCES);
+    }
+    let h = s.header(ns, protocol);
+    if matches!(pmtu, PmtuDisc::Do | PmtuDisc::Probe) && IP_HLEN + data.len() > r.mtu as usize {
+        return too_long(ns, cx, fd, to, r.mtu);
+    }
+    let ident = match kind {
+        SocketKind::Ping => Some(super::ping::autobind(ns, fd, ident)?),
+        _ => None,
+    };
+    let _ = output::send(ns, cx, &r, &h, None, data.len(), |out| {
+        out.copy_from_slice(data);
+        if let Some(ident) = ident {
+            out[2..4].fill(0);
+            out[4..6].copy_from_slice(&ident.to_be_bytes());
+            let sum = checksum(out);
+            out[2..4].copy_from_slice(&sum.to_be_bytes());
+        }
+    });
+    Ok(())
+}
+
+/// ip_local_error: the datagram does not fit and must not be cut.
+fn too_long(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, mtu: u32) -> Result<(), Errno> {
+    let s = super::find_mut(ns, fd)?;
+    if s.recv_err {
+        let errno = Errno::EMSGSIZE;
+        s.errors.push_back(QueuedError { errno, local: true, icmp: (0, 0), info: mtu, offender: to, data: vec![] });
+        cx.wake(s.owner);
+    }
+    Err(Errno::EMSGSIZE)
+}

@@ -1,0 +1,255 @@
+//! The program door: what a process may ask of the kernel, as data. A program hands over one [`Call`] at a time and gets its
+//! [`Ret`] when it is done; blocking, time-outs and wake-ups are the engine's (engine/process.rs).
+
+use super::cx::Cx;
+use super::errno::{Errno, NlError};
+use super::netlink::Request;
+use super::netns::Spaces;
+use super::socket;
+use crate::base::{IfIndex, Mac, NsId, Pid, Time};
+use std::net::Ipv4Addr;
+
+/// A file descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Fd(pub u32);
+
+/// socket(2): which kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SocketKind {
+    /// `socket(AF_INET, SOCK_RAW, PROTOCOL)`: whole IPv4 packets in, payloads out (raw(7)).
+    Raw {
+        /// The IP protocol number.
+        protocol: u8,
+    },
+    /// `socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)`: a ping socket, for groups in `net.ipv4.ping_group_range` (icmp(7)).
+    Ping,
+    /// `socket(AF_PACKET, SOCK_DGRAM, ETHERTYPE)`: packet(7), without the hardware header.
+    Packet {
+        /// Frames of this Ethertype only.
+        ethertype: u16,
+    },
+}
+
+/// setsockopt(2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SockOpt {
+    /// IP_TTL
+    Ttl(u8),
+    /// IP_TOS
+    Tos(u8),
+    /// IP_MTU_DISCOVER
+    MtuDiscover(PmtuDisc),
+    /// IP_RECVERR: queue ICMP errors for MSG_ERRQUEUE.
+    RecvErr(bool),
+    /// ICMP_FILTER: a set bit keeps that ICMP type away.
+    IcmpFilter(u32),
+    /// SO_RCVTIMEO in nanoseconds; zero waits for ever. Kept in jiffies, so it passes through the timer wheel.
+    RecvTimeout(u64),
+    /// SO_BROADCAST
+    Broadcast(bool),
+    /// SO_RCVBUF in bytes, before Linux doubles it.
+    RecvBuf(u32),
+    /// SO_BINDTODEVICE
+    BindToDevice(IfIndex),
+}
+
+/// IP_PMTUDISC_*
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PmtuDisc {
+    /// Never set DF.
+    Dont,
+    /// Fragment to the known path MTU, else set DF: the default.
+    #[default]
+    Want,
+    /// Always set DF; too long is EMSGSIZE.
+    Do,
+    /// Set DF, ignore the path MTU.
+    Probe,
+}
+
+/// One system call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Call {
+    /// socket(2); returns [`Ret::Fd`].
+    Socket(SocketKind),
+    /// bind(2) to a local address (AF_INET).
+    Bind {
+        /// The socket.
+        fd: Fd,
+        /// The address; unspecified for any.
+        addr: Ipv4Addr,
+    },
+    /// bind(2) of a packet socket to a device.
+    BindDev {
+        /// The socket.
+        fd: Fd,
+        /// The device.
+        dev: IfIndex,
+    },
+    /// connect(2); the kernel chooses and keeps the source address.
+    Connect {
+        /// The socket.
+        fd: Fd,
+        /// Where later sends go.
+        addr: Ipv4Addr,
+    },
+    /// getsockname(2); returns [`Ret::Addr`].
+    SockName {
+        /// The socket.
+        fd: Fd,
+    },
+    /// setsockopt(2).
+    SetSockOpt {
+        /// The socket.
+        fd: Fd,
+        /// The option with its value.
+        opt: SockOpt,
+    },
+    /// sendto(2); returns [`Ret::Sent`].
+    Send {
+        /// The socket.
+        fd: Fd,
+        /// Left out on a connected socket.
+        to: Option<SendTo>,
+        /// The payload.
+        data: Vec<u8>,
+    },
+    /// recvmsg(2); returns [`Ret::Message`]. Waits unless `dontwait`, up to SO_RCVTIMEO.
+    Recv {
+        /// The socket.
+        fd: Fd,
+        /// MSG_DONTWAIT
+        dontwait: bool,
+        /// MSG_ERRQUEUE: an ICMP error instead of data; never waits.
+        errqueue: bool,
+    },
+    /// poll(2) for POLLIN on one socket; returns [`Ret::Poll`]. An hrtimer, not the wheel.
+    Poll {
+        /// The socket.
+        fd: Fd,
+        /// In nanoseconds; none waits for ever.
+        timeout_ns: Option<u64>,
+    },
+    /// nanosleep(2).
+    Sleep {
+        /// How long.
+        ns: u64,
+    },
+    /// setitimer(2) with ITIMER_REAL: after that time SIGALRM interrupts what the process waits in (EINTR), and
+    /// [`crate::engine::Env::alarmed`] tells.
+    Alarm {
+        /// How long; zero disarms.
+        ns: u64,
+    },
+    /// A netlink request, or what goes through /proc/sys or ioctl on a real node.
+    Netlink(Request),
+    /// As [`Call::Netlink`], in another namespace by name (`ip -n NS …`).
+    NetlinkIn(String, Request),
+    /// exit(2).
+    Exit(i32),
+}
+
+/// Where a datagram goes (struct sockaddr).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendTo {
+    /// AF_INET
+    Ip(Ipv4Addr),
+    /// AF_PACKET: out of this device to that hardware address.
+    Link {
+        /// The device.
+        dev: IfIndex,
+        /// The destination.
+        mac: Mac,
+    },
+}
+
+/// What a system call returned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ret {
+    /// The process has just started; nothing was called yet.
+    Start,
+    /// Zero.
+    Done,
+    /// A new descriptor.
+    Fd(Fd),
+    /// Bytes taken.
+    Sent(usize),
+    /// A datagram.
+    Message(Message),
+    /// An entry of the error queue.
+    Error(QueuedError),
+    /// poll's answer; both false when the time ran out.
+    Poll {
+        /// POLLIN
+        readable: bool,
+        /// POLLERR
+        error: bool,
+    },
+    /// An address.
+    Addr(Ipv4Addr),
+    /// -1, with errno.
+    Err(Errno),
+    /// A netlink request refused.
+    NlErr(NlError),
+}
+
+/// A received datagram with its ancillary data.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// Raw sockets: the whole IPv4 packet. Ping and packet sockets: the payload.
+    pub data: Vec<u8>,
+    /// Who sent it: the IPv4 source, or the hardware source of a packet socket.
+    pub from: From,
+    /// SO_TIMESTAMP: when its frame was received.
+    pub at: Time,
+    /// IP_RECVTTL
+    pub ttl: u8,
+}
+
+/// The sender of a datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum From {
+    /// AF_INET
+    Ip(Ipv4Addr),
+    /// AF_PACKET: the sender and how its frame was addressed.
+    Link {
+        /// The source address.
+        mac: Mac,
+        /// It went to everybody.
+        broadcast: bool,
+    },
+}
+
+/// struct sock_extended_err with the datagram that caused it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QueuedError {
+    /// ee_errno
+    pub errno: Errno,
+    /// ee_origin is SO_EE_ORIGIN_LOCAL: no packet told us.
+    pub local: bool,
+    /// ee_type and ee_code of the ICMP message.
+    pub icmp: (u8, u8),
+    /// ee_info: the MTU of EMSGSIZE.
+    pub info: u32,
+    /// SO_EE_OFFENDER: who told us.
+    pub offender: Ipv4Addr,
+    /// The payload of our datagram as far as it was quoted.
+    pub data: Vec<u8>,
+}
+
+/// Carries out a system call on sockets for process `pid` in namespace `ns`. None: it would block; call again when the process
+/// was woken, or answer for it when its time is out.
+pub fn call(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, pid: Pid, call: &Call) -> Option<Ret> {
+    cx.ns = ns;
+    socket::call(spaces.get_mut(ns), cx, pid, call)
+}
+
+/// SO_RCVTIMEO of a socket in nanoseconds; zero waits for ever.
+pub fn recv_timeout_ns(spaces: &Spaces, ns: NsId, fd: Fd) -> u64 {
+    socket::recv_timeout_ns(spaces.get(ns), fd)
+}
+
+/// close(2) for all sockets of a process that has ended.
+pub fn close_all(spaces: &mut Spaces, ns: NsId, pid: Pid) {
+    socket::close_all(spaces.get_mut(ns), pid);
+}

@@ -1,0 +1,229 @@
+//! /proc/sys/net as named values (net/ipv4/devinet.c, net/core/neighbour.c, net/ipv4/sysctl_net_ipv4.c).
+//!
+//! IPv6 is not simulated: `net.ipv6.conf.*.disable_ipv6` reads 1 and can only be set to 1.
+
+use super::errno::Errno;
+use super::neigh::NeighParms;
+use super::netns::NetNs;
+use crate::base::IfIndex;
+
+/// net.ipv4.conf.*: settings of one device, of `all` or of `default`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the kernel's own names: Documentation/networking/ip-sysctl.rst")]
+pub struct Ipv4Conf {
+    pub forwarding: i32,
+    pub accept_local: i32,
+    pub arp_accept: i32,
+    pub arp_announce: i32,
+    pub arp_filter: i32,
+    pub arp_ignore: i32,
+    pub arp_notify: i32,
+    pub proxy_arp: i32,
+    pub route_localnet: i32,
+    pub rp_filter: i32,
+    pub promote_secondaries: i32,
+}
+
+/// A namespace's settings that belong to no device.
+#[derive(Clone, Debug)]
+pub struct Sysctl {
+    pub(in crate::kernel) all: Ipv4Conf,
+    pub(in crate::kernel) default: Ipv4Conf,
+    pub(in crate::kernel) neigh_default: NeighParms,
+    pub(in crate::kernel) ip_default_ttl: u8,
+    pub(in crate::kernel) icmp_echo_ignore_all: bool,
+    pub(in crate::kernel) icmp_echo_ignore_broadcasts: bool,
+    /// First and last group that may open ping sockets; none while first is above last.
+    pub(in crate::kernel) ping_group_range: (u32, u32),
+}
+
+impl Default for Sysctl {
+    fn default() -> Self {
+        Sysctl {
+            all: Ipv4Conf::default(),
+            default: Ipv4Conf::default(),
+            neigh_default: NeighParms::default(),
+            ip_default_ttl: 64,
+            icmp_echo_ignore_all: false,
+            icmp_echo_ignore_broadcasts: true,
+            ping_group_range: (1, 0),
+        }
+    }
+}
+
+type ConfField = fn(&mut Ipv4Conf) -> &mut i32;
+
+/// net.ipv4.conf.WHOSE.NAME
+const CONF: &[(&str, ConfField)] = &[
+    ("accept_local", |c| &mut c.accept_local),
+    ("arp_accept", |c| &mut c.arp_accept),
+    ("arp_announce", |c| &mut c.arp_announce),
+    ("arp_filter", |c| &mut c.arp_filter),
+    ("arp_ignore", |c| &mut c.arp_ignore),
+    ("arp_notify", |c| &mut c.arp_notify),
+    ("forwarding", |c| &mut c.forwarding),
+    ("promote_secondaries", |c| &mut c.promote_secondaries),
+    ("proxy_arp", |c| &mut c.proxy_arp),
+    ("route_localnet", |c| &mut c.route_localnet),
+    ("rp_filter", |c| &mut c.rp_filter),
+];
+
+type NeighField = fn(&mut NeighParms) -> &mut u64;
+
+/// net.ipv4.neigh.WHOSE.NAME, and how many milliseconds a unit of the written value is (0: a plain number).
+const NEIGH: &[(&str, NeighField, u64)] = &[
+    ("app_solicit", |p| &mut p.app_probes, 0),
+    ("base_reachable_time", |p| &mut p.base_reachable_ms, 1000),
+    ("base_reachable_time_ms", |p| &mut p.base_reachable_ms, 1),
+    ("delay_first_probe_time", |p| &mut p.delay_probe_ms, 1000),
+    ("gc_stale_time", |p| &mut p.gc_stale_ms, 1000),
+    ("locktime", |p| &mut p.locktime_ms, 10),
+    ("mcast_resolicit", |p| &mut p.mcast_reprobes, 0),
+    ("mcast_solicit", |p| &mut p.mcast_probes, 0),
+    ("proxy_delay", |p| &mut p.proxy_delay_ms, 10),
+    ("proxy_qlen", |p| &mut p.proxy_qlen, 0),
+    ("retrans_time", |p| &mut p.retrans_ms, 10),
+    ("retrans_time_ms", |p| &mut p.retrans_ms, 1),
+    ("ucast_solicit", |p| &mut p.ucast_probes, 0),
+    ("unres_qlen_bytes", |p| &mut p.queue_len_bytes, 0),
+];
+
+/// Whose settings a name is about.
+enum Whose {
+    All,
+    Default,
+    Dev(IfIndex),
+}
+
+impl NetNs {
+    /// Reads a value by its dotted name (slashes do as well); none if there is no such name.
+    pub fn sysctl_get(&self, name: &str) -> Option<String> {
+        let name = name.replace('/', ".");
+        let s = &self.sysctl;
+        if let Some((whose, leaf)) = self.scoped(&name, "net.ipv4.conf.") {
+            let mut conf = match whose {
+                Whose::All => s.all,
+                Whose::Default => s.default,
+                Whose::Dev(dev) => self.dev(dev)?.conf,
+            };
+            let (_, field) = CONF.iter().find(|c| c.0 == leaf)?;
+            return Some(field(&mut conf).to_string());
+        }
+        if let Some((whose, leaf)) = self.scoped(&name, "net.ipv4.neigh.") {
+            let mut parms = match whose {
+                Whose::All => return None,
+                Whose::Default => s.neigh_default,
+                Whose::Dev(dev) => self.dev(dev)?.neigh,
+            };
+            let (_, field, unit) = NEIGH.iter().find(|n| n.0 == leaf)?;
+            return Some((*field(&mut parms) / (*unit).max(1)).to_string());
+        }
+        if let Some((_, leaf)) = self.scoped(&name, "net.ipv6.conf.") {
+            return (leaf == "disable_ipv6").then(|| "1".to_owned());
+        }
+        Some(match name.as_str() {
+            "net.ipv4.ip_forward" => s.all.forwarding.to_string(),
+            "net.ipv4.ip_default_ttl" => s.ip_default_ttl.to_string(),
+            "net.ipv4.icmp_echo_ignore_all" => u8::from(s.icmp_echo_ignore_all).to_string(),
+            "net.ipv4.icmp_echo_ignore_broadcasts" => u8::from(s.icmp_echo_ignore_broadcasts).to_string(),
+            "net.ipv4.ping_group_range" => format!("{}\t{}", s.ping_group_range.0, s.ping_group_range.1),
+            _ => return None,
+        })
+    }
+
+    /// Writes a value by its dotted name.
+    ///
+    /// # Errors
+    /// ENOENT if there is no such name, EINVAL if the value is none for it.
+    pub(in crate::kernel) fn sysctl_set(&mut self, name: &str, value: &str) -> Result<(), Errno> {
+        let name = name.replace('/', ".");
+        let value = value.trim();
+        if let Some((whose, leaf)) = self.scoped(&name, "net.ipv4.conf.") {
+            return self.set_conf(&whose, leaf, value);
+        }
+        if let Some((whose, leaf)) = self.scoped(&name, "net.ipv4.neigh.") {
+            return self.set_neigh(&whose, leaf, value);
+        }
+        if let Some((_, leaf)) = self.scoped(&name, "net.ipv6.conf.") {
+            return match (leaf, value) {
+                ("disable_ipv6", "1") => Ok(()),
+                ("disable_ipv6", _) => Err(Errno::EINVAL),
+                _ => Err(Errno::ENOENT),
+            };
+        }
+        let flag = || value.parse::<i32>().map(|n| n != 0).map_err(|_| Errno::EINVAL);
+        match name.as_str() {
+            "net.ipv4.ip_forward" => {
+                let on = i32::from(flag()?);
+                self.set_forwarding(on);
+            }
+            "net.ipv4.ip_default_ttl" => {
+                let ttl = value.parse().map_err(|_| Errno::EINVAL)?;
+                self.sysctl.ip_default_ttl = if ttl == 0 { return Err(Errno::EINVAL) } else { ttl };
+            }
+            "net.ipv4.icmp_echo_ignore_all" => self.sysctl.icmp_echo_ignore_all = flag()?,
+            "net.ipv4.icmp_echo_ignore_broadcasts" => self.sysctl.icmp_echo_ignore_broadcasts = flag()?,
+            "net.ipv4.ping_group_range" => {
+                let mut numbers = value.split_whitespace().map(str::parse);
+                let (Some(Ok(first)), Some(Ok(last)), None) = (numbers.next(), numbers.next(), numbers.next()) else {
+                    return Err(Errno::EINVAL);
+                };
+                self.sysctl.ping_group_range = (first, last);
+            }
+            _ => return Err(Errno::ENOENT),
+        }
+        Ok(())
+    }
+
+    /// IN_DEV_MAXCONF: the larger of `all` and the device's own.
+    pub(in crate::kernel) fn conf_max(&self, dev: IfIndex, field: fn(&Ipv4Conf) -> i32) -> i32 {
+        field(&self.sysctl.all).max(self.dev(dev).map_or(0, |d| field(&d.conf)))
+    }
+
+    /// IN_DEV_ORCONF: set for `all` or for the device.
+    pub(in crate::kernel) fn conf_or(&self, dev: IfIndex, field: fn(&Ipv4Conf) -> i32) -> bool {
+        self.conf_max(dev, field) != 0
+    }
+
+    /// `prefix` + WHOSE + `.` + leaf, if WHOSE exists. Device names may hold dots; leaves do not.
+    fn scoped<'n>(&self, name: &'n str, prefix: &str) -> Option<(Whose, &'n str)> {
+        let (whose, leaf) = name.strip_prefix(prefix)?.rsplit_once('.')?;
+        let whose = match whose {
+            "all" => Whose::All,
+            "default" => Whose::Default,
+            dev => Whose::Dev(self.dev_by_name(dev)?),
+        };
+        Some((whose, leaf))
+    }
+
+    fn set_conf(&mut self, whose: &Whose, leaf: &str, value: &str) -> Result<(), Errno> {
+        let (_, field) = CONF.iter().find(|c| c.0 == leaf).ok_or(Errno::ENOENT)?;
+        let value: i32 = value.parse().map_err(|_| Errno::EINVAL)?;
+        match whose {
+            Whose::All if leaf == "forwarding" => self.set_forwarding(value),
+            Whose::All => *field(&mut self.sysctl.all) = value,
+            Whose::Default => *field(&mut self.sysctl.default) = value,
+            Whose::Dev(dev) => *field(&mut self.dev_mut(*dev).ok_or(Errno::ENOENT)?.conf) = value,
+        }
+        Ok(())
+    }
+
+    fn set_neigh(&mut self, whose: &Whose, leaf: &str, value: &str) -> Result<(), Errno> {
+        let (_, field, unit) = NEIGH.iter().find(|n| n.0 == leaf).ok_or(Errno::ENOENT)?;
+        let value: u32 = value.parse().map_err(|_| Errno::EINVAL)?;
+        let value = u64::from(value) * (*unit).max(1);
+        match whose {
+            Whose::All => return Err(Errno::ENOENT),
+            Whose::Default => *field(&mut self.sysctl.neigh_default) = value,
+            Whose::Dev(dev) => *field(&mut self.dev_mut(*dev).ok_or(Errno::ENOENT)?.neigh) = value,
+        }
+        Ok(())
+    }
+
+    /// inet_forward_change: `all` stands for every device and for those to come.
+    fn set_forwarding(&mut self, on: i32) {
+        self.sysctl.all.forwarding = on;
+        self.sysctl.default.forwarding = on;
+        self.devs_mut().for_each(|d| d.conf.forwarding = on);
+    }
+}

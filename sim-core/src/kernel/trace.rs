@@ -1,0 +1,293 @@
+//! What happened, as data: `Copy`, ids only. Text is made in `observe/`.
+
+use super::frame::{Frame, PacketType};
+use super::netlink::NudState;
+use crate::base::{FrameId, IfIndex, Mac, NsId, PacketId, Time};
+use std::net::Ipv4Addr;
+use std::ops::ControlFlow;
+
+/// A stage hands the frame on, or says how its way ended here: a path is a row of `?`.
+pub type Flow = ControlFlow<Fate, Frame>;
+
+/// How a frame's way ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// Not an end: it waits in a queue, or travels on as another stage's.
+    Queued,
+    /// Handed to a socket.
+    Delivered,
+    /// The kernel itself was meant.
+    Consumed(Consumer),
+    /// Lost, with the kernel's reason.
+    Dropped(DropReason),
+}
+
+/// The part of the kernel that a frame was meant for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Consumer {
+    /// arp_process
+    Arp,
+    /// icmp_rcv
+    Icmp,
+}
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $name:ident = $kernel:literal;)*) => {
+        /// Why a frame was dropped: `SKB_DROP_REASON_*` of include/net/dropreason-core.h.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub enum DropReason { $($(#[$doc])* $name,)* }
+
+        impl DropReason {
+            /// The kernel's name, without its prefix.
+            pub fn name(self) -> &'static str {
+                match self { $(DropReason::$name => $kernel,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// No reason of its own in Linux.
+    NotSpecified = "NOT_SPECIFIED";
+    /// Shorter than its header says.
+    PktTooSmall = "PKT_TOO_SMALL";
+    /// Addressed to another host's hardware address.
+    OtherHost = "OTHERHOST";
+    /// Nobody takes this Ethertype.
+    UnhandledProto = "UNHANDLED_PROTO";
+    /// A bad IPv4 header checksum.
+    IpCsum = "IP_CSUM";
+    /// A bad IPv4 header.
+    IpInHdr = "IP_INHDR";
+    /// Addressed to nobody here, and this host does not forward (or no route leads on).
+    IpInAddrErrors = "IP_INADDRERRORS";
+    /// The source cannot be: broadcast, multicast or one of our own (martian source).
+    IpInvalidSource = "IP_INVALID_SOURCE";
+    /// Our own address as a source.
+    IpLocalSource = "IP_LOCAL_SOURCE";
+    /// 127/8 from outside.
+    IpLocalnet = "IP_LOCALNET";
+    /// The destination cannot be (martian destination).
+    IpInvalidDest = "IP_INVALID_DEST";
+    /// Reverse path filter.
+    IpRpFilter = "IP_RPFILTER";
+    /// No handler for the transport protocol.
+    IpNoProto = "IP_NOPROTO";
+    /// No route out.
+    IpOutNoRoutes = "IP_OUTNOROUTES";
+    /// A bad ICMP checksum.
+    IcmpCsum = "ICMP_CSUM";
+    /// A socket's receive buffer is full.
+    SocketRcvBuff = "SOCKET_RCVBUFF";
+    /// The neighbour did not answer.
+    NeighFailed = "NEIGH_FAILED";
+    /// The neighbour's wait queue is full: the oldest goes.
+    NeighQueueFull = "NEIGH_QUEUEFULL";
+    /// The neighbour entry is gone.
+    NeighDead = "NEIGH_DEAD";
+    /// The neighbour table is full.
+    NeighCreateFail = "NEIGH_CREATEFAIL";
+    /// The CPU's backlog (net.core.netdev_max_backlog) is full.
+    CpuBacklog = "CPU_BACKLOG";
+    /// The device is down or has no carrier.
+    DevReady = "DEV_READY";
+    /// The queueing discipline drops: the device has no carrier.
+    QdiscDrop = "QDISC_DROP";
+    /// Longer than the outgoing device allows.
+    PktTooBig = "PKT_TOO_BIG";
+    /// An invalid source hardware address.
+    MacInvalidSource = "MAC_INVALID_SOURCE";
+    /// A pause frame, or another of 802.1D's that bridges do not forward.
+    MacIeeeControl = "MAC_IEEE_MAC_CONTROL";
+    /// The bridge port is not forwarding.
+    BridgeIngressStpState = "BRIDGE_INGRESS_STP_STATE";
+    /// The bridge has no port to send it to.
+    NoTxTarget = "NO_TX_TARGET";
+    /// The TTL was used up.
+    IpTtl = "IP_TTL";
+}
+
+/// What happened to a frame, where and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// When.
+    pub at: Time,
+    /// In which namespace.
+    pub ns: NsId,
+    /// On which device; zero where none is meant.
+    pub dev: IfIndex,
+    /// The buffer.
+    pub frame: FrameId,
+    /// Its datagram.
+    pub packet: PacketId,
+    /// What.
+    pub what: What,
+}
+
+/// The kinds of steps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum What {
+    /// A new frame, with where it came from.
+    Made(Edge),
+    /// netif_rx: queued for the device at the other end of a veth, or for lo.
+    Queued {
+        /// The receiver's namespace.
+        ns: NsId,
+        /// The receiver.
+        dev: IfIndex,
+    },
+    /// ip_route_output: the route that a locally made packet takes.
+    RouteOutput(RouteStep),
+    /// ip_route_input: what is to become of a received packet.
+    RouteInput(RouteStep),
+    /// A neighbour entry was looked up to send.
+    Neigh {
+        /// The next hop.
+        addr: Ipv4Addr,
+        /// Its state before.
+        state: NudState,
+        /// Its hardware address, if it is valid.
+        lladdr: Option<Mac>,
+    },
+    /// The frame waits until its neighbour answers.
+    NeighWait {
+        /// The next hop.
+        addr: Ipv4Addr,
+    },
+    /// A neighbour entry changed because of this frame.
+    NeighUpdate {
+        /// Whose.
+        addr: Ipv4Addr,
+        /// The new state.
+        state: NudState,
+        /// The new hardware address.
+        lladdr: Mac,
+    },
+    /// The bridge learned or refreshed where an address is.
+    FdbLearn {
+        /// The address.
+        mac: Mac,
+        /// It was not known at this port.
+        new: bool,
+    },
+    /// The bridge knows the destination's port.
+    FdbHit {
+        /// The destination.
+        mac: Mac,
+        /// The port.
+        port: IfIndex,
+    },
+    /// The bridge sends it to all ports.
+    Flood {
+        /// Why.
+        why: FloodWhy,
+    },
+    /// The bridge hands it to its own host.
+    PassUp,
+    /// A protocol accepted it; the frame's end follows.
+    Accept,
+    /// The way ended.
+    Ended(Fate),
+}
+
+/// Why a bridge floods.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FloodWhy {
+    /// To everybody.
+    Broadcast,
+    /// To a group.
+    Multicast,
+    /// Nobody knows where the destination is.
+    UnknownUnicast,
+}
+
+/// A routing decision.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RouteStep {
+    /// The destination looked up.
+    pub dst: Ipv4Addr,
+    /// The prefix that won, with its length.
+    pub prefix: (Ipv4Addr, u8),
+    /// Its table.
+    pub table: u32,
+    /// Its type.
+    pub kind: super::netlink::RouteType,
+    /// The next hop, if it is a gateway.
+    pub via: Option<Ipv4Addr>,
+    /// The outgoing device.
+    pub oif: IfIndex,
+    /// The source address chosen.
+    pub src: Ipv4Addr,
+}
+
+/// Where a new frame came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Edge {
+    /// A socket or the kernel made it.
+    Origin,
+    /// The same datagram once more: flooding, or a copy for a socket.
+    Clone(FrameId),
+    /// The kernel made it because of that one: an answer, an error, an ARP request.
+    CausedBy(FrameId),
+}
+
+/// A frame at a tap, where AF_PACKET sits.
+#[derive(Clone, Copy, Debug)]
+pub struct Tap<'a> {
+    /// The record's time stamp.
+    pub at: Time,
+    /// The clock when the tap was reached: never falls on one machine, unlike `at` of a frame handed up.
+    pub now: Time,
+    /// The namespace.
+    pub ns: NsId,
+    /// The device.
+    pub dev: IfIndex,
+    /// In, Out, B, M or P.
+    pub pkt_type: PacketType,
+    /// The buffer.
+    pub frame: FrameId,
+    /// Its datagram.
+    pub packet: PacketId,
+    /// Bytes of the link-layer header in front.
+    pub mac_len: usize,
+    /// The whole frame.
+    pub bytes: &'a [u8],
+}
+
+/// A device as the listeners know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevName {
+    /// The namespace.
+    pub ns: NsId,
+    /// Its index there.
+    pub dev: IfIndex,
+    /// Its name.
+    pub name: String,
+    /// ARPHRD_*
+    pub arphrd: u16,
+    /// Its hardware address.
+    pub mac: Mac,
+}
+
+/// Who listens to the datapath: the kernel's one open set. Sinks live outside the world.
+pub trait Sink {
+    /// Something happened to a frame.
+    fn step(&mut self, step: &Step);
+    /// A frame passed a tap.
+    fn tap(&mut self, tap: &Tap<'_>);
+    /// A namespace was made.
+    fn namespace(&mut self, ns: NsId, name: &str);
+    /// A device was made, renamed or moved here.
+    fn device(&mut self, dev: &DevName);
+}
+
+/// A sink that hears nothing: set-up, replay, benches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mute;
+
+impl Sink for Mute {
+    fn step(&mut self, _: &Step) {}
+    fn tap(&mut self, _: &Tap<'_>) {}
+    fn namespace(&mut self, _: NsId, _: &str) {}
+    fn device(&mut self, _: &DevName) {}
+}

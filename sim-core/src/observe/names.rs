@@ -1,0 +1,49 @@
+//! Names stand at the edges: what namespaces and devices are called, gathered from what the kernel announces.
+
+use crate::base::{IfIndex, NsId};
+use crate::kernel::trace::DevName;
+use std::collections::BTreeMap;
+
+/// The names of namespaces and devices.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    namespaces: BTreeMap<NsId, String>,
+    devices: BTreeMap<(NsId, IfIndex), DevName>,
+}
+
+impl Names {
+    /// A namespace was made.
+    pub fn namespace(&mut self, ns: NsId, name: &str) {
+        self.namespaces.insert(ns, name.to_owned());
+    }
+
+    /// A device was made or changed.
+    pub fn device(&mut self, dev: &DevName) {
+        self.devices.insert((dev.ns, dev.dev), dev.clone());
+    }
+
+    /// What a namespace is called.
+    pub fn ns(&self, ns: NsId) -> &str {
+        self.namespaces.get(&ns).map_or("?", String::as_str)
+    }
+
+    /// What a device is called.
+    pub fn dev(&self, ns: NsId, dev: IfIndex) -> &str {
+        self.devices.get(&(ns, dev)).map_or("?", |d| d.name.as_str())
+    }
+
+    /// What is known of a device.
+    pub fn get(&self, ns: NsId, dev: IfIndex) -> Option<&DevName> {
+        self.devices.get(&(ns, dev))
+    }
+
+    /// All namespaces, in order of creation.
+    pub fn namespaces(&self) -> impl Iterator<Item = (NsId, &str)> {
+        self.namespaces.iter().map(|(id, name)| (*id, name.as_str()))
+    }
+
+    /// All devices, by namespace and index.
+    pub fn devices(&self) -> impl Iterator<Item = &DevName> {
+        self.devices.values()
+    }
+}

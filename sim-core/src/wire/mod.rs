@@ -1,0 +1,39 @@
+//! Headers: a thin layer over `smoltcp::wire`, and what it lacks.
+
+pub mod arp;
+pub mod sll2;
+
+use crate::base::Mac;
+use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol};
+
+/// Bytes of an Ethernet header.
+pub const ETH_HLEN: usize = 14;
+/// The Ethertype of IPv4.
+pub const ETH_P_IP: u16 = 0x0800;
+/// The Ethertype of ARP.
+pub const ETH_P_ARP: u16 = 0x0806;
+/// The IP protocol number of ICMP.
+pub const IPPROTO_ICMP: u8 = 1;
+
+/// The Ethertype of an Ethernet frame; zero if it is too short to have one.
+pub fn ethertype(frame: &[u8]) -> u16 {
+    EthernetFrame::new_checked(frame).map_or(0, |f| f.ethertype().into())
+}
+
+/// Fills an Ethernet header of [`ETH_HLEN`] bytes.
+pub fn put_ethernet(header: &mut [u8], to: Mac, from: Mac, ethertype: u16) {
+    let mut eth = EthernetFrame::new_unchecked(header);
+    eth.set_dst_addr(EthernetAddress(to.0));
+    eth.set_src_addr(EthernetAddress(from.0));
+    eth.set_ethertype(EthernetProtocol::from(ethertype));
+}
+
+/// The Internet checksum over `bytes` as it stands in a header (RFC 1071). Zero over data that already holds a right one.
+pub fn checksum(bytes: &[u8]) -> u16 {
+    !smoltcp::wire::checksum::data(bytes)
+}
+
+/// A big-endian u16 at `at`; zero where the slice is too short.
+pub fn be16(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..at + 2).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]))
+}
