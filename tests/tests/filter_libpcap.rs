@@ -1,0 +1,575 @@
+//! Capture filters against libpcap: the same expressions are errors, and the same packets match.
+//!
+//! `oracles/pcap_verdicts.c` asks libpcap. What may differ is listed in the documentation of
+//! `sim_core::observe::filter`; the generator here leaves out the words and names that only libpcap knows.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use sim_core::observe::filter::{Filter, LinkType};
+
+const RANDOM_EXPRESSIONS: usize = 1500;
+const RANDOM_TOKENS: usize = 2500;
+const RANDOM_PACKETS: usize = 120;
+
+/// libpcap finds this out of contradictions too, where the filter under test accepts and then matches nothing.
+const CONTRADICTION: &str = "expression rejects all packets";
+
+#[test]
+fn filters_agree_with_libpcap() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let Some(oracle) = build_oracle(dir.path()) else {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "skipped: needs cc and libpcap-dev");
+        eprintln!("skipped: needs cc and libpcap-dev");
+        return;
+    };
+    let mut disagreements = Vec::new();
+    for (link, dlt) in [(LinkType::Ethernet, 1), (LinkType::LinuxSll2, 276), (LinkType::Raw, 12)] {
+        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ dlt);
+        let packets = packets(link, &mut random);
+        let mut expressions: Vec<String> = EXPRESSIONS.iter().map(|expr| (*expr).to_owned()).collect();
+        expressions.extend(grid());
+        expressions.extend((0..RANDOM_EXPRESSIONS).map(|_| expression(&mut random, 3)));
+        expressions.extend((0..RANDOM_TOKENS).map(|_| token_soup(&mut random)));
+        let answers = ask(&oracle, dlt, &packets, &expressions);
+        assert_eq!(answers.len(), expressions.len(), "libpcap answers every question");
+        for (expr, answer) in expressions.iter().zip(&answers) {
+            if let Some(disagreement) = judge(expr, link, &packets, answer) {
+                disagreements.push(format!("{link:?} `{expr}`: {disagreement}"));
+            }
+        }
+    }
+    let count = disagreements.len();
+    disagreements.truncate(50);
+    assert!(count == 0, "{count} disagreements:\n{}", disagreements.join("\n"));
+}
+
+fn build_oracle(dir: &Path) -> Option<std::path::PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("oracles/pcap_verdicts.c");
+    let oracle = dir.join("pcap_verdicts");
+    let compiled = Command::new("cc").arg("-O1").arg("-o").arg(&oracle).arg(source).arg("-lpcap").output().ok()?;
+    compiled.status.success().then_some(oracle)
+}
+
+struct Packet {
+    bytes: Vec<u8>,
+    wire_len: u32,
+}
+
+fn ask(oracle: &Path, dlt: u64, packets: &[Packet], expressions: &[String]) -> Vec<String> {
+    let mut questions = format!("L {dlt}\n");
+    for packet in packets {
+        write!(questions, "P {} ", packet.wire_len).expect("a string takes everything");
+        for byte in &packet.bytes {
+            write!(questions, "{byte:02x}").expect("a string takes everything");
+        }
+        questions.push('\n');
+    }
+    for expr in expressions {
+        writeln!(questions, "F {expr}").expect("a string takes everything");
+    }
+    let mut child = Command::new(oracle)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the oracle was compiled for this machine");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let writer = std::thread::spawn(move || stdin.write_all(questions.as_bytes()));
+    let output = child.wait_with_output().expect("the oracle ends with its input");
+    writer.join().expect("the writer does not panic").expect("the oracle reads all of its input");
+    assert!(output.status.success(), "the oracle: {}", output.status);
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// What `answer` and the filter under test do not agree on.
+fn judge(expr: &str, link: LinkType, packets: &[Packet], answer: &str) -> Option<String> {
+    let ours = Filter::compile(expr, link);
+    let verdicts = |filter: &Filter| -> Vec<bool> {
+        packets.iter().map(|packet| filter.matches(&packet.bytes, packet.wire_len)).collect()
+    };
+    match (answer.split_once(' ').expect("an answer has two words"), ours) {
+        (("error", _), Err(_)) => None,
+        (("error", CONTRADICTION), Ok(filter)) => {
+            verdicts(&filter).contains(&true).then(|| format!("matches something, but libpcap: {CONTRADICTION}"))
+        }
+        (("error", message), Ok(_)) => Some(format!("compiles, but libpcap: {message}")),
+        (_, Err(error)) => Some(format!("compiles in libpcap, but here: {error}")),
+        ((_, theirs), Ok(filter)) => {
+            let (optimised, plain) = theirs.split_once(' ').expect("verdicts of two programs");
+            let theirs = optimised.bytes().zip(plain.bytes());
+            let differs = |(ours, (optimised, plain)): (&bool, (u8, u8))| {
+                let ours = if *ours { b'1' } else { b'0' };
+                // Where the optimiser changes the verdict, both count.
+                ours != optimised && ours != plain
+            };
+            let at = verdicts(&filter).iter().zip(theirs).position(differs)?;
+            let packet: String = packets[at].bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            Some(format!("libpcap says {}, packet {packet}, program\n{filter}", &optimised[at..=at]))
+        }
+    }
+}
+
+/// xorshift64: the same cases on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() >> 33).expect("31 bits") % end
+    }
+
+    fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices[self.below(choices.len())]
+    }
+}
+
+/// Expressions that users write, and those at the edges of the language.
+const EXPRESSIONS: &[&str] = &[
+    "",
+    "tcp[tcpflags] & tcp-syn != 0",
+    "tcp[tcpflags] & (tcp-syn|tcp-ack) == (tcp-syn|tcp-ack)",
+    "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0 and not src and dst net 10.244",
+    "tcp port 80 and (((ip[2:2] - ((ip[0]&0xf)<<2)) - ((tcp[12]&0xf0)>>2)) != 0)",
+    "tcp[((tcp[12] & 0xf0) >> 2):4] = 0x47455420",
+    "ip[2:2] > 576",
+    "ether[0] & 1 = 0 and ip[16] >= 224",
+    "icmp[icmptype] != icmp-echo and icmp[icmptype] != icmp-echoreply",
+    "icmp[icmptype] = icmp-unreach and icmp[icmpcode] = 3",
+    "icmp6[icmp6type] = icmp6-neighborsolicit",
+    "host 10.244.1.2 and (port 80 or port 443) and not tcp[13] & 4 != 0",
+    "net 10.244.0.0/16 and not host 10.244.1.2",
+    "udp port 8472 and udp[8:4] = 0x08000000",
+    "port http or https or domain",
+    "tcp port domain or udp port ntp",
+    "udp port http",
+    "tcp port ntp",
+    "port 70000",
+    "portrange ssh-telnet",
+    "tcp portrange 8000-8080",
+    "portrange 80",
+    "portrange 90-80",
+    "portrange 1 - 5",
+    "src portrange 0-65535",
+    "port (80 or 81)",
+    "port ((80) or 81)",
+    "port ((80 or 81) or 82)",
+    "port (not (80 or 81) or 82)",
+    "port not 80",
+    "port 80 and (tcp) and 81",
+    "port 80 and tcp and 81",
+    "port 80 and (81 or tcp)",
+    "(port 80) or 81",
+    "host 10.244.1.2 or (port 80 or 443) or 10.244.2.3",
+    "host 10.244.1.2 and (not tcp) and 10.244.2.3",
+    "port 80 and 81 = 5",
+    "tcp or 80",
+    "10.244.1.2",
+    "ip 10.244.1.2",
+    "ip host 10.244.1.2",
+    "arp host 10.244.1.2",
+    "tcp host 10.244.1.2",
+    "tcp src port 80 or dst port 81",
+    "src or dst or host 10.244.1.2",
+    "dst && src net 10",
+    "net 10",
+    "net 10.244",
+    "net 0",
+    "net 256",
+    "net 10/8",
+    "net 10.0/8",
+    "net 0.0.0.0/0",
+    "net 10.244.0.1/16",
+    "net 10.0.0.0/33",
+    "net 10.0.0.0 mask 255.0.255.0",
+    "host 10.0.0.0/8",
+    "host 10.244",
+    "host 0x0af40102",
+    "host 010.244.1.2",
+    "host 0x10.1.2.3",
+    "host 256.1.1.1",
+    "ip proto tcp",
+    "ip proto \\tcp or \\udp",
+    "proto \\icmp",
+    "ip6 proto 6",
+    "ip proto 300",
+    "ether proto \\ip6",
+    "ether proto \\ipx or \\stp or \\iso or \\atalk or \\aarp or \\netbeui",
+    "ether proto 6",
+    "ether proto 100",
+    "ether proto 0x10800",
+    "ether host 02:42:0a:f4:01:02",
+    "ether src 0242.0af4.0102 or dst 02-42-0a-f4-01-02",
+    "ether broadcast",
+    "ip broadcast",
+    "ip multicast or ip6 multicast",
+    "multicast and not broadcast",
+    "less 60",
+    "less (5)",
+    "greater 100 and less 200",
+    "len >= 60 and len <= 100",
+    "len-5=3",
+    "len - 5 = 61",
+    "len",
+    "5",
+    "5 = 5",
+    "5 = 6",
+    "not 5 = 6",
+    "- 5 % 3 = 1",
+    "- - 5 = 5",
+    "ip[0]%3*2=1",
+    "2*ip[0]%3=4",
+    "ip[0]^3&1=1",
+    "ip[9] - 1 * 2 = 4",
+    "ip[0] & 0 = 0",
+    "ip[0] & 0 != 0",
+    "ip[0] * 0 = 0",
+    "0 / len = 0",
+    "len / 0 = 1",
+    "len % 0 = 1",
+    "len / ( 1 - 1 ) = 1",
+    "len << 32 = 1",
+    "1 << ( 20 + 20 ) = 0",
+    "ip[9] / ip[8] = 0",
+    "ip[8] / udp[4] = 0",
+    "len << ip[9] = 0",
+    "ip[-2:2] = 0x800",
+    "tcp[-1] = 2",
+    "tcp[0xffffffff:4] = 1",
+    "ether[-1] = 1",
+    "ether[12:2] = 0x800",
+    "ip[0:3] = 1",
+    "tcp[13:(1)] = 2",
+    "5 + tcp[13] = 7",
+    "ip[0] + tcp[13] = 71",
+    "tcp[ip[0] & 15] = 2",
+    "ip[ip[ip[0]]] = 2",
+    "ip[icmp6[0]] = 2",
+    "tcp[icmp6[0]] = 2",
+    "ether[ip[0]] = 2",
+    "not tcp[13] = 2",
+    "ip[0] = ip[1]",
+    "5 < ip[8]",
+    "len = 0xffffffff",
+    "len = 4294967296",
+    "len = 089",
+    "ah[0] = 1",
+    "ip[0] = 5 or 6",
+    "ip[0] = (5 or 6)",
+    "tcp udp",
+    "tcp and",
+    "not",
+    "(tcp",
+    "tcp)",
+    "()",
+    "@",
+    "TCP",
+    "arp",
+    "1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + len)))))))))))))) = 80",
+    "1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + len))))))))))))))) = 80",
+    "port 1 or 2 or 3 or 4 or 5 or 6 or 7 or 8 or 9 or 10 or 11 or 12 or 13 or 14 or 15 or 16 or 17 or 18 or 80",
+    "not (host 1.1.1.1 or 1.1.1.2 or 1.1.1.3 or 1.1.1.4 or 1.1.1.5 or 1.1.1.6 or 1.1.1.7 or 1.1.1.8 or 1.1.1.9)",
+];
+
+const PROTOS: &[&str] = &[
+    "", "ether", "link", "ip", "ip6", "arp", "rarp", "tcp", "udp", "sctp", "icmp", "icmp6", "igmp", "igrp", "pim",
+    "vrrp", "carp", "ah", "esp",
+];
+const DIRECTIONS: &[&str] = &["", "src", "dst", "src or dst", "src and dst", "dst or src"];
+const KINDS: &[&str] = &["", "host", "net", "port", "portrange", "proto"];
+const IDS: &[&str] = &[
+    "80",
+    "6",
+    "17",
+    "10",
+    "0x800",
+    "443",
+    "53",
+    "10.244.1.2",
+    "10.244.2.3",
+    "10.244",
+    "10.244.1",
+    "10.244.0.0/16",
+    "10.244.1.0/24",
+    "10.0/8",
+    "0.0.0.0/0",
+    "10.244.0.0 mask 255.255.0.0",
+    "02:42:0a:f4:01:02",
+    "ff:ff:ff:ff:ff:ff",
+    "70000",
+    "10.244.1.2/16",
+];
+/// Names, which libpcap looks up in the DNS wherever an address may stand.
+const NAMES: &[&str] =
+    &["http", "domain", "ntp", "syslog", "ssh-telnet", "80-90", "1-65535", "\\tcp", "\\udp", "\\ip", "\\arp"];
+
+/// Every combination of qualifiers with one identifier of each kind, and every protocol alone and with an accessor.
+fn grid() -> Vec<String> {
+    const ADDRESSES: &[&str] = &["80", "10.244.1.2", "10.244.0.0/16", "02:42:0a:f4:01:02"];
+    let mut all = Vec::new();
+    for proto in PROTOS {
+        for kind in KINDS {
+            let ids = [ADDRESSES, if takes_names(kind) { NAMES } else { &[] }].concat();
+            for direction in DIRECTIONS {
+                all.extend(ids.iter().map(|id| format!("{proto} {direction} {kind} {id}")));
+            }
+        }
+        all.extend(
+            ["", "[0] = 69", "[1:2] != 80", "[len & 15:4] > 3", " broadcast", " multicast"]
+                .map(|rest| format!("{proto}{rest}")),
+        );
+    }
+    all
+}
+
+fn takes_names(kind: &str) -> bool {
+    matches!(kind, "port" | "portrange" | "proto")
+}
+
+fn expression(random: &mut Random, depth: usize) -> String {
+    let deeper = depth.saturating_sub(1);
+    match random.below(if depth == 0 { 6 } else { 12 }) {
+        0 => random.of(&PROTOS[1..]).to_owned(),
+        1 | 2 => {
+            let (proto, direction) =
+                (random.of(&["", "", "", "ip", "arp", "tcp", "udp", "ether"]), random.of(DIRECTIONS));
+            let kind = random.of(KINDS);
+            let ids = if takes_names(kind) && random.below(2) == 0 { NAMES } else { IDS };
+            let id = random.of(ids);
+            format!("{proto} {direction} {kind} {id}")
+        }
+        3 => format!("port {}", random.of(&["80", "443", "53", "http", "domain", "8472"])),
+        4 | 5 => {
+            let comparison = random.of(&["=", "==", "!=", "<", "<=", ">", ">="]);
+            format!("{} {comparison} {}", arithmetic(random, 2), arithmetic(random, 1))
+        }
+        6 | 7 => format!("{} and {}", expression(random, deeper), expression(random, deeper)),
+        8 | 9 => format!("{} or {}", expression(random, deeper), expression(random, deeper)),
+        10 => format!("not {}", expression(random, deeper)),
+        _ => match random.below(3) {
+            0 => format!("{} {} {}", expression(random, deeper), random.of(&["or", "and", "or not"]), random.of(IDS)),
+            _ => format!("({})", expression(random, deeper)),
+        },
+    }
+}
+
+fn arithmetic(random: &mut Random, depth: usize) -> String {
+    let deeper = depth.saturating_sub(1);
+    match random.below(if depth == 0 { 4 } else { 8 }) {
+        0 | 1 => {
+            random.of(&["1", "2", "6", "17", "0x45", "64", "0xff", "tcp-syn", "icmp-echo", "0x0a"]).to_owned()
+        }
+        2 => "len".to_owned(),
+        3 => {
+            let offset = random.of(&["0", "2", "9", "12", "13", "tcpflags", "icmptype", "20", "60"]);
+            format!("{}[{offset}{}]", random.of(&PROTOS[1..16]), random.of(&["", "", ":1", ":2", ":4"]))
+        }
+        4 => format!("{}[{}]", random.of(&PROTOS[1..16]), arithmetic(random, deeper)),
+        5 => format!("- {}", arithmetic(random, deeper)),
+        6 => format!("({})", arithmetic(random, deeper)),
+        _ => {
+            let op = random.of(&["+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>"]);
+            let right = match op {
+                // libpcap computes a constant operand of these only where its optimiser leaves the code in.
+                "/" | "%" | "<<" | ">>" => random.of(&["0", "1", "4", "31", "32", "ip[8]", "(len & 3)"]).to_owned(),
+                _ => arithmetic(random, deeper),
+            };
+            format!("{} {op} {right}", arithmetic(random, deeper))
+        }
+    }
+}
+
+/// Words in any order: nearly always an error, and always the same to both.
+fn token_soup(random: &mut Random) -> String {
+    const TOKENS: &[&str] = &[
+        "tcp",
+        "udp",
+        "ip",
+        "arp",
+        "ether",
+        "src",
+        "dst",
+        "host",
+        "net",
+        "port",
+        "portrange",
+        "proto",
+        "and",
+        "or",
+        "not",
+        "(",
+        ")",
+        "(",
+        ")",
+        "80",
+        "81",
+        "10.244.1.2",
+        "10.244",
+        "/",
+        "16",
+        "mask",
+        "len",
+        "=",
+        ">",
+        "+",
+        "-",
+        "&",
+        "%",
+        "[",
+        "]",
+        "tcp[13]",
+        "ip[0]",
+        ":",
+        "less",
+        "greater",
+        "broadcast",
+        "multicast",
+        "proto \\tcp",
+        "port http",
+        "02:42:0a:f4:01:02",
+        "port 80",
+        "host 10.244.1.2",
+        "len = 60",
+        "ip proto 6",
+        "and",
+        "or",
+    ];
+    (0..=random.below(8)).map(|_| random.of(TOKENS)).collect::<Vec<_>>().join(" ")
+}
+
+const POD_1: [u8; 4] = [10, 244, 1, 2];
+const POD_2: [u8; 4] = [10, 244, 2, 3];
+
+/// Packets of all kinds, and copies of them that are cut short or have a byte changed.
+fn packets(link: LinkType, random: &mut Random) -> Vec<Packet> {
+    let mut frames: Vec<Vec<u8>> = Vec::new();
+    for (ether_type, payload) in network_packets() {
+        match link {
+            LinkType::Ethernet => {
+                for destination in [[2, 0x42, 10, 0xf4, 1, 2], [0xff; 6], [1, 0, 0x5e, 0, 0, 1]] {
+                    let header = [&destination[..], &[2, 0x42, 10, 0xf4, 2, 3], &ether_type.to_be_bytes()].concat();
+                    frames.push([header, payload.clone()].concat());
+                }
+            }
+            LinkType::LinuxSll2 => {
+                let mut header = ether_type.to_be_bytes().to_vec();
+                header.extend([0, 0, 0, 0, 0, 2, 0, 1, 4, 6, 2, 0x42, 10, 0xf4, 1, 2, 0, 0]);
+                frames.push([header, payload].concat());
+            }
+            LinkType::Raw => frames.push(payload),
+        }
+    }
+    let full = frames.len();
+    for _ in 0..RANDOM_PACKETS {
+        let mut frame = frames[random.below(full)].clone();
+        if !frame.is_empty() && random.below(2) == 0 {
+            let (at, bit) = (random.below(frame.len()), random.below(8));
+            frame[at] ^= 1 << bit;
+        }
+        frame.truncate(random.below(80));
+        frames.push(frame);
+    }
+    let wire_len = |bytes: &Vec<u8>, more| u32::try_from(bytes.len() + more).expect("a short packet");
+    frames.into_iter().map(|bytes| Packet { wire_len: wire_len(&bytes, random.below(3) * 10), bytes }).collect()
+}
+
+/// Network layer packets with their Ethernet types.
+fn network_packets() -> Vec<(u16, Vec<u8>)> {
+    const IP: u16 = 0x0800;
+    const IP6: u16 = 0x86dd;
+    let arp = |op: u8, from: [u8; 4], to: [u8; 4]| {
+        [&[0, 1, 8, 0, 6, 4, 0, op, 2, 0x42, 10, 0xf4, 1, 2][..], &from, &[0; 6], &to].concat()
+    };
+    let mut all = vec![
+        (0x0806, arp(1, POD_1, POD_2)),
+        (0x0806, arp(2, POD_2, POD_1)),
+        (0x0806, arp(1, [10, 0, 0, 1], [192, 168, 0, 1])),
+        (0x8035, arp(3, POD_1, POD_1)),
+        (0x8100, [&[0, 5, 8, 0][..], &ip(6, 5, 0, &tcp(80, 0x02, 0))].concat()),
+        (0x8137, vec![0; 40]),
+        (0x809b, vec![0; 40]),
+        (38, [&[0xaa, 0xaa, 3, 8, 0, 7, 0x80, 0x9b][..], &[0; 30]].concat()),
+        (38, [&[0xaa, 0xaa, 3, 0, 0, 0, 0x80, 0xf3][..], &[0; 30]].concat()),
+        (38, [&[0xaa, 0xaa, 3, 0, 0, 0, 0x81, 0x37][..], &[0; 30]].concat()),
+        (38, [&[0x42, 0x42, 3][..], &[0; 35]].concat()),
+        (38, [&[6, 6, 3][..], &[0; 35]].concat()),
+        (38, vec![0xff; 38]),
+        (38, vec![0xe0; 38]),
+        (38, vec![0xfe; 38]),
+        (38, vec![0xf0; 38]),
+        (0x9000, vec![100; 40]),
+        (IP, Vec::new()),
+        (IP, ip(1, 5, 0, &[8, 0, 0, 0, 0, 1, 0, 1, 1, 2, 3, 4])),
+        (IP, ip(1, 5, 0, &[0, 0, 0, 0, 0, 1, 0, 1, 1, 2, 3, 4])),
+        (IP, ip(1, 7, 0, &[3, 3, 0, 0, 0, 0, 0, 0, 0x45, 0, 0, 28])),
+        (IP, ip(2, 6, 0, &[0x16, 0, 0, 0, 224, 0, 0, 1])),
+        (IP, ip(47, 5, 0, &[0; 20])),
+        (IP, ip(50, 5, 0, &[0; 20])),
+        (IP, ip(0, 5, 0, &[0; 20])),
+    ];
+    for (port, flags) in [(80, 0x02), (80, 0x12), (443, 0x18), (81, 0x04), (53, 0x11), (22, 0x10)] {
+        all.push((IP, ip(6, 5, 0, &tcp(port, flags, 0))));
+        all.push((IP, ip(6, 5, 0x4000, &tcp(port, flags, 20))));
+        all.push((IP6, ip6(6, &tcp(port, flags, 12))));
+    }
+    for port in [53, 80, 123, 443, 8472] {
+        all.push((IP, ip(17, 5, 0, &udp(port))));
+        all.push((IP, ip(17, 8, 0, &udp(port))));
+        all.push((IP6, ip6(17, &udp(port))));
+        all.push((IP, ip(132, 5, 0, &udp(port))));
+    }
+    // Fragments: the first has the ports, the others have data that looks like them.
+    for fragment in [0x2000, 0x2001, 0x0010] {
+        all.push((IP, ip(6, 5, fragment, &tcp(80, 0x02, 0))));
+        all.push((IP, ip(17, 5, fragment, &udp(53))));
+        all.push((IP, ip(1, 5, fragment, &[8, 0, 0, 0, 0, 1, 0, 1])));
+    }
+    all.push((IP6, ip6(44, &[&[6, 0, 0, 1, 0, 0, 0, 1][..], &tcp(80, 0x02, 0)].concat())));
+    all.push((IP6, ip6(0, &[&[6, 0, 0, 0, 0, 0, 0, 0][..], &tcp(80, 0x02, 0)].concat())));
+    all.push((IP6, ip6(58, &[135, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4])));
+    all.push((IP6, ip6(58, &[128, 0, 0, 0, 0, 1, 0, 1, 1, 2, 3, 4])));
+    all
+}
+
+/// An IPv4 packet with `words` of header and `fragment`, the flags and the offset.
+fn ip(protocol: u8, words: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+    let options = vec![1; usize::from(words - 5) * 4];
+    let len = u16::try_from(20 + options.len() + payload.len()).expect("a short packet");
+    let [len, fragment] = [len.to_be_bytes(), fragment.to_be_bytes()];
+    let head = [0x40 | words, 0, len[0], len[1], 0x12, 0x34, fragment[0], fragment[1], 64, protocol, 0, 0];
+    // The multicast protocol goes to a group.
+    let destination = if protocol == 2 { [224, 0, 0, 1] } else { POD_2 };
+    [&head[..], &POD_1, &destination, &options, payload].concat()
+}
+
+fn ip6(next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(payload.len()).expect("a short packet").to_be_bytes();
+    let mut packet = vec![0x60, 0, 0, 0, len[0], len[1], next_header, 64];
+    packet.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    packet.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    packet.extend(payload);
+    packet
+}
+
+fn tcp(port: u16, flags: u8, options: u8) -> Vec<u8> {
+    let port = port.to_be_bytes();
+    let mut packet = vec![0x9c, 0x40, port[0], port[1], 0, 0, 0, 1, 0, 0, 0, 0];
+    packet.extend([(5 + options / 4) << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    packet.extend(vec![1; usize::from(options)]);
+    packet.extend(*b"GET / HTTP/1.1");
+    packet
+}
+
+fn udp(port: u16) -> Vec<u8> {
+    let port = port.to_be_bytes();
+    let mut packet = vec![port[0], port[1], 0x9c, 0x40, 0, 20, 0, 0];
+    packet.extend([8, 0, 0, 0, 0, 0, 1, 0, 1, 2, 3, 4]);
+    packet
+}
