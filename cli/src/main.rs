@@ -1,1 +1,35 @@
-fn main() {}
+//! podhop: understand, test and teach Kubernetes networking, packet by packet. Thin: arguments in, sim-core, text out.
+
+mod args;
+mod check;
+mod input;
+mod output;
+mod print;
+mod run;
+mod trace;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Exit status of a wrong input, and of a place that cannot be written to.
+const WRONG_INPUT: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ui = print::Ui::new(&cli);
+    let done = match &cli.command {
+        Command::Run(args) => run::run(args, &ui),
+        Command::Check(args) => check::check(args, &ui),
+        Command::Trace(args) => trace::trace(args, &ui),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        // Somebody closed our output: there is nobody to tell.
+        Err(e) if print::is_broken_pipe(&e) => ExitCode::SUCCESS,
+        Err(e) => {
+            ui.error(&format!("{e:#}"));
+            ExitCode::from(WRONG_INPUT)
+        }
+    }
+}

@@ -6,5 +6,9 @@
 pub mod base;
 pub mod engine;
 pub mod kernel;
+pub mod lab;
 pub mod observe;
+#[cfg(feature = "scenario")]
+pub mod scenario;
+pub mod user;
 pub mod wire;

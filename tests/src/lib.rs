@@ -2,6 +2,10 @@
 //!
 //! * [`judge`]: does a run show what the real kernel showed?
 //! * [`recordings`]: what the real kernel showed, lab by lab and case by case.
+//! * [`lab`]: the same labs and cases, simulated.
+//! * [`scenarios`]: the scenarios of the course.
 
 pub mod judge;
+pub mod lab;
 pub mod recordings;
+pub mod scenarios;

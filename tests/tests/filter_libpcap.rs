@@ -363,9 +363,7 @@ fn expression(random: &mut Random, depth: usize) -> String {
 fn arithmetic(random: &mut Random, depth: usize) -> String {
     let deeper = depth.saturating_sub(1);
     match random.below(if depth == 0 { 4 } else { 8 }) {
-        0 | 1 => {
-            random.of(&["1", "2", "6", "17", "0x45", "64", "0xff", "tcp-syn", "icmp-echo", "0x0a"]).to_owned()
-        }
+        0 | 1 => random.of(&["1", "2", "6", "17", "0x45", "64", "0xff", "tcp-syn", "icmp-echo", "0x0a"]).to_owned(),
         2 => "len".to_owned(),
         3 => {
             let offset = random.of(&["0", "2", "9", "12", "13", "tcpflags", "icmptype", "20", "60"]);

@@ -4,6 +4,7 @@ pub mod addr;
 pub mod id;
 pub mod rng;
 pub mod time;
+pub mod words;
 
 pub use addr::Mac;
 pub use id::{FlowId, FrameId, IfIndex, MachineId, NsId, PacketId, Pid};

@@ -62,7 +62,7 @@ mod tests {
         let prf = Prf::new(7);
         assert_eq!(prf.draw(Purpose::IpId, &[1, 2]), Prf::new(7).draw(Purpose::IpId, &[1, 2]));
         assert_ne!(prf.draw(Purpose::IpId, &[1, 2]), prf.draw(Purpose::IpIdSkip, &[1, 2]));
-        assert_eq!(Prf::new(0).draw(Purpose::DeviceMac, &[]), 0x7e14_e0b2_0b9a_55f4);
+        assert_eq!(Prf::new(0).draw(Purpose::DeviceMac, &[]), 14_133_241_564_081_050_140);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Commands as words: what the command interpreters (`lab/`, `user/`) share. A word knows where it stood in the line, so
-//! that an error can point at it.
+//! Commands as words: what the command interpreters (`lab/`, `user/`) share. A word knows where it stood in the line,
+//! so that an error can point at it.
 
 use std::ops::Range;
 
@@ -71,8 +71,8 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .filter(|name| name.len() <= MAX_COMPARED)
         .map(|name| (distance(word, name), name))
-        // A third of the word may differ; of a word of two letters, one.
-        .filter(|(d, name)| *d * 3 <= word.len().max(name.len()) + 1 && *d < word.len())
+        // A third of the word may differ.
+        .filter(|(d, name)| *d * 3 <= word.len().max(name.len()))
         .min_by_key(|(d, _)| *d)
         .map(|(_, name)| name)
 }
@@ -108,8 +108,9 @@ mod tests {
             ("lnk", Some("link")),
             ("likn", Some("link")),
             ("rout", Some("route")),
-            ("nehig", Some("neigh")),
+            ("negih", Some("neigh")),
             ("foo", None),
+            ("lo", None),
             ("x", None),
             ("", None),
         ] {

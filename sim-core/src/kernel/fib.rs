@@ -182,7 +182,7 @@ impl Fib {
     pub fn set_linkdown(&mut self, dev: IfIndex, down: bool) {
         for t in self.tables.values_mut() {
             for a in t.routes.values_mut().flatten() {
-                if a.oif == Some(dev) && a.kind == RouteType::Unicast {
+                if a.oif == Some(dev) && a.kind != RouteType::Local {
                     a.linkdown = down;
                 }
             }

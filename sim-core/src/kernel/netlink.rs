@@ -156,7 +156,7 @@ pub struct LinkPeer {
     pub address: Option<Mac>,
     /// Left out, 1500.
     pub mtu: Option<u32>,
-    /// Left out, where the first end is.
+    /// Left out, where the request is made.
     pub netns: Option<String>,
 }
 
@@ -309,7 +309,7 @@ pub struct Route {
     pub src: Option<Ipv4Addr>,
     /// RTA_PRIORITY.
     pub metric: Option<u32>,
-    /// Left out: host for local, link without a gateway, else global (iproute2's default).
+    /// Left out: host for local, link for multicast and without a gateway, else global (iproute2's default).
     pub scope: Option<Scope>,
     /// rtm_protocol; left out, boot (3), as iproute2 sends it.
     pub proto: Option<u8>,

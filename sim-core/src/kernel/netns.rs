@@ -25,6 +25,8 @@ pub struct NetNs {
     clock: Jiffies,
     /// By index; an index is never reused.
     devs: Vec<Option<Box<Dev>>>,
+    /// netns_ids: the other namespaces that devices here are linked to, numbered in order.
+    nsids: Vec<NsId>,
     pub(in crate::kernel) sysctl: Sysctl,
     pub(in crate::kernel) fib: Fib,
     pub(in crate::kernel) neigh: NeighTable,
@@ -38,6 +40,7 @@ impl NetNs {
             id,
             clock,
             devs: vec![None],
+            nsids: Vec::new(),
             sysctl: Sysctl::default(),
             fib: Fib::default(),
             neigh: NeighTable::default(),
@@ -62,6 +65,18 @@ impl NetNs {
     /// The device's settings as a bridge port.
     pub(in crate::kernel) fn port(&self, index: IfIndex) -> Option<&Port> {
         self.dev(index)?.port.as_deref()
+    }
+
+    /// peernet2id: the id by which this namespace knows another.
+    pub(in crate::kernel) fn nsid(&self, other: NsId) -> Option<u32> {
+        self.nsids.iter().position(|id| *id == other).map(|at| at as u32)
+    }
+
+    /// peernet2id_alloc: a device here is linked to one over there.
+    pub(in crate::kernel) fn know(&mut self, other: NsId) {
+        if other != self.id && self.nsid(other).is_none() {
+            self.nsids.push(other);
+        }
     }
 
     /// All devices, by index.

@@ -3,12 +3,12 @@
 
 pub use super::dev::Stats;
 
-use super::dev::bridge::{Bridge, Port, PortState};
+use super::dev::bridge::{Port, PortState};
 use super::dev::fdb::FdbEntry;
 use super::dev::{Dev, DevKind, IfAddr};
 use super::fib::Alias;
 use super::neigh::{Neigh, NeighKey};
-use super::netlink::{NudState, RouteType, Scope};
+use super::netlink::{FdbState, NudState, RouteType, Scope};
 use super::netns::Spaces;
 use super::timer::{HZ, TICK_NS};
 use crate::base::{IfIndex, Mac, NsId, Time};
@@ -222,7 +222,7 @@ pub struct FdbInfo {
     /// The bridge, by name; none for an entry of the device's own (`self`).
     pub master: Option<String>,
     /// Local to the bridge or of the device's own list (`permanent`), static, or learned.
-    pub state: super::netlink::FdbState,
+    pub state: FdbState,
     /// Since a frame was sent to it last, in nanoseconds.
     pub used_ns: u64,
     /// Since it was learned or refreshed, in nanoseconds.
@@ -380,32 +380,66 @@ pub fn neighs(spaces: &Spaces, ns: NsId, now: Time) -> Vec<NeighInfo> {
     space.neigh.iter().filter_map(info).collect()
 }
 
-/// RTM_GETNEIGH of family AF_BRIDGE: the databases of the bridges of `ns`, by bridge and address.
+/// RTM_GETNEIGH of family AF_BRIDGE (rtnl_fdb_dump): device by device, what its bridge knows behind it, then the groups that
+/// it listens to itself.
 pub fn fdb(spaces: &Spaces, ns: NsId, now: Time) -> Vec<FdbInfo> {
     let space = spaces.get(ns);
     let now = space.jiffies(now);
     let ago = |then: u64| now.wrapping_sub(then).saturating_mul(TICK_NS);
-    let name = |i: IfIndex| space.dev(i).map(|d| d.name.clone());
-    let bridges = space.devs().filter_map(|d| Some((d, d.bridge()?)));
-    let of = |(d, b): (&Dev, &Bridge)| -> Vec<FdbInfo> {
-        let info = |(mac, e): (&Mac, &FdbEntry)| {
-            Some(FdbInfo {
-                mac: *mac,
-                dev: e.dst.map_or(Some(d.name.clone()), name)?,
-                master: Some(d.name.clone()),
+    let mut all = vec![];
+    for d in space.devs().filter(|d| !matches!(d.kind, DevKind::Loopback)) {
+        let own = |mac| FdbInfo {
+            mac,
+            dev: d.name.clone(),
+            master: None,
+            state: FdbState::Local,
+            used_ns: 0,
+            updated_ns: 0,
+        };
+        let known = |br: &Dev, of: Option<IfIndex>| -> Vec<FdbInfo> {
+            let entries = br.bridge().into_iter().flat_map(|b| b.fdb.iter());
+            let info = |(mac, e): (Mac, &FdbEntry)| FdbInfo {
+                mac,
+                dev: d.name.clone(),
+                master: Some(br.name.clone()),
                 state: e.state,
                 used_ns: ago(e.used),
                 updated_ns: ago(e.updated),
-            })
+            };
+            entries.filter(|(_, e)| e.dst == of).map(info).collect()
         };
-        b.fdb.iter().filter_map(info).collect()
-    };
-    bridges.flat_map(of).collect()
+        match d.master.and_then(|br| space.dev(br)) {
+            Some(br) => {
+                all.extend(known(br, Some(d.index)));
+                all.extend(groups(d).map(own));
+            }
+            None => {
+                all.extend(groups(d).map(own));
+                all.extend(known(d, None));
+            }
+        }
+    }
+    all
 }
 
-/// `ip netns list`: the namespaces by name, with the id that the others know them by, if one was given.
-pub fn netns_list(spaces: &Spaces) -> Vec<(String, Option<u32>)> {
-    spaces.iter().map(|(_, name)| (name.to_owned(), None)).collect()
+/// dev->mc: all nodes of IPv6 (joined even while IPv6 is disabled), a snooping bridge's all-snoopers, all hosts while it is up.
+fn groups(d: &Dev) -> impl Iterator<Item = Mac> {
+    let snoops = d.up && d.bridge().is_some_and(|b| b.mcast_snooping);
+    [
+        (true, [0x33, 0x33, 0, 0, 0, 0x01]),
+        (snoops, [0x01, 0x00, 0x5e, 0, 0, 0x6a]),
+        (snoops, [0x33, 0x33, 0, 0, 0, 0x6a]),
+        (d.up, [0x01, 0x00, 0x5e, 0, 0, 0x01]),
+    ]
+    .into_iter()
+    .filter_map(|(joined, mac)| joined.then_some(Mac(mac)))
+}
+
+/// `ip netns list` in `ns`: the namespaces, the newest first, with the id that `ns` knows them by, if it has one.
+pub fn netns_list(spaces: &Spaces, ns: NsId) -> Vec<(String, Option<u32>)> {
+    let mut all: Vec<_> = spaces.iter().map(|(id, name)| (name.to_owned(), spaces.get(ns).nsid(id))).collect();
+    all.reverse();
+    all
 }
 
 /// The namespace called `name`.

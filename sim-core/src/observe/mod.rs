@@ -1,1 +1,15 @@
-//! What a run shows: captures, filters, journeys.
+//! What a run shows: captures, their ground truth, the trace, stories and journeys. Listeners only: nothing here acts.
+
+mod capture;
+pub mod files;
+pub mod filter;
+mod flows;
+pub mod line;
+pub mod names;
+pub mod pcap;
+pub mod recorder;
+pub mod steps;
+pub mod story;
+
+pub use files::{Memory, Nowhere, Store, Written};
+pub use recorder::{Outputs, Recorder};

@@ -1,1 +1,107 @@
-fn main() {}
+//! The tasks of podhop's developers: `cargo xtask --help`.
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+use podhop_tests::{lab, recordings, scenarios};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What podhop's developers do, each with one word.
+#[derive(Parser)]
+#[command(name = "cargo xtask", max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything that a change must pass: what .ci/run does.
+    Ci,
+    /// The rules that a test can keep: sizes, floors, heads of files, links, the table of ARCHITECTURE.md.
+    Tidy,
+    /// The digests of everything that the scenarios write: does a change change them?
+    Digests {
+        /// Write them to tests/digests.txt: the change is meant.
+        #[arg(long)]
+        write: bool,
+    },
+    /// What our labs show of the recorded cases, as OUT/LAB/CASE/{NS.any.pcap, ifmap} for judge.py.
+    Recordings {
+        /// The folder to write to.
+        out: PathBuf,
+        /// Cases, as CASE or LAB/CASE; all that are simulated if left out.
+        cases: Vec<String>,
+    },
+    /// Pack what the real kernel showed (a folder of LAB/CASE) into tests/recordings.
+    PackRecordings {
+        /// The folder of recordings; STABLE.md stands beside it.
+        from: PathBuf,
+    },
+    /// The criterion benches.
+    Bench {
+        /// Arguments of criterion: a filter, --save-baseline NAME.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().task {
+        Task::Ci => run(Command::new(scenarios::root().join(".ci/run"))),
+        Task::Tidy => run(cargo(["test", "--package", "podhop-tests", "--test", "tidy"])),
+        Task::Digests { write } => digests(write),
+        Task::Recordings { out, cases } => {
+            let written = lab::write(&out, &cases).with_context(|| format!("cannot write to {}", out.display()))?;
+            println!("{written} cases in {}", out.display());
+            Ok(())
+        }
+        Task::PackRecordings { from } => {
+            let to = scenarios::root().join("tests/recordings");
+            recordings::pack(&from, &to).with_context(|| format!("cannot pack {}", from.display()))
+        }
+        Task::Bench { arguments } => {
+            let mut bench = cargo(["bench", "--package", "podhop-benches", "--"]);
+            bench.args(arguments);
+            run(bench)
+        }
+    }
+}
+
+/// Compares the scenarios' digests with the committed list, or writes it.
+fn digests(write: bool) -> anyhow::Result<()> {
+    let list = scenarios::digest_list();
+    let now = scenarios::digests();
+    if write {
+        return fs::write(&list, now).with_context(|| format!("cannot write {}", list.display()));
+    }
+    let committed = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
+    let (old, new): (Vec<_>, Vec<_>) = (committed.lines().collect(), now.lines().collect());
+    let gone = old.iter().filter(|line| !new.contains(line)).map(|line| format!("- {line}"));
+    let come = new.iter().filter(|line| !old.contains(line)).map(|line| format!("+ {line}"));
+    let differences: Vec<_> = gone.chain(come).collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    println!("{}", differences.join("\n"));
+    bail!("the digests differ; `cargo xtask digests --write` if that is meant")
+}
+
+fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
+    // Cargo tells its children where it is.
+    let mut command = Command::new(std::env::var_os("CARGO").as_deref().unwrap_or(OsStr::new("cargo")));
+    command.args(arguments);
+    command
+}
+
+/// Runs a command in the project's folder to its end.
+fn run(mut command: Command) -> anyhow::Result<()> {
+    let status = command.current_dir(scenarios::root()).status();
+    let status = status.with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    if !status.success() {
+        bail!("{}: {status}", command.get_program().display());
+    }
+    Ok(())
+}

@@ -283,7 +283,7 @@ pub(in crate::kernel) fn add_port(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, 
     (d.master, d.port) = (Some(br), Some(Box::new(Port::new(number))));
     let Some(b) = ns.dev_mut(br).and_then(|d| d.bridge_mut()) else { return };
     b.ports.insert(0, port);
-    b.fdb.set(mac, FdbEntry { dst: Some(port), state: FdbState::Local, updated: now, used: now });
+    b.fdb.set(mac, FdbEntry::new(Some(port), FdbState::Local, now));
     update_port_state(ns, cx, port);
     recalculate_address(ns, cx, br);
     auto_mtu(ns, br);
@@ -380,7 +380,7 @@ pub(in crate::kernel) fn change_address(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfI
         b.fdb.remove(old);
     }
     if b.fdb.find(mac).is_none() && mac != Mac::ZERO {
-        b.fdb.set(mac, FdbEntry { dst: None, state: FdbState::Local, updated: now, used: now });
+        b.fdb.set(mac, FdbEntry::new(None, FdbState::Local, now));
     }
     if let Some(d) = ns.dev(br) {
         cx.sink.device(&d.describe(here));
@@ -395,7 +395,7 @@ pub(in crate::kernel) fn port_address_changed(ns: &mut NetNs, cx: &mut Cx<'_>, p
         if b.fdb.find(old).is_some_and(|e| e.state == FdbState::Local && e.dst == Some(port)) {
             b.fdb.remove(old);
         }
-        b.fdb.set(mac, FdbEntry { dst: Some(port), state: FdbState::Local, updated: now, used: now });
+        b.fdb.set(mac, FdbEntry::new(Some(port), FdbState::Local, now));
     }
     recalculate_address(ns, cx, br);
 }

@@ -13,6 +13,8 @@ pub(in crate::kernel) struct Fdb {
     entries: BTreeMap<Mac, FdbEntry>,
     /// Learned entries, counted against [`FDB_MAX_LEARNED`].
     learned: usize,
+    /// Entries made so far.
+    made: u64,
 }
 
 /// struct net_bridge_fdb_entry
@@ -26,6 +28,15 @@ pub(in crate::kernel) struct FdbEntry {
     pub updated: u64,
     /// In jiffies: used to forward.
     pub used: u64,
+    /// Its number in order of creation: lists show the newest first.
+    order: u64,
+}
+
+impl FdbEntry {
+    /// An entry made at `now`, in jiffies.
+    pub fn new(dst: Option<IfIndex>, state: FdbState, now: u64) -> Self {
+        FdbEntry { dst, state, updated: now, used: now, order: 0 }
+    }
 }
 
 /// As many addresses are learned per bridge; Linux has no limit unless `fdb_max_learned` sets one.
@@ -57,9 +68,11 @@ impl Fdb {
         Some(*e)
     }
 
-    /// All entries, by address.
-    pub fn iter(&self) -> impl Iterator<Item = (&Mac, &FdbEntry)> {
-        self.entries.iter()
+    /// All entries, the newest first (br->fdb_list).
+    pub fn iter(&self) -> impl Iterator<Item = (Mac, &FdbEntry)> {
+        let mut all: Vec<_> = self.entries.iter().map(|(mac, e)| (*mac, e)).collect();
+        all.sort_unstable_by_key(|(_, e)| std::cmp::Reverse(e.order));
+        all.into_iter()
     }
 
     /// br_fdb_update: a frame from `mac` came in by `port`.
@@ -74,14 +87,15 @@ impl Fdb {
         if self.learned >= FDB_MAX_LEARNED {
             return Learned::No;
         }
-        self.learned += 1;
-        self.entries.insert(mac, FdbEntry { dst: Some(port), state: FdbState::Dynamic, updated: now, used: now });
+        self.set(mac, FdbEntry::new(Some(port), FdbState::Dynamic, now));
         Learned::New
     }
 
     /// An entry set by hand or by the kernel itself; replaces what stood there.
-    pub fn set(&mut self, mac: Mac, entry: FdbEntry) {
+    pub fn set(&mut self, mac: Mac, mut entry: FdbEntry) {
         self.remove(mac);
+        self.made += 1;
+        entry.order = self.made;
         self.learned += usize::from(entry.state == FdbState::Dynamic);
         self.entries.insert(mac, entry);
     }
@@ -127,8 +141,7 @@ mod tests {
     fn learning_moves_and_never_moves_local() {
         let mut fdb = Fdb::default();
         let (a, own) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 9]));
-        let local = FdbEntry { dst: Some(IfIndex(1)), state: FdbState::Local, updated: 0, used: 0 };
-        fdb.set(own, local);
+        fdb.set(own, FdbEntry::new(Some(IfIndex(1)), FdbState::Local, 0));
         for (mac, port, want) in [
             (a, 1, Learned::New),
             (a, 1, Learned::Refreshed),
@@ -138,6 +151,7 @@ mod tests {
             assert_eq!(fdb.learn(mac, IfIndex(port), 10), want, "{mac} {port}");
         }
         assert_eq!(fdb.find(a).map(|e| e.dst), Some(Some(IfIndex(2))));
+        assert_eq!(fdb.iter().map(|(mac, _)| mac).collect::<Vec<_>>(), [a, own]);
         fdb.forget(|e| e.state == FdbState::Dynamic);
         assert_eq!(fdb.iter().count(), 1);
         assert_eq!(fdb.learned, 0);

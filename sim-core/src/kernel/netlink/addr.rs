@@ -39,8 +39,9 @@ pub(super) fn add(ns: &mut NetNs, cx: &mut Cx<'_>, a: &Addr) -> Result<(), NlErr
     if d.addrs.len() >= MAX_ADDRS {
         return Err(Errno::ENOBUFS.into());
     }
-    let primaries = d.addrs.partition_point(|a| !a.secondary);
-    let at = if new.secondary { d.addrs.len() } else { primaries };
+    // Behind the last primary address of the same scope or of a narrower one.
+    let last = d.addrs.iter().rposition(|a| !a.secondary && a.scope >= new.scope);
+    let at = if new.secondary { d.addrs.len() } else { last.map_or(0, |at| at + 1) };
     d.addrs.insert(at, new.clone());
     let up = d.up;
     add_routes(ns, dev, &new);
@@ -142,7 +143,7 @@ fn del_routes(ns: &mut NetNs, dev: IfIndex, a: &IfAddr) {
 
 /// fib_magic: appended, so that an equal route of another address stays in front.
 fn put(ns: &mut NetNs, table: u32, dst: Ipv4Net, kind: RouteType, scope: Scope, dev: IfIndex, src: Ipv4Addr) {
-    let linkdown = kind == RouteType::Unicast && ns.dev(dev).is_some_and(|d| !d.carrier);
+    let linkdown = kind != RouteType::Local && ns.dev(dev).is_some_and(|d| !d.carrier);
     let alias = Alias {
         kind,
         scope,

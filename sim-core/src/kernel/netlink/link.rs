@@ -93,8 +93,7 @@ fn add_veth(
     let peer = peer.unwrap_or(&plain);
     let peer_home = match &peer.netns {
         Some(n) => spaces.by_name(n).ok_or(Errno::EINVAL)?,
-        None if link.netns.is_some() && peer.name.is_some() => asked_in,
-        None => home,
+        None => asked_in,
     };
     check_mtu(peer.mtu)?;
     check_address(peer.address)?;
@@ -111,6 +110,8 @@ fn add_veth(
     let a = end(spaces, cx, home, at, name, link.address, link.mtu, (peer_home, peer_at, peer_mtu));
     register(spaces, cx, peer_home, b);
     register(spaces, cx, home, a);
+    spaces.get_mut(peer_home).know(home);
+    spaces.get_mut(home).know(peer_home);
     Ok(at)
 }
 
@@ -217,6 +218,8 @@ fn move_to(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex, name:
         && let Some(Dev { kind: DevKind::Veth(p), .. }) = spaces.get_mut(peer_ns).dev_mut(peer)
     {
         (p.ns, p.dev) = (to, at);
+        spaces.get_mut(peer_ns).know(to);
+        spaces.get_mut(to).know(peer_ns);
     }
     Ok(())
 }
@@ -444,7 +447,7 @@ pub(super) fn fdb_add(ns: &mut NetNs, cx: &mut Cx<'_>, op: Op, e: &Fdb) -> Resul
     if port.is_none() && e.state != FdbState::Local {
         return Err(Errno::EINVAL.into());
     }
-    b.fdb.set(e.mac, FdbEntry { dst: port, state: e.state, updated: now, used: now });
+    b.fdb.set(e.mac, FdbEntry::new(port, e.state, now));
     Ok(())
 }
 

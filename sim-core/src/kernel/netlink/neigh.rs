@@ -16,12 +16,14 @@ pub(super) fn add(ns: &mut NetNs, cx: &mut Cx<'_>, op: Op, n: &Neigh) -> Result<
         (true, Op::Add) => return Err(Errno::EEXIST.into()),
         (false, Op::Change) => return Err(Errno::ENOENT.into()),
         (false, _) => {
-            if n.lladdr.is_none() && state.is_valid() {
-                return Err(Errno::EINVAL.into());
-            }
             ns.neigh.create(key, &parms, cx.jiffies()).ok_or(Errno::ENOBUFS)?;
         }
         (true, _) => {}
+    }
+    let known = ns.neigh.get(key).is_some_and(|n| n.state.is_valid());
+    if n.lladdr.is_none() && state.is_valid() && !known {
+        // The entry stays, as on Linux.
+        return Err(NlError::ext(Errno::EINVAL, "No link layer address given"));
     }
     neigh::update(ns, cx, key, n.lladdr, state, UpdateFlags { override_: true, admin: true }, None);
     Ok(())

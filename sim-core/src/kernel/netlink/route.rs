@@ -1,6 +1,6 @@
 //! inet_rtm_newroute and its helpers (net/ipv4/fib_frontend.c, fib_semantics.c).
 
-use super::{Op, Route, RouteFlush, RouteType, Scope, TABLE_LOCAL, TABLE_MAIN, find};
+use super::{Op, Route, RouteFlush, RouteType, Scope, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN, find};
 use crate::base::IfIndex;
 use crate::kernel::errno::{Errno, NlError};
 use crate::kernel::fib::{Alias, mask};
@@ -36,6 +36,10 @@ pub(super) fn flush(ns: &mut NetNs, which: &RouteFlush) -> Result<(), NlError> {
     }
     let dev = which.dev.as_deref().map(|d| find(ns, d)).transpose()?;
     let table = which.table.unwrap_or(TABLE_MAIN);
+    let built_in = [TABLE_LOCAL, TABLE_MAIN, TABLE_DEFAULT].contains(&table);
+    if !built_in && ns.fib.tables().all(|t| t != table) {
+        return Err(NlError::ext(Errno::ENOENT, "ipv4: FIB table does not exist"));
+    }
     ns.fib.remove_all(|t, dst, a| {
         t == table && dev.is_none_or(|d| a.oif == Some(d)) && which.dst.is_none_or(|want| want == dst)
     });
@@ -54,7 +58,7 @@ fn check(ns: &NetNs, r: &Route) -> Result<Alias, NlError> {
     }
     let default_scope = match r.kind {
         RouteType::Local => Scope::Host,
-        RouteType::Broadcast => Scope::Link,
+        RouteType::Broadcast | RouteType::Multicast => Scope::Link,
         RouteType::Unicast if r.via.is_none() => Scope::Link,
         _ => Scope::Global,
     };
@@ -74,7 +78,7 @@ fn check(ns: &NetNs, r: &Route) -> Result<Alias, NlError> {
     if has_next_hop {
         alias.oif = Some(next_hop(ns, &alias)?);
     } else if alias.oif.is_some() || alias.via.is_some() {
-        return Err(NlError::ext(Errno::EINVAL, "Route type does not support nexthop device"));
+        return Err(NlError::ext(Errno::EINVAL, "Gateway, device and multipath can not be specified for this route type"));
     }
     if let Some(src) = r.src
         && ns.local_dev(src).is_none()

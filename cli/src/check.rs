@@ -1,0 +1,34 @@
+//! `podhop check`
+
+use crate::args::{CheckArgs, Format};
+use crate::input;
+use crate::print::Ui;
+use crate::WRONG_INPUT;
+use sim_core::scenario;
+
+pub(crate) fn check(args: &CheckArgs, ui: &Ui) -> anyhow::Result<u8> {
+    let mut code = 0;
+    let mut found = vec![];
+    for path in &args.paths {
+        for file in input::find(path)? {
+            match scenario::load(&file) {
+                Ok((_, plan)) if args.format == Format::Text && !ui.quiet => {
+                    ui.out(&format!("{}: {} is fine\n", file.display(), plan.name))?;
+                }
+                Ok(_) => {}
+                Err(errors) => {
+                    code = WRONG_INPUT;
+                    match args.format {
+                        Format::Text => ui.diagnostics(&errors)?,
+                        Format::Json => found.push(serde_json::to_value(&errors)?),
+                    }
+                }
+            }
+        }
+    }
+    if args.format == Format::Json {
+        let flat: Vec<_> = found.into_iter().flat_map(|v| v.as_array().cloned().unwrap_or_default()).collect();
+        ui.out(&format!("{:#}\n", serde_json::Value::from(flat)))?;
+    }
+    Ok(code)
+}

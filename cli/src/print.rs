@@ -1,0 +1,181 @@
+//! Text for the terminal.
+
+use crate::args::{Cli, Color};
+use anstyle::{AnsiColor, Style};
+use sim_core::base::time::{MS, SEC, US};
+use sim_core::observe::story::{Entry, Text};
+use sim_core::scenario::report::{CommandReport, Report};
+use sim_core::scenario::Diagnostics;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+/// How to talk to the user.
+pub(crate) struct Ui {
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+    out: bool,
+    err: bool,
+}
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GREEN: Style = AnsiColor::Green.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+const CYAN: Style = AnsiColor::Cyan.on_default();
+
+/// A command's story is told in so many lines unless -v asks for all.
+const STORY_LINES: usize = 48;
+
+impl Ui {
+    pub(crate) fn new(cli: &Cli) -> Self {
+        let wanted = |terminal: bool| match cli.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        };
+        Ui {
+            quiet: cli.quiet,
+            verbose: cli.verbose > 0,
+            out: wanted(io::stdout().is_terminal()),
+            err: wanted(io::stderr().is_terminal()),
+        }
+    }
+
+    /// Prints to standard output.
+    ///
+    /// # Errors
+    /// It cannot be written to.
+    pub(crate) fn out(&self, text: &str) -> anyhow::Result<()> {
+        Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    }
+
+    pub(crate) fn error(&self, text: &str) {
+        let style = if self.err { RED.bold() } else { Style::new() };
+        // There is nobody else to tell.
+        let _ = writeln!(io::stderr(), "{style}error{style:#}: {text}");
+    }
+
+    pub(crate) fn diagnostics(&self, errors: &Diagnostics) -> anyhow::Result<()> {
+        Ok(io::stderr().write_all(errors.render(self.err).as_bytes())?)
+    }
+
+    /// Progress may be shown: somebody watches standard error, and nothing else is printed there.
+    pub(crate) fn shows_progress(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.out { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    /// The story of a run.
+    pub(crate) fn story(&self, report: &Report) -> String {
+        let mut s = format!("{}", self.paint(BOLD, &report.name));
+        if !report.description.is_empty() {
+            let _ = write!(s, ": {}", report.description.trim());
+        }
+        s.push('\n');
+        for c in &report.commands {
+            s.push('\n');
+            self.command(&mut s, c);
+        }
+        s
+    }
+
+    fn command(&self, s: &mut String, c: &CommandReport) {
+        let prompt = self.paint(BOLD, &format!("[{}] $ {}", c.from, c.command));
+        let _ = writeln!(s, "{prompt}    {}", self.paint(DIM, &format!("at {} s", c.started)));
+        for line in c.output.lines() {
+            let _ = writeln!(s, "  {line}");
+        }
+        if c.exit != Some(0) {
+            let how = c.exit.map_or("did not end".to_owned(), |code| format!("exit status {code}"));
+            let _ = writeln!(s, "  {}", self.paint(DIM, &format!("({how})")));
+        }
+        let entries = &c.story.entries;
+        if self.quiet || entries.is_empty() {
+            return;
+        }
+        s.push('\n');
+        let shown = if self.verbose { entries.len() } else { entries.len().min(STORY_LINES) };
+        self.entries(s, &entries[..shown]);
+        let hidden = (entries.len() - shown) as u64 + c.story.left_out;
+        if hidden > 0 {
+            let how = if self.verbose { "in the captures" } else { "with -v, and in the captures" };
+            let _ = writeln!(s, "  {}", self.paint(DIM, &format!("… {hidden} more lines {how}")));
+        }
+    }
+
+    /// Records in columns, decisions below the record that they follow.
+    pub(crate) fn entries(&self, s: &mut String, entries: &[Entry]) {
+        let width = |f: &dyn Fn(&Entry) -> usize| entries.iter().map(f).max().unwrap_or(0);
+        let ns_width = width(&|e| e.namespace.len());
+        let dev_width = width(&|e| match &e.text {
+            Text::Record { device, .. } => device.len(),
+            Text::Note(_) => 0,
+        });
+        for e in entries {
+            let _ = match &e.text {
+                Text::Record { device, direction, line } => {
+                    let at = self.paint(DIM, &e.at.to_string());
+                    let dir = self.paint(CYAN, &format!("{direction:<3}"));
+                    writeln!(s, "  {at}  {:<ns_width$}  {device:<dev_width$}  {dir}  {line}", e.namespace)
+                }
+                Text::Note(note) => {
+                    let pad = " ".repeat(e.at.to_string().len());
+                    let note = self.paint(DIM, &format!("· {note}"));
+                    writeln!(s, "  {pad}  {:<ns_width$}  {note}", e.namespace)
+                }
+            };
+        }
+    }
+
+    /// What came of the expectations, and where the outputs are.
+    pub(crate) fn result(&self, report: &Report, out: Option<&std::path::Path>) -> String {
+        let mut s = String::new();
+        for e in &report.expectations {
+            let mark = if e.verdict.ok { self.paint(GREEN, "ok  ") } else { self.paint(RED, "FAIL") };
+            if !self.quiet || !e.verdict.ok {
+                let _ = writeln!(s, "{mark} line {}: {}", e.line, e.text);
+            }
+            for seen in &e.verdict.seen {
+                let _ = writeln!(s, "       {seen}");
+            }
+        }
+        if let Some(limit) = &report.limit {
+            let _ = writeln!(s, "{limit}");
+        }
+        let failed = report.expectations.iter().filter(|e| !e.verdict.ok).count();
+        let c = report.counts;
+        let _ = writeln!(
+            s,
+            "{}: {} expectations, {failed} failed; {} of simulated time, {} frames, {} records",
+            report.name,
+            report.expectations.len(),
+            seconds(report.ended.0),
+            c.frames,
+            c.records
+        );
+        if let Some(out) = out {
+            let _ = writeln!(s, "captures: {}", out.join("captures").display());
+            if let Some(any) = report.files.keys().find(|f| f.ends_with("/any.pcap")) {
+                let _ = writeln!(s, "look inside: tcpdump -nr {}", out.join(any).display());
+            }
+        }
+        s
+    }
+}
+
+/// A stretch of time in a fitting unit.
+fn seconds(ns: u64) -> String {
+    match ns {
+        0..MS => format!("{} us", ns / US),
+        MS..SEC => format!("{} ms", ns / MS),
+        _ => format!("{}.{:03} s", ns / SEC, ns % SEC / MS),
+    }
+}
+
+/// Whoever read our output has gone.
+pub(crate) fn is_broken_pipe(e: &anyhow::Error) -> bool {
+    e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}

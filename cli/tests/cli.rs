@@ -1,0 +1,179 @@
+//! The program as a user meets it: what it prints, writes and returns.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("cli/ lies in the project").to_owned()
+}
+
+fn podhop(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podhop"));
+    command.args(args).current_dir(root()).env_remove("NO_COLOR").output().expect("podhop runs")
+}
+
+fn out(o: &Output) -> String {
+    String::from_utf8_lossy(&o.stdout).into_owned()
+}
+
+fn err(o: &Output) -> String {
+    String::from_utf8_lossy(&o.stderr).into_owned()
+}
+
+const SAME_NODE: &str = "scenarios/articles/same-node/scenario.yaml";
+
+fn temporary() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+#[test]
+fn run_tells_the_story_and_writes_the_captures() {
+    let dir = temporary();
+    let target = dir.path().join("out");
+    let o = podhop(&["run", SAME_NODE, "-o", text(&target), "--check-determinism"]);
+    assert_eq!(o.status.code(), Some(0), "{}{}", out(&o), err(&o));
+    let story = out(&o);
+    for part in ["[pod-a] $ ping -c1 10.244.4.41", "ARP, Request who-has 10.244.4.41", "learns:", "0 failed"] {
+        assert!(story.contains(part), "{part}: {story}");
+    }
+    assert!(!story.contains('\x1b'), "no colour in a pipe");
+    assert_eq!(err(&o), "", "no progress in a pipe");
+    for file in ["captures/namespaces/pod-a/eth0.pcap", "captures/namespaces/node/any.pcap", "records.jsonl", "trace.jsonl"] {
+        assert!(target.join(file).metadata().is_ok_and(|m| m.len() > 24), "{file}");
+    }
+    let summary = fs::read_to_string(target.join("summary.json")).expect("a summary");
+    let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
+    assert_eq!(summary["exit"], 0);
+    assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_folder_is_replaced_only_if_it_is_a_runs() {
+    let dir = temporary();
+    let target = dir.path().join("out");
+    for _ in 0..2 {
+        assert_eq!(podhop(&["run", SAME_NODE, "-q", "-o", text(&target)]).status.code(), Some(0));
+    }
+    let foreign = dir.path().join("mine");
+    fs::create_dir(&foreign).expect("a folder");
+    fs::write(foreign.join("thesis.txt"), "all my work").expect("a file");
+    let o = podhop(&["run", SAME_NODE, "-o", text(&foreign)]);
+    assert_eq!(o.status.code(), Some(2), "{}", err(&o));
+    assert!(err(&o).contains("holds files that are not a run's"), "{}", err(&o));
+    assert_eq!(fs::read_dir(&foreign).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_folder_of_scenarios() {
+    let dir = temporary();
+    let o = podhop(&["run", "scenarios/labs", "-o", text(dir.path())]);
+    assert_eq!(o.status.code(), Some(0), "{}{}", out(&o), err(&o));
+    assert!(dir.path().join("l2-loop/summary.json").is_file());
+    let o = podhop(&["check", "scenarios/articles", "scenarios/labs"]);
+    assert_eq!((o.status.code(), out(&o).matches("is fine").count() >= 4), (Some(0), true), "{}", err(&o));
+}
+
+#[test]
+fn json_on_request() {
+    let dir = temporary();
+    let o = podhop(&["run", SAME_NODE, "--format", "json", "-o", text(&dir.path().join("o"))]);
+    let v: serde_json::Value = serde_json::from_slice(&o.stdout).expect("JSON");
+    assert_eq!(v["scenario"], "same-node");
+    let o = podhop(&["check", "scenarios/errors/unknown-field.yaml", "--format", "json"]);
+    let v: serde_json::Value = serde_json::from_slice(&o.stdout).expect("JSON");
+    assert_eq!(o.status.code(), Some(2));
+    assert!(v[0]["line"].as_u64().is_some_and(|l| l > 0), "{v}");
+}
+
+#[test]
+fn trace_lists_packets_and_shows_one() {
+    let o = podhop(&["trace", SAME_NODE]);
+    assert_eq!(o.status.code(), Some(0), "{}", err(&o));
+    let list = out(&o);
+    let line = list.lines().find(|l| l.contains("echo request")).expect("a ping");
+    let packet = line.split_whitespace().next().expect("its id");
+    let o = podhop(&["trace", SAME_NODE, "--packet", packet]);
+    let shown = out(&o);
+    for part in ["pod-a", "route to 10.244.4.41: 10.244.4.0/24", "veth-a", "veth-b", "pod-b"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let o = podhop(&["trace", SAME_NODE, "--flow", "1", "--format", "json"]);
+    let v: serde_json::Value = serde_json::from_slice(&o.stdout).expect("JSON");
+    assert_eq!(v.as_array().map(Vec::len), Some(2), "the request and its answer: {v}");
+    assert_eq!(podhop(&["trace", SAME_NODE, "--packet", "999999"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_failed_expectation_shows_what_was_seen() {
+    let dir = temporary();
+    let scenario = dir.path().join("scenario.yaml");
+    let yaml = fs::read_to_string(root().join(SAME_NODE)).expect("a scenario");
+    fs::write(&scenario, yaml.replace("filter: icmp, count: 0", "filter: icmp, count: 7")).expect("a file");
+    let o = podhop(&["run", text(&scenario), "-q", "-o", text(&dir.path().join("o"))]);
+    assert_eq!(o.status.code(), Some(1), "{}", err(&o));
+    assert!(out(&o).contains("0 records match, 7 expected"), "{}", out(&o));
+}
+
+#[test]
+fn an_unexpected_limit_is_exit_3() {
+    let dir = temporary();
+    let scenario = dir.path().join("scenario.yaml");
+    let yaml = fs::read_to_string(root().join("scenarios/labs/l2-loop/scenario.yaml")).expect("a scenario");
+    let (head, _) = yaml.split_once("  expect:").expect("expectations");
+    fs::write(&scenario, head).expect("a file");
+    let o = podhop(&["run", text(&scenario), "-q", "-o", text(&dir.path().join("o"))]);
+    assert_eq!(o.status.code(), Some(3), "{}", err(&o));
+    let said = out(&o);
+    assert!(said.contains("limit chainFrames = 2000") && said.contains("bridge br"), "{said}");
+}
+
+#[test]
+fn colour_on_request() {
+    let dir = temporary();
+    let o = podhop(&["run", SAME_NODE, "--color", "always", "-o", text(&dir.path().join("o"))]);
+    assert!(out(&o).contains("\x1b["), "{}", out(&o));
+}
+
+/// Every file of scenarios/errors gives the message beside it, exit status 2, and writes nothing.
+#[test]
+fn errors_as_documented() {
+    let mut seen = 0;
+    let folder = root().join("scenarios/errors");
+    let mut files: Vec<_> = fs::read_dir(&folder).expect("a folder").map(|e| e.expect("an entry").path()).collect();
+    files.sort();
+    for file in files.into_iter().filter(|f| f.extension().is_some_and(|e| e == "yaml")) {
+        let relative = file.strip_prefix(root()).expect("below it");
+        let want = fs::read_to_string(file.with_extension("stderr")).expect("the message beside it");
+        check_error(text(relative), &want);
+        seen += 1;
+    }
+    assert!(seen >= 10, "{seen} files");
+}
+
+#[test]
+fn files_too_large_and_not_text() {
+    let dir = temporary();
+    let large = dir.path().join("large.yaml");
+    fs::File::create(&large).and_then(|f| f.set_len(100 << 20)).expect("a sparse file");
+    let bytes = dir.path().join("bytes.yaml");
+    fs::write(&bytes, b"apiVersion: podhop/v1\nkind: \xff\xfe\n").expect("a file");
+    let folder = root().join("scenarios/errors");
+    for (file, name) in [(&large, "too-large.stderr"), (&bytes, "not-utf8.stderr")] {
+        let want = fs::read_to_string(folder.join(name)).expect("the message");
+        check_error(text(file), &want.replace("FILE", text(file)));
+    }
+}
+
+fn check_error(file: &str, want: &str) {
+    let dir = temporary();
+    let target = dir.path().join("out");
+    let o = podhop(&["run", file, "-o", text(&target)]);
+    assert_eq!(err(&o), want, "{file}");
+    assert_eq!((o.status.code(), out(&o).as_str()), (Some(2), ""), "{file}");
+    assert!(!target.exists(), "{file}: nothing is written");
+}

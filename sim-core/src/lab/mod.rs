@@ -1,0 +1,183 @@
+//! The command interpreter: commands as a person types them on a node become requests to the kernel, and what the
+//! kernel shows becomes the text that the real tools print. Grammar, abbreviations, messages, exit statuses and texts
+//! are those of iproute2 6.1, procps 4.0 and ethtool 6.1. A word that the real tool knows and this kernel does not is
+//! an error that says so.
+
+mod args;
+mod bridge;
+mod ethtool;
+mod ip;
+pub mod lex;
+pub mod print;
+mod run;
+pub mod show;
+mod sysctl;
+
+use crate::base::NsId;
+use crate::base::words::{SyntaxError, Word};
+use crate::engine::process::Program;
+use crate::kernel::errno::Errno;
+use crate::kernel::netlink::Request;
+use crate::kernel::netns::Spaces;
+use crate::kernel::show as show_door;
+use show::Show;
+
+pub use sysctl::Variable;
+
+/// A command that can be run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Command {
+    /// The namespaces that it enters, one after the other (`-n NAME`, `ip netns exec NAME`); it works in the last.
+    pub netns: Vec<String>,
+    /// What it does there.
+    pub action: Action,
+}
+
+/// What a command does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// It changes something.
+    Requests(Requests),
+    /// `sysctl`, which goes on after an error.
+    Sysctl(Vec<Variable>),
+    /// It prints what the kernel shows.
+    Show {
+        /// Looked at before, in this order.
+        checks: Vec<Check>,
+        /// What it prints.
+        show: Show,
+    },
+    /// A program of `user/`, by its words.
+    User(Vec<Word>),
+}
+
+/// Requests that a tool makes, one after the other until one fails.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Requests {
+    /// Who makes them: it decides how an error looks.
+    pub tool: Tool,
+    /// What the tool looks up itself before it asks the kernel, in this order.
+    pub checks: Vec<Check>,
+    /// What it asks for.
+    pub requests: Vec<Request>,
+    /// An error that is none: `ip addr replace` of an address that is there.
+    pub ignore: Option<Errno>,
+}
+
+/// The tools, as far as they differ in how they report the kernel's errors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tool {
+    /// ip(8)
+    Ip,
+    /// ip-netns(8), which goes through the file system.
+    Netns,
+    /// bridge(8)
+    Bridge,
+    /// ethtool(8)
+    Ethtool,
+}
+
+/// Something that a tool looks up by name before it asks the kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Check {
+    /// What must exist.
+    pub subject: Subject,
+    /// What the tool prints if it does not.
+    pub message: String,
+    /// Its exit status then.
+    pub status: i32,
+}
+
+/// What a [`Check`] is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// A device in the namespace that the command works in.
+    Dev(String),
+    /// A namespace.
+    Netns(String),
+}
+
+/// The commands that [`parse`] knows.
+pub const COMMANDS: [&str; 6] = ["arping", "bridge", "ethtool", "ip", "ping", "sysctl"];
+
+/// A command may enter so many namespaces inside each other.
+pub const MAX_NETNS_ENTERED: usize = 16;
+
+/// Reads one command.
+///
+/// # Errors
+/// What the real tool would say about its words, as far as it can be told without running it; that there is no such
+/// command; or that a part of it is not simulated.
+pub fn parse(line: &str) -> Result<Command, SyntaxError> {
+    command(&lex::words(line)?, Vec::new())
+}
+
+impl Command {
+    /// Where to start it when `here` is where it was typed. A program of `user/` cannot change its namespace, so it
+    /// starts in the one that the command enters; the other commands go there themselves. If there is no such
+    /// namespace, the program says so.
+    pub fn start_ns(&self, spaces: &Spaces, here: NsId) -> NsId {
+        let entered = self.netns.last().and_then(|name| show_door::netns_by_name(spaces, name));
+        entered.filter(|_| matches!(self.action, Action::User(_))).unwrap_or(here)
+    }
+
+    /// The command as a program that prints what the real tool prints and exits with its status; to be started in
+    /// [`Command::start_ns`].
+    pub fn into_program(self) -> Box<dyn Program> {
+        run::program(self)
+    }
+}
+
+impl Check {
+    fn dev(name: &str, message: String, status: i32) -> Self {
+        Check { subject: Subject::Dev(name.to_owned()), message, status }
+    }
+
+    /// A device by the name that `ip` and `bridge` say they cannot find.
+    fn find_dev(name: &str, status: i32) -> Self {
+        Check::dev(name, format!("Cannot find device \"{name}\""), status)
+    }
+}
+
+fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
+    let Some(first) = words.first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
+    let (netns, action) = match first.text.as_str() {
+        "ip" => return ip::parse(words, netns),
+        "bridge" => bridge::parse(words, netns)?,
+        "sysctl" => (netns, sysctl::parse(words)?),
+        "ethtool" => (netns, ethtool::parse(words)?),
+        "ping" | "arping" => {
+            crate::user::parse(words)?;
+            (netns, Action::User(words.to_vec()))
+        }
+        name => return Err(unknown_command(first, name, netns.is_empty())),
+    };
+    Ok(Command { netns, action })
+}
+
+fn unknown_command(word: &Word, name: &str, by_shell: bool) -> SyntaxError {
+    let message = if by_shell {
+        format!("{name}: command not found")
+    } else {
+        format!("exec of \"{name}\" failed: No such file or directory")
+    };
+    let known = format!("the commands are: {}", COMMANDS.join(", "));
+    let hint = match crate::base::words::nearest(name, COMMANDS) {
+        Some(near) => format!("did you mean \"{near}\"? {known}"),
+        None => known,
+    };
+    SyntaxError::at(word, message).hint(hint)
+}
+
+/// Adds a namespace to those that a command enters.
+fn enter(netns: &mut Vec<String>, word: &Word) -> Result<(), SyntaxError> {
+    if netns.len() >= MAX_NETNS_ENTERED {
+        let message = format!("more than {MAX_NETNS_ENTERED} namespaces inside each other (MAX_NETNS_ENTERED)");
+        return Err(SyntaxError::at(word, message));
+    }
+    netns.push(word.text.clone());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

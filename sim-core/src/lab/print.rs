@@ -1,0 +1,266 @@
+//! Requests as the commands that a person would type. What is printed here, [`super::parse`] reads back.
+
+use super::ip::link::words::is_keyword;
+use super::lex::quote;
+use super::show::{destination, kind, protocol, scope, state, table};
+use crate::kernel::netlink::{
+    Addr, BridgeChange, Fdb, FdbState, Feature, LinkAdd, LinkChange, LinkKind, LinkPeer, Neigh, Op, PortChange,
+    Request, Route, RouteFlush, RouteType,
+};
+
+/// The command that makes this request. A request that no single command makes (changes of a bridge and of a port at
+/// once) becomes several, one a line.
+pub fn command(request: &Request) -> String {
+    match request {
+        Request::LinkAdd(link) => link_add(link),
+        Request::LinkSet { dev, changes } => link_set(dev, changes),
+        Request::LinkDel { dev } => format!("ip link del {}", device(dev)),
+        Request::AddrAdd(addr) => format!("ip addr add {}", address(addr)),
+        Request::AddrDel(addr) => format!("ip addr del {}", address(addr)),
+        Request::AddrFlush { dev } => format!("ip addr flush dev {}", quote(dev)),
+        Request::RouteAdd(op, route) => format!("ip route {} {}", verb(*op), route_words(route)),
+        Request::RouteDel(route) => format!("ip route del {}", route_words(route)),
+        Request::RouteFlush(which) => route_flush(which),
+        Request::NeighAdd(op, neigh) => format!("ip neigh {} {}", verb(*op), neighbour(neigh)),
+        Request::NeighDel { addr, dev } => format!("ip neigh del {addr} dev {}", quote(dev)),
+        Request::NeighFlush { dev: None } => "ip neigh flush all".to_owned(),
+        Request::NeighFlush { dev: Some(dev) } => format!("ip neigh flush dev {}", quote(dev)),
+        Request::FdbAdd(op, entry) => {
+            let state = match entry.state {
+                FdbState::Local => "permanent",
+                FdbState::Static => "static",
+                FdbState::Dynamic => "dynamic",
+            };
+            format!("bridge fdb {} {} {state}", verb(*op), fdb(entry))
+        }
+        Request::FdbDel(entry) => format!("bridge fdb del {}", fdb(entry)),
+        Request::NetnsAdd { name } => format!("ip netns add {}", quote(name)),
+        Request::NetnsDel { name } => format!("ip netns del {}", quote(name)),
+        Request::Sysctl { name, value } => sysctl(name, value),
+        Request::Feature { dev, feature, on } => {
+            format!("ethtool -K {} {} {}", quote(dev), feature_name(*feature), on_off(*on))
+        }
+    }
+}
+
+/// A device where its name alone is enough; `dev` stands before one that reads like a keyword.
+fn device(name: &str) -> String {
+    if is_keyword(name) { format!("dev {}", quote(name)) } else { quote(name) }
+}
+
+fn verb(op: Op) -> &'static str {
+    match op {
+        Op::Add => "add",
+        Op::Replace => "replace",
+        Op::Append => "append",
+        Op::Change => "change",
+    }
+}
+
+fn on_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+/// Puts `keyword value` at the end if there is a value.
+fn put(out: &mut String, keyword: &str, value: Option<impl ToString>) {
+    if let Some(value) = value {
+        word(out, keyword);
+        word(out, &quote(&value.to_string()));
+    }
+}
+
+fn word(out: &mut String, word: &str) {
+    out.push(' ');
+    out.push_str(word);
+}
+
+fn link_add(link: &LinkAdd) -> String {
+    let mut out = "ip link add".to_owned();
+    if let Some(name) = &link.name {
+        word(&mut out, &device(name));
+    }
+    put(&mut out, "address", link.address);
+    put(&mut out, "mtu", link.mtu.map(u32::cast_signed));
+    put(&mut out, "netns", link.netns.as_ref());
+    put(&mut out, "master", link.master.as_ref());
+    if link.up {
+        word(&mut out, "up");
+    }
+    match &link.kind {
+        LinkKind::Veth { peer } => {
+            out.push_str(" type veth");
+            if let Some(LinkPeer { name, address, mtu, netns }) = peer.as_deref() {
+                out.push_str(" peer");
+                put(&mut out, "name", name.as_ref());
+                put(&mut out, "address", *address);
+                put(&mut out, "mtu", mtu.map(u32::cast_signed));
+                put(&mut out, "netns", netns.as_ref());
+            }
+        }
+        LinkKind::Bridge(changes) => {
+            out.push_str(" type bridge");
+            changes.iter().for_each(|c| bridge_change(&mut out, *c));
+        }
+    }
+    out
+}
+
+fn link_set(dev: &str, changes: &[LinkChange]) -> String {
+    let mut plain = String::new();
+    let mut bridge = String::new();
+    let mut ports = Vec::new();
+    for change in changes {
+        match change {
+            LinkChange::Bridge(c) => bridge_change(&mut bridge, *c),
+            LinkChange::Port(c) => ports.push(*c),
+            change => link_change(&mut plain, change),
+        }
+    }
+    let set = format!("ip link set {}", device(dev));
+    let mut lines = Vec::new();
+    if !bridge.is_empty() {
+        lines.push(format!("{set}{} type bridge{bridge}", std::mem::take(&mut plain)));
+    }
+    if !ports.is_empty() {
+        // bridge(8) has no word for forgetting what was learned, and changes nothing else of a device.
+        let with_ip = !plain.is_empty() || ports.contains(&PortChange::Flush);
+        let words: String = ports.iter().map(|c| port_change(*c)).collect();
+        lines.push(if with_ip {
+            format!("{set}{} type bridge_slave{words}", std::mem::take(&mut plain))
+        } else {
+            format!("bridge link set dev {}{words}", quote(dev))
+        });
+    }
+    if lines.is_empty() {
+        lines.push(set + &plain);
+    }
+    lines.join("\n")
+}
+
+fn link_change(out: &mut String, change: &LinkChange) {
+    match change {
+        LinkChange::Up(up) => word(out, if *up { "up" } else { "down" }),
+        LinkChange::Promisc(on) => put(out, "promisc", Some(on_off(*on))),
+        LinkChange::Allmulti(on) => put(out, "allmulticast", Some(on_off(*on))),
+        LinkChange::Arp(on) => put(out, "arp", Some(on_off(*on))),
+        LinkChange::Mtu(mtu) => put(out, "mtu", Some(mtu.cast_signed())),
+        LinkChange::Address(address) => put(out, "address", Some(address)),
+        LinkChange::Name(name) => put(out, "name", Some(name)),
+        LinkChange::Master(Some(master)) => put(out, "master", Some(master)),
+        LinkChange::Master(None) => word(out, "nomaster"),
+        LinkChange::Netns(netns) => put(out, "netns", Some(netns)),
+        LinkChange::TxQueueLen(len) => put(out, "txqueuelen", Some(len.cast_signed())),
+        // The caller's.
+        LinkChange::Bridge(_) | LinkChange::Port(_) => {}
+    }
+}
+
+fn bridge_change(out: &mut String, change: BridgeChange) {
+    match change {
+        BridgeChange::FdbFlush => word(out, "fdb_flush"),
+        BridgeChange::AgeingTime(time) => put(out, "ageing_time", Some(time)),
+        BridgeChange::ForwardDelay(time) => put(out, "forward_delay", Some(time)),
+        BridgeChange::StpState(on) => put(out, "stp_state", Some(u8::from(on))),
+        BridgeChange::Priority(priority) => put(out, "priority", Some(priority)),
+        BridgeChange::GroupFwdMask(mask) => put(out, "group_fwd_mask", Some(mask)),
+        BridgeChange::McastSnooping(on) => put(out, "mcast_snooping", Some(u8::from(on))),
+    }
+}
+
+fn port_change(change: PortChange) -> String {
+    match change {
+        PortChange::Hairpin(on) => format!(" hairpin {}", on_off(on)),
+        PortChange::Learning(on) => format!(" learning {}", on_off(on)),
+        PortChange::Flood(on) => format!(" flood {}", on_off(on)),
+        PortChange::McastFlood(on) => format!(" mcast_flood {}", on_off(on)),
+        PortChange::BcastFlood(on) => format!(" bcast_flood {}", on_off(on)),
+        PortChange::Isolated(on) => format!(" isolated {}", on_off(on)),
+        PortChange::Cost(cost) => format!(" cost {cost}"),
+        PortChange::Priority(priority) => format!(" priority {priority}"),
+        PortChange::Flush => " fdb_flush".to_owned(),
+    }
+}
+
+fn address(addr: &Addr) -> String {
+    let mut out = match addr.peer {
+        Some(peer) => format!("{} peer {peer}", addr.local.addr()),
+        None => addr.local.to_string(),
+    };
+    put(&mut out, "brd", addr.broadcast);
+    put(&mut out, "scope", addr.scope.map(scope));
+    put(&mut out, "label", addr.label.as_ref());
+    put(&mut out, "dev", Some(&addr.dev));
+    out
+}
+
+fn route_words(route: &Route) -> String {
+    let mut out = match route.kind {
+        RouteType::Unicast => destination(route.dst),
+        other => format!("{} {}", kind(other), destination(route.dst)),
+    };
+    put(&mut out, "via", route.via);
+    put(&mut out, "dev", route.dev.as_ref());
+    put(&mut out, "table", route.table.map(table));
+    put(&mut out, "proto", route.proto.map(protocol));
+    put(&mut out, "scope", route.scope.map(scope));
+    put(&mut out, "src", route.src);
+    put(&mut out, "metric", route.metric);
+    if route.onlink {
+        word(&mut out, "onlink");
+    }
+    if let Some((mtu, lock)) = route.mtu {
+        out.push_str(if lock { " mtu lock" } else { " mtu" });
+        word(&mut out, &mtu.to_string());
+    }
+    out
+}
+
+fn route_flush(which: &RouteFlush) -> String {
+    let mut out = "ip route flush".to_owned();
+    if which.cache {
+        word(&mut out, "cache");
+    }
+    if let Some(dst) = which.dst {
+        word(&mut out, &dst.to_string());
+    }
+    put(&mut out, "dev", which.dev.as_ref());
+    // The command needs at least one word.
+    let bare = !which.cache && which.dst.is_none() && which.dev.is_none();
+    put(&mut out, "table", which.table.map(table).or(bare.then(|| "main".to_owned())));
+    out
+}
+
+fn neighbour(neigh: &Neigh) -> String {
+    let mut out = neigh.addr.to_string();
+    put(&mut out, "lladdr", neigh.lladdr);
+    put(&mut out, "dev", Some(&neigh.dev));
+    put(&mut out, "nud", neigh.state.map(|s| state(s).to_lowercase()));
+    out
+}
+
+fn fdb(entry: &Fdb) -> String {
+    format!("{} dev {} {}", entry.mac, quote(&entry.dev), if entry.master { "master" } else { "self" })
+}
+
+/// Blanks are put in double quotes, as people do; whatever else needs quoting puts the whole word in single ones.
+fn sysctl(name: &str, value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || " \t._-/:,+".contains(c);
+    if value.contains([' ', '\t']) && value.chars().all(plain) {
+        return format!("sysctl -w {}=\"{value}\"", quote(name));
+    }
+    format!("sysctl -w {}", quote(&format!("{name}={value}")))
+}
+
+fn feature_name(feature: Feature) -> &'static str {
+    match feature {
+        Feature::Rx => "rx",
+        Feature::Tx => "tx",
+        Feature::Sg => "sg",
+        Feature::Tso => "tso",
+        Feature::Gso => "gso",
+        Feature::Gro => "gro",
+    }
+}
+
+#[cfg(test)]
+mod tests;

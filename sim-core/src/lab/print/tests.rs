@@ -1,0 +1,265 @@
+//! What is printed reads back as the same request.
+
+use super::super::{Action, parse};
+use super::*;
+use crate::base::Mac;
+use crate::kernel::netlink::{NudState, Scope};
+use ipnet::Ipv4Net;
+use proptest::prelude::*;
+use std::net::Ipv4Addr;
+
+/// The requests that `line` makes.
+fn read(line: &str) -> Vec<Request> {
+    match parse(line).unwrap_or_else(|e| panic!("{line}: {e}")).action {
+        Action::Requests(r) => r.requests,
+        Action::Sysctl(v) => {
+            let write = |v: super::super::Variable| Request::Sysctl { name: v.name, value: v.value.unwrap() };
+            v.into_iter().map(write).collect()
+        }
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+/// Names that a kernel takes, keywords among them.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z][a-z0-9._@-]{0,14}",
+        "[!-.0-~]{1,15}",
+        proptest::sample::select(vec!["up", "dev", "a", "m", "type", "eth0", "default", "all", "help"])
+            .prop_map(str::to_owned),
+    ]
+    .prop_filter("a file's name", |n| n != "." && n != "..")
+}
+
+fn mac() -> impl Strategy<Value = Mac> {
+    any::<[u8; 6]>().prop_map(Mac)
+}
+
+fn ip() -> impl Strategy<Value = Ipv4Addr> {
+    any::<u32>().prop_map(Ipv4Addr::from)
+}
+
+fn net() -> impl Strategy<Value = Ipv4Net> {
+    (ip(), 0_u8..=32).prop_map(|(addr, len)| Ipv4Net::new(addr, len).unwrap())
+}
+
+/// A destination, whose host bits are zero where it is the default.
+fn dst() -> impl Strategy<Value = Ipv4Net> {
+    net().prop_map(|n| if n.prefix_len() == 0 { Ipv4Net::default() } else { n })
+}
+
+fn maybe<T: std::fmt::Debug>(of: impl Strategy<Value = T>) -> impl Strategy<Value = Option<T>> {
+    proptest::option::of(of)
+}
+
+fn scope() -> impl Strategy<Value = Scope> {
+    proptest::sample::select(vec![Scope::Global, Scope::Site, Scope::Link, Scope::Host, Scope::Nowhere])
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    proptest::sample::select(vec![Op::Add, Op::Replace, Op::Append, Op::Change])
+}
+
+/// A subset in the kernel's order, each of a kind once.
+fn bridge_changes() -> impl Strategy<Value = Vec<BridgeChange>> {
+    let all = (any::<u32>(), any::<u32>(), any::<bool>(), any::<u16>(), any::<u16>(), any::<bool>()).prop_map(
+        |(delay, ageing, stp, priority, mask, snooping)| {
+            vec![
+                BridgeChange::ForwardDelay(delay.into()),
+                BridgeChange::AgeingTime(ageing.into()),
+                BridgeChange::StpState(stp),
+                BridgeChange::Priority(priority),
+                BridgeChange::GroupFwdMask(mask),
+                BridgeChange::FdbFlush,
+                BridgeChange::McastSnooping(snooping),
+            ]
+        },
+    );
+    all.prop_flat_map(|all| proptest::sample::subsequence(all, 0..=7))
+}
+
+fn port_changes() -> impl Strategy<Value = Vec<PortChange>> {
+    let all = (any::<[bool; 6]>(), 1..=u32::MAX, any::<u16>()).prop_map(|(on, cost, priority)| {
+        vec![
+            PortChange::Hairpin(on[0]),
+            PortChange::Learning(on[1]),
+            PortChange::Flood(on[2]),
+            PortChange::McastFlood(on[3]),
+            PortChange::BcastFlood(on[4]),
+            PortChange::Isolated(on[5]),
+            PortChange::Cost(cost),
+            PortChange::Priority(priority),
+            PortChange::Flush,
+        ]
+    });
+    all.prop_flat_map(|all| proptest::sample::subsequence(all, 1..=9))
+}
+
+/// Changes of the device itself, then perhaps of it as a bridge or as a port.
+fn changes() -> impl Strategy<Value = Vec<LinkChange>> {
+    let all = (name(), mac(), any::<u32>(), name(), any::<[bool; 4]>(), maybe(name()), any::<u32>()).prop_map(
+        |(netns, address, mtu, new_name, on, master, len)| {
+            vec![
+                LinkChange::Netns(netns),
+                LinkChange::Address(address),
+                LinkChange::Mtu(mtu),
+                LinkChange::Name(new_name),
+                LinkChange::Up(on[0]),
+                LinkChange::Promisc(on[1]),
+                LinkChange::Allmulti(on[2]),
+                LinkChange::Arp(on[3]),
+                LinkChange::Master(master),
+                LinkChange::TxQueueLen(len),
+            ]
+        },
+    );
+    let own = all.prop_flat_map(|all| proptest::sample::subsequence(all, 0..=10));
+    let of_type = prop_oneof![
+        Just(Vec::new()),
+        bridge_changes().prop_map(|c| c.into_iter().map(LinkChange::Bridge).collect()),
+        port_changes().prop_map(|c| c.into_iter().map(LinkChange::Port).collect()),
+    ];
+    (of_type, own).prop_map(|(first, own): (Vec<_>, Vec<_>)| [first, own].concat())
+}
+
+fn link_add_request() -> impl Strategy<Value = Request> {
+    let peer = (maybe(name()), maybe(mac()), maybe(any::<u32>()), maybe(name()))
+        .prop_map(|(name, address, mtu, netns)| Box::new(LinkPeer { name, address, mtu, netns }));
+    let kind =
+        prop_oneof![maybe(peer).prop_map(|peer| LinkKind::Veth { peer }), bridge_changes().prop_map(LinkKind::Bridge),];
+    (maybe(name()), maybe(mac()), maybe(any::<u32>()), maybe(name()), maybe(name()), any::<bool>(), kind).prop_map(
+        |(name, address, mtu, netns, master, up, kind)| {
+            Request::LinkAdd(LinkAdd { name, address, mtu, netns, master, up, kind })
+        },
+    )
+}
+
+fn addr_requests() -> impl Strategy<Value = Request> {
+    let sized = (net(), maybe(ip()), 1_u8..=32).prop_map(|(local, peer, len)| match peer {
+        // With a peer there is one prefix length, the peer's.
+        Some(peer) => (Ipv4Net::new(local.addr(), len).unwrap(), Ipv4Net::new(peer, len).ok()),
+        None => (local, None),
+    });
+    (name(), sized, maybe(ip()), maybe(scope()), maybe(name()), any::<bool>()).prop_map(
+        |(dev, (local, peer), broadcast, scope, label, add)| {
+            if add {
+                Request::AddrAdd(Addr { dev, local, peer, broadcast, scope, label })
+            } else {
+                Request::AddrDel(Addr { dev, local, peer, broadcast: None, scope: None, label })
+            }
+        },
+    )
+}
+
+fn routes() -> impl Strategy<Value = Route> {
+    use RouteType::{Blackhole, Broadcast, Local, Multicast, Prohibit, Throw, Unicast, Unreachable};
+    let kinds = vec![Unicast, Local, Broadcast, Multicast, Blackhole, Unreachable, Prohibit, Throw];
+    let hop = (maybe(ip()), maybe(name()), maybe(ip()), any::<bool>());
+    let rest =
+        (maybe(1..=u32::MAX), maybe(any::<u32>()), maybe(scope()), maybe(any::<u8>()), maybe(any::<(u32, bool)>()));
+    (dst(), proptest::sample::select(kinds), hop, rest).prop_map(
+        |(dst, kind, (via, dev, src, onlink), (table, metric, scope, proto, mtu))| Route {
+            dst,
+            kind,
+            table,
+            via,
+            dev,
+            src,
+            metric,
+            scope,
+            proto,
+            onlink,
+            mtu,
+        },
+    )
+}
+
+fn route_requests() -> impl Strategy<Value = Request> {
+    let flush = (any::<bool>(), maybe(1..=u32::MAX), maybe(name()), maybe(dst()))
+        .prop_map(|(cache, table, dev, dst)| RouteFlush { cache, table, dev, dst })
+        .prop_filter("flush needs a word", |f| *f != RouteFlush::default());
+    prop_oneof![
+        (op(), routes()).prop_map(|(op, route)| Request::RouteAdd(op, route)),
+        routes().prop_map(Request::RouteDel),
+        flush.prop_map(Request::RouteFlush),
+    ]
+}
+
+fn neigh_requests() -> impl Strategy<Value = Request> {
+    use NudState::{Delay, Failed, Incomplete, Noarp, None, Permanent, Probe, Reachable, Stale};
+    let states = vec![None, Incomplete, Reachable, Stale, Delay, Probe, Failed, Noarp, Permanent];
+    let neigh = (ip(), maybe(mac()), name(), maybe(proptest::sample::select(states)))
+        .prop_map(|(addr, lladdr, dev, state)| Neigh { addr, lladdr, dev, state });
+    // There is no `ip neigh append`.
+    let op = proptest::sample::select(vec![Op::Add, Op::Replace, Op::Change]);
+    prop_oneof![
+        (op, neigh).prop_map(|(op, neigh)| Request::NeighAdd(op, neigh)),
+        (ip(), name()).prop_map(|(addr, dev)| Request::NeighDel { addr, dev }),
+        maybe(name()).prop_map(|dev| Request::NeighFlush { dev }),
+    ]
+}
+
+fn fdb_requests() -> impl Strategy<Value = Request> {
+    let states = proptest::sample::select(vec![FdbState::Local, FdbState::Static, FdbState::Dynamic]);
+    // There is no `bridge fdb change`.
+    let op = proptest::sample::select(vec![Op::Add, Op::Replace, Op::Append]);
+    (maybe(op), mac(), name(), any::<bool>(), states).prop_map(|(op, mac, dev, master, state)| match op {
+        Some(op) => Request::FdbAdd(op, Fdb { mac, dev, master, state }),
+        None => Request::FdbDel(Fdb { mac, dev, master, state: FdbState::Local }),
+    })
+}
+
+fn other_requests() -> impl Strategy<Value = Request> {
+    use Feature::{Gro, Gso, Rx, Sg, Tso, Tx};
+    let feature = proptest::sample::select(vec![Rx, Tx, Sg, Tso, Gso, Gro]);
+    prop_oneof![
+        name().prop_map(|dev| Request::LinkDel { dev }),
+        name().prop_map(|dev| Request::AddrFlush { dev }),
+        name().prop_map(|name| Request::NetnsAdd { name }),
+        name().prop_map(|name| Request::NetnsDel { name }),
+        ("[a-z0-9_]{1,8}(\\.[a-z0-9_/-]{1,8}){0,4}", "([!-~]([ -~\t]{0,20}[!-~])?)?")
+            .prop_map(|(name, value)| Request::Sysctl { name, value }),
+        (name(), feature, any::<bool>()).prop_map(|(dev, feature, on)| Request::Feature { dev, feature, on }),
+    ]
+}
+
+fn requests() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        link_add_request(),
+        (name(), changes()).prop_map(|(dev, changes)| Request::LinkSet { dev, changes }),
+        addr_requests(),
+        route_requests(),
+        neigh_requests(),
+        fdb_requests(),
+        other_requests(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn reads_back(request in requests()) {
+        let line = command(&request);
+        prop_assert_eq!(read(&line), [request], "{}", line);
+    }
+}
+
+#[test]
+fn as_a_person_types_it() {
+    let set = |changes| Request::LinkSet { dev: "eth0".to_owned(), changes };
+    let sysctl = |value: &str| Request::Sysctl { name: "net.ipv4.tcp_rmem".to_owned(), value: value.to_owned() };
+    for (request, want) in [
+        (set(vec![LinkChange::Up(true)]), "ip link set eth0 up"),
+        (set(vec![LinkChange::Port(PortChange::Hairpin(true))]), "bridge link set dev eth0 hairpin on"),
+        (
+            set(vec![LinkChange::Bridge(BridgeChange::FdbFlush), LinkChange::Port(PortChange::Flush)]),
+            "ip link set eth0 type bridge fdb_flush\nip link set eth0 type bridge_slave fdb_flush",
+        ),
+        (sysctl("1"), "sysctl -w net.ipv4.tcp_rmem=1"),
+        (sysctl("4096 131072\t6291456"), "sysctl -w net.ipv4.tcp_rmem=\"4096 131072\t6291456\""),
+        (sysctl("it's"), "sysctl -w 'net.ipv4.tcp_rmem=it'\\''s'"),
+        (Request::RouteFlush(RouteFlush::default()), "ip route flush table main"),
+        (Request::NetnsAdd { name: "a b".to_owned() }, "ip netns add 'a b'"),
+    ] {
+        assert_eq!(command(&request), want);
+    }
+}

@@ -1,0 +1,244 @@
+//! A command as a program: it checks what the tool checks itself, makes the requests one by one, prints what the tool
+//! prints.
+
+use super::{Action, Check, Command, Requests, Subject, Tool, Variable};
+use crate::base::NsId;
+use crate::base::words::Word;
+use crate::engine::process::{Env, Program};
+use crate::kernel::errno::{Errno, NlError};
+use crate::kernel::netlink::Request;
+use crate::kernel::show;
+use crate::kernel::syscall::{Call, Ret};
+
+pub(super) fn program(command: Command) -> Box<dyn Program> {
+    match command.action {
+        Action::User(words) => Box::new(User { netns: command.netns, program: user(&words), checked: false }),
+        action => Box::new(Run { netns: command.netns, action, next: 0, status: 0 }),
+    }
+}
+
+/// The words were read once when the command was parsed; should they not be good now, the program says why.
+fn user(words: &[Word]) -> Box<dyn Program> {
+    crate::user::parse(words).unwrap_or_else(|e| Box::new(Refuse { message: e.message }))
+}
+
+/// A program of `user/`, after `ip netns exec` has looked for its namespaces.
+struct User {
+    netns: Vec<String>,
+    program: Box<dyn Program>,
+    checked: bool,
+}
+
+impl Program for User {
+    fn step(&mut self, ret: Ret, env: &mut Env<'_>) -> Call {
+        if !self.checked {
+            self.checked = true;
+            if let Err(Exit(status)) = enter(&self.netns, env) {
+                return Call::Exit(status);
+            }
+        }
+        self.program.step(ret, env)
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Program> {
+        Box::new(User { netns: self.netns.clone(), program: self.program.boxed_clone(), checked: self.checked })
+    }
+}
+
+#[derive(Clone)]
+struct Refuse {
+    message: String,
+}
+
+impl Program for Refuse {
+    fn step(&mut self, _: Ret, env: &mut Env<'_>) -> Call {
+        env.console.err(format!("{}\n", self.message));
+        Call::Exit(2)
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Program> {
+        Box::new(self.clone())
+    }
+}
+
+#[derive(Clone)]
+struct Run {
+    netns: Vec<String>,
+    action: Action,
+    /// The request or variable that comes next.
+    next: usize,
+    /// The exit status so far.
+    status: i32,
+}
+
+impl Program for Run {
+    fn step(&mut self, ret: Ret, env: &mut Env<'_>) -> Call {
+        let done = match self.returned(ret, env) {
+            Ok(()) => self.go_on(env),
+            Err(exit) => Err(exit),
+        };
+        done.unwrap_or_else(|Exit(status)| Call::Exit(status))
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Program> {
+        Box::new(self.clone())
+    }
+}
+
+/// The program ends with this status; what there was to say is printed.
+struct Exit(i32);
+
+impl Run {
+    /// Takes in how the last request ended.
+    fn returned(&mut self, ret: Ret, env: &mut Env<'_>) -> Result<(), Exit> {
+        let error = match ret {
+            Ret::Start => {
+                let ns = enter(&self.netns, env)?;
+                return self.check(ns, env);
+            }
+            Ret::NlErr(e) => Some(e),
+            Ret::Err(e) => Some(e.into()),
+            _ => None,
+        };
+        let at = self.next;
+        self.next += 1;
+        match &self.action {
+            Action::Requests(r) => match error {
+                Some(e) if r.ignore != Some(e.errno) => {
+                    let (text, status) = refused(r, r.requests.get(at), &e);
+                    Err(fail(env, &text, status))
+                }
+                _ => Ok(()),
+            },
+            Action::Sysctl(variables) => {
+                if let Some(v) = variables.get(at) {
+                    self.status = self.status.max(written(v, error.as_ref(), env));
+                }
+                Ok(())
+            }
+            Action::Show { .. } | Action::User(_) => Ok(()),
+        }
+    }
+
+    /// The next call, or the end.
+    fn go_on(&mut self, env: &mut Env<'_>) -> Result<Call, Exit> {
+        match &self.action {
+            Action::Requests(r) => match r.requests.get(self.next) {
+                Some(request) => Ok(self.netlink(request.clone())),
+                None => Err(Exit(0)),
+            },
+            Action::Sysctl(_) => self.variables(env),
+            Action::Show { show, .. } => {
+                let ns = enter(&self.netns, env)?;
+                match show.text(env.spaces, ns, env.now) {
+                    Ok(text) => {
+                        env.console.out(text);
+                        Err(Exit(0))
+                    }
+                    Err((text, status)) => Err(fail(env, &text, status)),
+                }
+            }
+            Action::User(_) => Err(Exit(0)),
+        }
+    }
+
+    /// Prints variables that are read, up to one that is written.
+    fn variables(&mut self, env: &mut Env<'_>) -> Result<Call, Exit> {
+        let Action::Sysctl(variables) = &self.action else { return Err(Exit(0)) };
+        while let Some(v) = variables.get(self.next) {
+            if let Some(value) = &v.value {
+                return Ok(self.netlink(Request::Sysctl { name: v.name.clone(), value: value.clone() }));
+            }
+            let ns = enter(&self.netns, env)?;
+            self.next += 1;
+            match show::sysctl(env.spaces, ns, &v.name) {
+                Some(value) => v.print(&value, env.console),
+                None => self.status = self.status.max(v.missing(env.console)),
+            }
+        }
+        Err(Exit(self.status))
+    }
+
+    fn netlink(&self, request: Request) -> Call {
+        match self.netns.last() {
+            Some(name) => Call::NetlinkIn(name.clone(), request),
+            None => Call::Netlink(request),
+        }
+    }
+
+    fn check(&self, ns: NsId, env: &mut Env<'_>) -> Result<(), Exit> {
+        let checks = match &self.action {
+            Action::Requests(r) => r.checks.as_slice(),
+            Action::Show { checks, .. } => checks,
+            Action::Sysctl(_) | Action::User(_) => &[],
+        };
+        match checks.iter().find(|c| !exists(&c.subject, ns, env)) {
+            Some(Check { message, status, .. }) => Err(fail(env, message, *status)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The namespace that a command works in, by way of all that it enters.
+fn enter(netns: &[String], env: &mut Env<'_>) -> Result<NsId, Exit> {
+    let mut ns = env.ns;
+    for name in netns {
+        ns = show::netns_by_name(env.spaces, name).ok_or_else(|| {
+            let text = format!("Cannot open network namespace \"{name}\": No such file or directory");
+            fail(env, &text, 255)
+        })?;
+    }
+    Ok(ns)
+}
+
+fn exists(subject: &Subject, ns: NsId, env: &Env<'_>) -> bool {
+    match subject {
+        Subject::Dev(name) => show::links(env.spaces, ns, env.now).iter().any(|l| l.name == *name),
+        Subject::Netns(name) => show::netns_by_name(env.spaces, name).is_some(),
+    }
+}
+
+/// Prints one or more lines to standard error.
+fn fail(env: &mut Env<'_>, text: &str, status: i32) -> Exit {
+    env.console.err(format!("{text}\n"));
+    Exit(status)
+}
+
+/// What a tool prints when the kernel refuses, and its exit status.
+fn refused(requests: &Requests, request: Option<&Request>, error: &NlError) -> (String, i32) {
+    match (requests.tool, request) {
+        (Tool::Ip, Some(Request::RouteFlush(_))) => (format!("{error}\nFlush terminated"), 2),
+        (Tool::Ip, _) => (error.to_string(), 2),
+        (Tool::Netns, Some(Request::NetnsAdd { name })) => {
+            (format!("Cannot create namespace file \"/run/netns/{name}\": {}", error.errno), 1)
+        }
+        (Tool::Netns, Some(Request::NetnsDel { name })) => {
+            (format!("Cannot remove namespace file \"/run/netns/{name}\": {}", error.errno), 1)
+        }
+        (Tool::Netns, _) => (error.to_string(), 1),
+        (Tool::Bridge, _) => (error.to_string(), 255),
+        (Tool::Ethtool, _) => (format!("netlink error: {}", error.errno), 92),
+    }
+}
+
+/// Prints the outcome of writing a variable; returns the exit status for it.
+fn written(variable: &Variable, error: Option<&NlError>, env: &mut Env<'_>) -> i32 {
+    let Some(NlError { errno, .. }) = error else {
+        if let Some(value) = variable.value.as_deref().filter(|_| !variable.quiet) {
+            variable.print(value, env.console);
+        }
+        return 0;
+    };
+    match errno {
+        Errno::ENOENT => variable.missing(env.console),
+        // procps has lost the error number by then, and its exit status too.
+        Errno::EACCES | Errno::EPERM => {
+            variable.refused(Errno::EINVAL, env.console);
+            0
+        }
+        errno => {
+            variable.refused(*errno, env.console);
+            1
+        }
+    }
+}

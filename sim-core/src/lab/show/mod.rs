@@ -1,0 +1,189 @@
+//! What the `show` commands print. The text functions take what the kernel shows as data, so that they need no kernel.
+
+mod bridge;
+mod link;
+mod neigh;
+mod route;
+
+pub use bridge::{bridge_fdb, bridge_links};
+pub use link::{addrs, links};
+pub use neigh::neighs;
+pub use route::{PROTOCOLS, routes};
+
+pub(super) use neigh::state;
+pub(super) use route::{destination, kind, protocol, scope, table};
+
+use crate::base::{NsId, Time};
+use crate::kernel::netlink::{NudState, TABLE_MAIN};
+use crate::kernel::netns::Spaces;
+use crate::kernel::show as kernel;
+use ipnet::Ipv4Net;
+
+/// A command that prints what the kernel shows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Show {
+    /// How.
+    pub format: Format,
+    /// What.
+    pub what: What,
+}
+
+/// The options that change how a text looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Format {
+    /// How many times `-s` was given.
+    pub stats: u32,
+    /// `-d`
+    pub details: bool,
+    /// `-o`: a backslash where a line would end inside a record.
+    pub oneline: bool,
+    /// `-br`
+    pub brief: bool,
+}
+
+/// What is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum What {
+    /// `ip link show`
+    Links(LinkFilter),
+    /// `ip addr show`
+    Addrs {
+        /// Which devices.
+        filter: LinkFilter,
+        /// `-4`: devices with an IPv4 address, without their hardware address.
+        inet_only: bool,
+    },
+    /// `ip route show`
+    Routes(RouteFilter),
+    /// `ip neigh show`
+    Neighs(NeighFilter),
+    /// `ip netns list`
+    Netns,
+    /// `bridge link show`
+    BridgeLinks {
+        /// Only this port.
+        dev: Option<String>,
+    },
+    /// `bridge fdb show`
+    Fdb {
+        /// Only entries of this bridge and of its ports.
+        br: Option<String>,
+        /// Only entries of this device.
+        dev: Option<String>,
+    },
+}
+
+/// Which devices are shown.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LinkFilter {
+    /// The one with this name.
+    pub dev: Option<String>,
+    /// Those that are up.
+    pub up: bool,
+    /// The ports of this bridge.
+    pub master: Option<String>,
+    /// Those of this type: `bridge`, `veth`, `bridge_slave`.
+    pub kind: Option<String>,
+}
+
+/// Which routes are shown. A field that is the same for all of them is not printed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RouteFilter {
+    /// Of which tables.
+    pub tables: Tables,
+    /// Those that leave by this device.
+    pub dev: Option<String>,
+    /// Those made by this protocol.
+    pub proto: Option<u8>,
+    /// Those whose destination compares so with a prefix.
+    pub dst: Option<(DstMatch, Ipv4Net)>,
+}
+
+/// The tables whose routes are shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Tables {
+    /// No table was named, so main.
+    #[default]
+    Main,
+    /// The one with this number.
+    One(u32),
+    /// All; each route says which one it is in.
+    All,
+}
+
+/// How the destination of a route compares with a prefix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DstMatch {
+    /// It lies within the prefix.
+    Root,
+    /// It holds the prefix.
+    Match,
+    /// It is the prefix.
+    Exact,
+}
+
+/// Which neighbours are shown.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NeighFilter {
+    /// Those of this device, whose name is not printed then.
+    pub dev: Option<String>,
+    /// Those with an address in this network.
+    pub to: Option<Ipv4Net>,
+    /// Those in one of these states; if it is empty, in all but `none` and `noarp`.
+    pub states: Vec<NudState>,
+    /// `nud all`: in any state.
+    pub all_states: bool,
+}
+
+impl Show {
+    /// What the command prints.
+    ///
+    /// # Errors
+    /// What it prints to standard error instead, without the end of the line, and its exit status.
+    pub fn text(&self, spaces: &Spaces, ns: NsId, now: Time) -> Result<String, (String, i32)> {
+        let format = self.format;
+        Ok(match &self.what {
+            What::Links(filter) => links(&kernel::links(spaces, ns, now), filter, format),
+            What::Addrs { filter, inet_only } => addrs(&kernel::links(spaces, ns, now), filter, *inet_only, format),
+            What::Routes(filter) => {
+                let table = match filter.tables {
+                    Tables::Main => Some(TABLE_MAIN),
+                    Tables::One(id) => Some(id),
+                    Tables::All => None,
+                };
+                let all = kernel::routes(spaces, ns, table);
+                // Tables are made when they get their first route.
+                if all.is_empty() && table.is_some_and(|id| id != TABLE_MAIN) {
+                    return Err(("Error: ipv4: FIB table does not exist.\nDump terminated".to_owned(), 2));
+                }
+                routes(&all, filter, format)
+            }
+            What::Neighs(filter) => neighs(&kernel::neighs(spaces, ns, now), filter, format),
+            What::Netns => netns(&kernel::netns_list(spaces, ns)),
+            What::BridgeLinks { dev } => bridge_links(&kernel::links(spaces, ns, now), dev.as_deref(), format),
+            What::Fdb { br, dev } => {
+                let links = kernel::links(spaces, ns, now);
+                bridge_fdb(&kernel::fdb(spaces, ns, now), &links, br.as_deref(), dev.as_deref(), format)
+            }
+        })
+    }
+}
+
+/// `ip netns list`: names, with the id that the namespace has here if it has one.
+pub fn netns(list: &[(String, Option<u32>)]) -> String {
+    let line = |(name, id): &(String, Option<u32>)| match id {
+        Some(id) => format!("{name} (id: {id})\n"),
+        None => format!("{name}\n"),
+    };
+    list.iter().map(line).collect()
+}
+
+impl Format {
+    /// The end of a line inside a record (`_SL_`).
+    fn newline(self) -> char {
+        if self.oneline { '\\' } else { '\n' }
+    }
+}
+
+#[cfg(test)]
+mod tests;

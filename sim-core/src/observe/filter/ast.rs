@@ -1,0 +1,126 @@
+//! A parsed filter expression, before a link type gives it meaning.
+
+use std::ops::Range;
+
+use super::bpf::AluOp;
+use super::names::Proto;
+
+/// A boolean expression. It nests as deep as the parentheses of the text: a chain of any length is one level.
+#[derive(Debug)]
+pub(super) enum Expr<'a> {
+    /// A protocol alone: `tcp`.
+    Proto {
+        proto: Proto,
+        span: Range<usize>,
+    },
+    /// Qualifiers and what they qualify: `tcp dst port 80`.
+    Primitive {
+        qualifiers: Qualifiers,
+        id: Id<'a>,
+        span: Range<usize>,
+    },
+    Broadcast {
+        proto: Option<Proto>,
+        span: Range<usize>,
+    },
+    Multicast {
+        proto: Option<Proto>,
+        span: Range<usize>,
+    },
+    /// A comparison of two arithmetic expressions: `tcp[13] & 2 != 0`.
+    Relation {
+        left: Arith,
+        comparison: Comparison,
+        right: Arith,
+    },
+    Not(Box<Expr<'a>>),
+    /// `and` and `or` bind alike and group to the left.
+    Chain {
+        first: Box<Expr<'a>>,
+        rest: Vec<(Logic, Expr<'a>)>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Logic {
+    And,
+    Or,
+}
+
+/// What stands before an identifier. A later identifier without any inherits them (`port 80 or 443`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Qualifiers {
+    pub(super) proto: Option<Proto>,
+    pub(super) direction: Direction,
+    pub(super) kind: Option<IdKind>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Src,
+    Dst,
+    Either,
+    Both,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IdKind {
+    Host,
+    Net,
+    Port,
+    PortRange,
+    Proto,
+}
+
+impl IdKind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Net => "net",
+            Self::Port => "port",
+            Self::PortRange => "portrange",
+            Self::Proto => "proto",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Id<'a> {
+    Number(u32),
+    Name(&'a str),
+    Address(&'a str),
+    Prefix { address: &'a str, length: u32 },
+    Masked { address: &'a str, mask: &'a str },
+    Mac([u8; 6]),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+}
+
+/// An arithmetic expression in postfix order, so that no expression is deep.
+#[derive(Debug)]
+pub(super) struct Arith {
+    pub(super) ops: Vec<ArithOp>,
+    pub(super) span: Range<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ArithOp {
+    Number(u32),
+    Length,
+    Negate,
+    /// `proto[offset:size]`; takes the offset from the stack.
+    Load {
+        proto: Proto,
+        size: u32,
+        span: Range<usize>,
+    },
+    Binary(AluOp),
+}

@@ -1,0 +1,116 @@
+//! Steps as words for people and as JSON for programs.
+
+use super::names::Names;
+use crate::base::FlowId;
+use crate::kernel::trace::{Consumer, Edge, Fate, FloodWhy, Step, What};
+use serde_json::{Map, Value, json};
+
+/// What happened, as a sentence for the story; none for what the captures show by themselves.
+pub fn sentence(step: &Step, names: &Names) -> Option<String> {
+    let dev = |d| names.dev(step.ns, d);
+    Some(match step.what {
+        What::RouteOutput(r) => {
+            let (net, len) = r.prefix;
+            let via = r.via.map_or("on the link".to_owned(), |v| format!("via {v}"));
+            format!("route to {}: {net}/{len} {via} of {}, source {}", r.dst, dev(r.oif), r.src)
+        }
+        What::RouteInput(r) => {
+            let (net, len) = r.prefix;
+            format!("{} matches {net}/{len}: {}", r.dst, route_kind(r.kind, dev(r.oif)))
+        }
+        What::Neigh { addr, state, lladdr: None } => format!("neighbour {addr} is {}", state.label()),
+        What::Neigh { addr, state, lladdr: Some(mac) } => format!("neighbour {addr} is {mac} ({})", state.label()),
+        What::NeighWait { addr } => format!("the packet waits until {addr} has answered an ARP request"),
+        What::NeighUpdate { addr, state, lladdr } => format!("notes: {addr} is at {lladdr} ({})", state.label()),
+        What::FdbLearn { mac, new: true } => format!("learns: {mac} is behind {}", dev(step.dev)),
+        What::FdbHit { mac, port } => format!("knows that {mac} is behind {}", dev(port)),
+        What::Flood { why } => format!("floods it to all other ports: {}", flood(why)),
+        What::PassUp => "hands it up to its own host".to_owned(),
+        What::Ended(Fate::Delivered) => "delivered to a socket".to_owned(),
+        What::Ended(Fate::Dropped(why)) => format!("dropped: {}", why.name()),
+        What::Made(_)
+        | What::Queued { .. }
+        | What::FdbLearn { new: false, .. }
+        | What::Accept
+        | What::Ended(Fate::Consumed(_) | Fate::Queued) => return None,
+    })
+}
+
+fn route_kind(kind: crate::kernel::netlink::RouteType, dev: &str) -> String {
+    use crate::kernel::netlink::RouteType;
+    match kind {
+        RouteType::Local => "for this host".to_owned(),
+        RouteType::Broadcast => "for everybody here".to_owned(),
+        _ => format!("to be forwarded out of {dev}"),
+    }
+}
+
+fn flood(why: FloodWhy) -> &'static str {
+    match why {
+        FloodWhy::Broadcast => "it is a broadcast",
+        FloodWhy::Multicast => "it is a multicast",
+        FloodWhy::UnknownUnicast => "nobody knows where the destination is",
+    }
+}
+
+/// The step as a line of trace.jsonl, without the line feed.
+pub fn line(step: &Step, names: &Names, flow: Option<FlowId>) -> String {
+    let mut m = Map::new();
+    m.insert("at".to_owned(), Value::from(step.at.0));
+    m.insert("namespace".to_owned(), Value::from(names.ns(step.ns)));
+    if step.dev.0 != 0 {
+        m.insert("device".to_owned(), Value::from(names.dev(step.ns, step.dev)));
+    }
+    m.insert("frame".to_owned(), Value::from(step.frame.0));
+    m.insert("packet".to_owned(), Value::from(step.packet.0));
+    m.insert("flow".to_owned(), flow.map_or(Value::Null, |f| Value::from(f.0)));
+    let (what, fields) = what(step, names);
+    m.insert("what".to_owned(), Value::from(what));
+    if let Value::Object(fields) = fields {
+        m.extend(fields);
+    }
+    Value::Object(m).to_string()
+}
+
+fn what(step: &Step, names: &Names) -> (&'static str, Value) {
+    let dev = |d| names.dev(step.ns, d);
+    match step.what {
+        What::Made(Edge::Origin) => ("made", json!({})),
+        What::Made(Edge::Clone(of)) => ("made", json!({"edge": "clone", "of": of.0})),
+        What::Made(Edge::CausedBy(of)) => ("made", json!({"edge": "caused_by", "of": of.0})),
+        What::Queued { ns, dev } => ("queued", json!({"to": format!("{}/{}", names.ns(ns), names.dev(ns, dev))})),
+        What::RouteOutput(r) => ("route_output", route(&r, dev(r.oif))),
+        What::RouteInput(r) => ("route_input", route(&r, dev(r.oif))),
+        What::Neigh { addr, state, lladdr } => {
+            ("neigh", json!({"address": addr, "state": state.label(), "lladdr": lladdr.map(|m| m.to_string())}))
+        }
+        What::NeighWait { addr } => ("neigh_wait", json!({"address": addr})),
+        What::NeighUpdate { addr, state, lladdr } => {
+            ("neigh_update", json!({"address": addr, "state": state.label(), "lladdr": lladdr.to_string()}))
+        }
+        What::FdbLearn { mac, new } => ("fdb_learn", json!({"mac": mac.to_string(), "new": new})),
+        What::FdbHit { mac, port } => ("fdb_hit", json!({"mac": mac.to_string(), "port": dev(port)})),
+        What::Flood { why } => ("flood", json!({"why": flood(why)})),
+        What::PassUp => ("pass_up", json!({})),
+        What::Accept => ("accept", json!({})),
+        What::Ended(fate) => ("ended", ended(fate)),
+    }
+}
+
+fn route(r: &crate::kernel::trace::RouteStep, oif: &str) -> Value {
+    let (net, len) = r.prefix;
+    json!({
+        "dst": r.dst, "prefix": format!("{net}/{len}"), "table": r.table, "type": format!("{:?}", r.kind).to_lowercase(),
+        "via": r.via, "oif": oif, "src": r.src,
+    })
+}
+
+fn ended(fate: Fate) -> Value {
+    match fate {
+        Fate::Queued => json!({"fate": "queued"}),
+        Fate::Delivered => json!({"fate": "delivered"}),
+        Fate::Consumed(Consumer::Arp) => json!({"fate": "consumed", "by": "arp"}),
+        Fate::Consumed(Consumer::Icmp) => json!({"fate": "consumed", "by": "icmp"}),
+        Fate::Dropped(why) => json!({"fate": "dropped", "reason": why.name()}),
+    }
+}

@@ -1,0 +1,189 @@
+//! What a person reads: the records of all taps in one order, with the decisions between them.
+
+use super::line::Line;
+use super::names::Names;
+use super::steps;
+use crate::base::{FlowId, FrameId, PacketId, Time};
+use crate::kernel::frame::PacketType;
+use crate::kernel::trace::{Step, Tap, What};
+use crate::wire::ethertype;
+use std::collections::BTreeMap;
+
+/// A line of a story.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Entry {
+    /// When, in nanoseconds since the start.
+    pub at: Time,
+    /// In which namespace.
+    pub namespace: String,
+    /// The buffer.
+    pub frame: FrameId,
+    /// Its datagram.
+    pub packet: PacketId,
+    /// What.
+    #[serde(flatten)]
+    pub text: Text,
+}
+
+/// What a line says.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Text {
+    /// A capture record.
+    Record {
+        /// The interface.
+        device: String,
+        /// `In`, `Out`, `B`, `M`, `P`.
+        direction: String,
+        /// The frame in the words of tcpdump.
+        line: String,
+    },
+    /// A decision that the kernel took.
+    Note(String),
+}
+
+/// A story keeps this many lines; the rest is counted.
+const MAX_ENTRIES: usize = 400;
+
+/// The lines of one stretch of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Story {
+    /// In the order in which things happened.
+    pub entries: Vec<Entry>,
+    /// Records that were left out.
+    pub left_out: u64,
+}
+
+impl Story {
+    pub(super) fn tap(&mut self, tap: &Tap<'_>, names: &Names) {
+        if self.entries.len() >= MAX_ENTRIES {
+            self.left_out += 1;
+            return;
+        }
+        self.entries.push(record(tap, names));
+    }
+
+    pub(super) fn step(&mut self, step: &Step, names: &Names) {
+        if self.entries.len() >= MAX_ENTRIES {
+            return;
+        }
+        if let Some(e) = note(step, names) {
+            self.entries.push(e);
+        }
+    }
+}
+
+fn record(tap: &Tap<'_>, names: &Names) -> Entry {
+    let text = Text::Record {
+        device: names.dev(tap.ns, tap.dev).to_owned(),
+        direction: tap.pkt_type.label().to_owned(),
+        line: Line::new(ethertype(tap.bytes), &tap.bytes[tap.mac_len..]).to_string(),
+    };
+    Entry { at: tap.at, namespace: names.ns(tap.ns).to_owned(), frame: tap.frame, packet: tap.packet, text }
+}
+
+fn note(step: &Step, names: &Names) -> Option<Entry> {
+    let text = Text::Note(steps::sentence(step, names)?);
+    Some(Entry { at: step.at, namespace: names.ns(step.ns).to_owned(), frame: step.frame, packet: step.packet, text })
+}
+
+/// Where packets have been: their records in order, kept while a frame of theirs is alive and for those that are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Journeys {
+    live: BTreeMap<PacketId, Journey>,
+    finished: BTreeMap<PacketId, Journey>,
+    wanted: BTreeMap<PacketId, ()>,
+    /// All packets up to this number of lines in all are wanted, for `trace`.
+    keep_all: usize,
+}
+
+/// One packet's way.
+#[derive(Clone, Debug, Default)]
+pub struct Journey {
+    /// Its flow, once it is known.
+    pub flow: Option<FlowId>,
+    /// Its lines: records and decisions.
+    pub entries: Vec<Entry>,
+    frames: u32,
+}
+
+/// A journey keeps this many lines.
+const MAX_JOURNEY: usize = 4096;
+
+impl Journeys {
+    /// Keeps the journeys of all packets, up to `lines` lines in all.
+    pub fn all(lines: usize) -> Self {
+        Journeys { keep_all: lines, ..Journeys::default() }
+    }
+
+    /// This packet's journey is to be kept.
+    pub fn want(&mut self, packet: PacketId) {
+        self.wanted.insert(packet, ());
+    }
+
+    /// The journey of a packet, finished or under way.
+    pub fn get(&self, packet: PacketId) -> Option<&Journey> {
+        self.finished.get(&packet).or_else(|| self.live.get(&packet))
+    }
+
+    /// All journeys that were kept, by packet.
+    pub fn iter(&self) -> impl Iterator<Item = (PacketId, &Journey)> {
+        let mut all: Vec<_> = self.finished.iter().chain(&self.live).map(|(p, j)| (*p, j)).collect();
+        all.sort_by_key(|(p, _)| *p);
+        all.into_iter()
+    }
+
+    pub(super) fn tap(&mut self, tap: &Tap<'_>, names: &Names, flow: Option<FlowId>) {
+        if let Some(j) = self.live.get_mut(&tap.packet) {
+            j.flow = flow;
+            j.push(|| Some(record(tap, names)));
+        }
+    }
+
+    pub(super) fn step(&mut self, step: &Step, names: &Names) {
+        if let What::Made(_) = step.what {
+            self.live.entry(step.packet).or_default().frames += 1;
+        }
+        let Some(j) = self.live.get_mut(&step.packet) else { return };
+        j.push(|| note(step, names));
+        if let What::Ended(_) = step.what {
+            j.frames = j.frames.saturating_sub(1);
+            if j.frames == 0 {
+                self.finish(step.packet);
+            }
+        }
+    }
+
+    fn finish(&mut self, packet: PacketId) {
+        let Some(j) = self.live.remove(&packet) else { return };
+        let all = j.entries.len() <= self.keep_all;
+        if self.wanted.contains_key(&packet) || all && self.keep_all > 0 {
+            self.keep_all = self.keep_all.saturating_sub(j.entries.len());
+            self.finished.insert(packet, j);
+        }
+    }
+}
+
+impl Journey {
+    /// The places where it was recorded: `namespace/device direction`.
+    pub fn hops(&self) -> impl Iterator<Item = String> {
+        self.entries.iter().filter_map(|e| match &e.text {
+            Text::Record { device, direction, .. } => Some(format!("{}/{device} {direction}", e.namespace)),
+            Text::Note(_) => None,
+        })
+    }
+
+    fn push(&mut self, entry: impl FnOnce() -> Option<Entry>) {
+        if self.entries.len() < MAX_JOURNEY {
+            self.entries.extend(entry());
+        }
+    }
+}
+
+impl PacketType {
+    /// The direction that a capture prints as `label`.
+    pub fn from_label(label: &str) -> Option<Self> {
+        let all = [Self::Host, Self::Broadcast, Self::Multicast, Self::OtherHost, Self::Outgoing];
+        all.into_iter().find(|p| p.label() == label)
+    }
+}

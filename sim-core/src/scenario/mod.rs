@@ -1,0 +1,23 @@
+//! Scenario files: YAML in, a run out, or all errors of the file at once.
+//!
+//! ```text
+//! file --diag::read_file--> text --tree--> nodes with spans --raw::parse--> structs that mirror the file
+//!      --resolve--> plan: names looked up, commands and filters compiled --run--> report and outputs
+//! ```
+//!
+//! What can be decided by looking at one value is checked by [`raw`], what needs two by `resolve`. [`diag`] renders every
+//! error, whoever finds it.
+
+pub mod diag;
+mod expect;
+pub mod plan;
+pub mod raw;
+pub mod report;
+mod resolve;
+mod run;
+mod tree;
+
+pub use diag::{Diagnostic, Diagnostics, SourceFile, read_file};
+pub use plan::Plan;
+pub use resolve::{load, resolve, setup_diagnostics};
+pub use run::{Options, Progress, RunError, SetupError, build, play, run};

@@ -1,0 +1,208 @@
+//! A scenario with everything looked up: what is left is to run it.
+
+use crate::base::{Mac, Time};
+use crate::engine::Config;
+use crate::kernel::netlink::NudState;
+use crate::kernel::frame::PacketType;
+use crate::lab::Command;
+use crate::observe::filter::Filter;
+use std::net::Ipv4Addr;
+
+/// A scenario, ready to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// metadata.name
+    pub name: String,
+    /// metadata.description
+    pub description: String,
+    /// Seed, start, jiffies, limits.
+    pub config: Config,
+    /// spec.duration: when the run ends. Left out: half a second after the last program.
+    pub duration_ns: Option<u64>,
+    /// The namespaces in file order.
+    pub namespaces: Vec<Namespace>,
+    /// What happens, in file order.
+    pub traffic: Vec<Traffic>,
+    /// What must have happened.
+    pub expect: Vec<Expect>,
+}
+
+/// A namespace and the commands that set it up.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// Run in this order before the traffic.
+    pub setup: Vec<Line>,
+}
+
+/// A command with its text.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// As written.
+    pub text: String,
+    /// As understood.
+    pub command: Command,
+    /// Where it stands in the file, in bytes.
+    pub span: std::ops::Range<usize>,
+}
+
+/// An entry of `traffic:`.
+#[derive(Clone, Debug)]
+pub enum Traffic {
+    /// A program.
+    Run(Run),
+    /// Nothing for so long, in nanoseconds.
+    Sleep(u64),
+}
+
+/// A program that is started.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// In which namespace.
+    pub from: String,
+    /// What.
+    pub line: Line,
+    /// When; left out, 15 ms after the one before has ended.
+    pub at: Option<Time>,
+    /// The next one does not wait for it.
+    pub background: bool,
+}
+
+/// An entry of `expect:`, with the line that it stands on.
+#[derive(Clone, Debug)]
+pub struct Expect {
+    /// Line number in the file, from 1.
+    pub line: usize,
+    /// As it is written, in short.
+    pub text: String,
+    /// What is expected.
+    pub check: Check,
+}
+
+/// A number that must lie between two others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// At least this.
+    pub min: u64,
+    /// At most this.
+    pub max: u64,
+}
+
+impl Range {
+    /// Whether `n` lies in it.
+    pub fn holds(self, n: u64) -> bool {
+        (self.min..=self.max).contains(&n)
+    }
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.min, self.max) {
+            (a, b) if a == b => write!(f, "{a}"),
+            (a, u64::MAX) => write!(f, "at least {a}"),
+            (0, b) => write!(f, "at most {b}"),
+            (a, b) => write!(f, "{a} to {b}"),
+        }
+    }
+}
+
+/// A device of a namespace, or all of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The namespace.
+    pub namespace: String,
+    /// The device; `any` for all.
+    pub device: String,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.device)
+    }
+}
+
+/// What is expected of a run.
+#[derive(Clone, Debug)]
+pub enum Check {
+    /// So many records of a capture match.
+    Count {
+        /// Which capture.
+        place: Place,
+        /// Which of its records; all of them without a filter.
+        filter: Filter,
+        /// Only these.
+        direction: Option<PacketType>,
+        /// How many.
+        count: Range,
+    },
+    /// The records of a capture that match `filter` match these, one by one, and no more come.
+    Sequence {
+        /// Which capture.
+        place: Place,
+        /// Which of its records.
+        filter: Filter,
+        /// Only these.
+        direction: Option<PacketType>,
+        /// In order, with the text of each.
+        sequence: Vec<(String, Filter)>,
+    },
+    /// How a command of `traffic:` ended.
+    Command {
+        /// Its text.
+        command: String,
+        /// Where it ran.
+        from: Option<String>,
+        /// Its exit status.
+        exit: Option<i32>,
+        /// Texts that stand in its output, in this order.
+        stdout: Vec<String>,
+    },
+    /// A bridge's forwarding database.
+    Fdb {
+        /// The bridge.
+        place: Place,
+        /// When; at the end if left out.
+        at: Option<Time>,
+        /// Addresses with their port.
+        has: Vec<(Mac, Option<String>)>,
+        /// Addresses that are not there.
+        lacks: Vec<Mac>,
+    },
+    /// A device's neighbours.
+    Neigh {
+        /// The device.
+        place: Place,
+        /// When; at the end if left out.
+        at: Option<Time>,
+        /// Addresses with hardware address and state.
+        has: Vec<(Ipv4Addr, Option<Mac>, Option<NudState>)>,
+        /// Addresses that are not there.
+        lacks: Vec<Ipv4Addr>,
+    },
+    /// A device's counters.
+    Counters {
+        /// The device.
+        place: Place,
+        /// When; at the end if left out.
+        at: Option<Time>,
+        /// Names as in the file: `rxPackets`.
+        values: Vec<(&'static str, Range)>,
+    },
+    /// The way of the first packet that a filter matches.
+    Journey {
+        /// The capture where it is looked for.
+        place: Place,
+        /// Which packet.
+        filter: Filter,
+        /// All its records in order: `namespace/device direction`.
+        hops: Vec<String>,
+    },
+    /// The run ends so.
+    Exit {
+        /// 0 or 3.
+        code: i32,
+        /// Which limit.
+        limit: Option<String>,
+    },
+}

@@ -1,0 +1,99 @@
+//! The places of values: the second pass over the tree.
+//!
+//! It takes every struct apart without `..`, so that the compiler finds a field that was forgotten.
+
+use super::value::{Read, Spanned};
+use super::{
+    CaptureExpect, CommandExpect, CountersExpect, FdbAbsence, FdbEntry, FdbExpect, JourneyExpect, LimitExpect, Limits,
+    Metadata, NamespaceBody, Namespaces, NeighAbsence, NeighEntry, NeighExpect, Run, Scenario, Sleep, Spec, Texts,
+};
+use crate::scenario::tree::{Kind, Node};
+
+/// Takes the places of values from the tree that they were read from.
+pub(super) trait Locate {
+    fn locate(&mut self, node: &Node);
+}
+
+impl<T: Read> Locate for Spanned<T> {
+    fn locate(&mut self, node: &Node) {
+        self.span = node.span.clone();
+    }
+}
+
+impl<T: Locate> Locate for Option<T> {
+    fn locate(&mut self, node: &Node) {
+        if let Some(value) = self {
+            value.locate(node);
+        }
+    }
+}
+
+impl<T: Locate> Locate for Vec<T> {
+    fn locate(&mut self, node: &Node) {
+        if let Kind::List(items) = &node.kind {
+            for (value, item) in self.iter_mut().zip(items) {
+                value.locate(item);
+            }
+        }
+    }
+}
+
+/// Which field of a struct stands behind which key. Fields in the second list have no place.
+macro_rules! locate {
+    ($type:ident { $($field:ident = $key:literal),* ; $($plain:ident),* }) => {
+        impl Locate for $type {
+            fn locate(&mut self, node: &Node) {
+                let $type { $($field,)* $($plain: _),* } = self;
+                $(if let Some(entry) = node.entry($key) {
+                    $field.locate(&entry.value);
+                })*
+            }
+        }
+    };
+}
+
+locate!(Scenario { metadata = "metadata", spec = "spec"; api_version, kind });
+locate!(Metadata { name = "name", description = "description"; });
+locate!(Spec {
+    duration = "duration", limits = "limits", namespaces = "namespaces", traffic = "traffic", expect = "expect";
+    seed, start_time, jiffies, placement
+});
+locate!(Limits { chain_frames = "chainFrames", frames = "frames", events = "events"; });
+locate!(NamespaceBody { setup = "setup"; });
+locate!(Run { from = "from", run = "run", at = "at"; background });
+locate!(Sleep { sleep = "sleep"; });
+locate!(CaptureExpect { capture = "capture", filter = "filter", count = "count", sequence = "sequence"; direction });
+locate!(CommandExpect { command = "command", from = "from", exit = "exit", stdout = "stdout"; });
+locate!(FdbExpect { fdb = "fdb", at = "at", has = "has", lacks = "lacks"; });
+locate!(FdbAbsence { mac = "mac"; });
+locate!(FdbEntry { mac = "mac", port = "port"; });
+locate!(NeighExpect { neigh = "neigh", at = "at", has = "has", lacks = "lacks"; });
+locate!(NeighAbsence { address = "address"; });
+locate!(NeighEntry { address = "address", lladdr = "lladdr"; state });
+locate!(CountersExpect {
+    counters = "counters", at = "at", rx_packets = "rxPackets", tx_packets = "txPackets", rx_bytes = "rxBytes",
+    tx_bytes = "txBytes", rx_dropped = "rxDropped", tx_dropped = "txDropped";
+});
+locate!(JourneyExpect { journey = "journey", filter = "filter", hops = "hops"; });
+locate!(LimitExpect { exit = "exit"; limit });
+
+impl Locate for Namespaces {
+    fn locate(&mut self, node: &Node) {
+        if let Kind::Map(entries) = &node.kind {
+            for (namespace, entry) in self.0.iter_mut().zip(entries) {
+                namespace.name.span = entry.key_span.clone();
+                namespace.body.locate(&entry.value);
+            }
+        }
+    }
+}
+
+impl Locate for Texts {
+    fn locate(&mut self, node: &Node) {
+        match (&node.kind, self.0.as_mut_slice()) {
+            (Kind::List(_), _) => self.0.locate(node),
+            (_, [text]) => text.locate(node),
+            _ => {}
+        }
+    }
+}

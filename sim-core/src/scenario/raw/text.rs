@@ -1,0 +1,280 @@
+//! Values that are written as text: addresses, times, names.
+
+use std::net::Ipv4Addr;
+
+use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
+
+use super::problem::Problems;
+use super::value::{CapturePoint, Duration, Hop, Interface, Label, MAX_INTERFACE_LEN, MAX_NAME_LEN, Read, Timestamp};
+use crate::base::Mac;
+use crate::base::time::{MS, SEC, US};
+use crate::kernel::frame::PacketType;
+use crate::kernel::netlink::NudState;
+use crate::scenario::diag::{nearest, quote};
+
+/// A type whose values are written as text.
+trait FromText: Sized {
+    /// As in "must be a duration".
+    const WHAT: &'static str;
+
+    fn from_text(text: &str) -> Result<Self, Bad>;
+}
+
+/// Why a text is no value: a sentence and a hint.
+struct Bad(String, Option<String>);
+
+impl<T: FromText> Read for T {
+    fn read<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
+        let text = match value {
+            Value::String(text) => text,
+            // The tree makes numbers and booleans of nothing that would not print the same.
+            Value::Integer(number) => number.to_string(),
+            Value::NegativeInteger(number) => number.to_string(),
+            Value::Boolean(value) => value.to_string(),
+            other => return Err(Problems::wrong_kind(at, &other, T::WHAT)),
+        };
+        T::from_text(&text).map_err(|Bad(message, hint)| Problems::bad(at, message, hint))
+    }
+}
+
+impl Deserr<Problems> for Timestamp {
+    fn deserialize_from_value<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
+        Timestamp::read(value, at)
+    }
+}
+
+impl Deserr<Problems> for PacketType {
+    fn deserialize_from_value<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
+        PacketType::read(value, at)
+    }
+}
+
+impl Deserr<Problems> for NudState {
+    fn deserialize_from_value<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
+        NudState::read(value, at)
+    }
+}
+
+impl FromText for String {
+    const WHAT: &'static str = "a string";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        Ok(text.to_owned())
+    }
+}
+
+impl FromText for Label {
+    const WHAT: &'static str = "a name";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let fits = (1..=MAX_NAME_LEN).contains(&text.len())
+            && text.bytes().all(|b| letter(b) || b == b'-')
+            && !text.starts_with('-')
+            && !text.ends_with('-');
+        if fits {
+            return Ok(Label(text.to_owned()));
+        }
+        let hint = format!("a name has 1 to {MAX_NAME_LEN} of a-z, 0-9 and `-`, and no `-` first or last (RFC 1123)");
+        Err(Bad(format!("{} is not a DNS label", quote(text)), Some(hint)))
+    }
+}
+
+impl FromText for Mac {
+    const WHAT: &'static str = "a MAC address";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let hint = "six bytes in hexadecimal between colons: 0a:58:0a:f4:01:02";
+        text.parse().map_err(|()| Bad(format!("{} is not a MAC address", quote(text)), Some(hint.to_owned())))
+    }
+}
+
+impl FromText for Ipv4Addr {
+    const WHAT: &'static str = "an IPv4 address";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let hint = match text.split_once('/') {
+            Some((address, _)) if address.parse::<Ipv4Addr>().is_ok() => {
+                format!("without the prefix length: {address}")
+            }
+            _ => "four numbers of 0 to 255 between dots, without zeros in front: 10.244.1.3".to_owned(),
+        };
+        text.parse().map_err(|_| Bad(format!("{} is not an IPv4 address", quote(text)), Some(hint)))
+    }
+}
+
+impl FromText for PacketType {
+    const WHAT: &'static str = "a direction";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let all = [
+            PacketType::Host,
+            PacketType::Outgoing,
+            PacketType::Broadcast,
+            PacketType::Multicast,
+            PacketType::OtherHost,
+        ];
+        one_of(text, "a direction", all.map(|direction| (direction.label(), direction)))
+    }
+}
+
+impl FromText for NudState {
+    const WHAT: &'static str = "a state";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let all = [
+            NudState::None,
+            NudState::Incomplete,
+            NudState::Reachable,
+            NudState::Stale,
+            NudState::Delay,
+            NudState::Probe,
+            NudState::Failed,
+            NudState::Noarp,
+            NudState::Permanent,
+        ];
+        one_of(text, "a state of a neighbour", all.map(|state| (state.label(), state)))
+    }
+}
+
+impl FromText for Interface {
+    const WHAT: &'static str = "NAMESPACE/INTERFACE";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let point = CapturePoint::from_text(text)?;
+        match point.interface {
+            Some(name) => Ok(Interface { namespace: point.namespace, name }),
+            None => Err(Bad(
+                "`any` is not one interface".to_owned(),
+                Some("only `capture` can be about all of them".to_owned()),
+            )),
+        }
+    }
+}
+
+impl FromText for CapturePoint {
+    const WHAT: &'static str = "NAMESPACE/INTERFACE";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let Some((namespace, interface)) = text.split_once('/').filter(|(namespace, _)| !namespace.is_empty()) else {
+            let message = format!("{} is not NAMESPACE/INTERFACE", quote(text));
+            return Err(Bad(message, Some("write, for example, node1/eth0".to_owned())));
+        };
+        check_interface_name(interface)?;
+        let interface = (interface != "any").then(|| interface.to_owned());
+        Ok(CapturePoint { namespace: namespace.to_owned(), interface })
+    }
+}
+
+impl FromText for Hop {
+    const WHAT: &'static str = "NAMESPACE/INTERFACE DIRECTION";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let Some((interface, direction)) = text.trim().split_once(' ') else {
+            let message = format!("{} is not NAMESPACE/INTERFACE DIRECTION", quote(text));
+            return Err(Bad(message, Some("write, for example, node1/eth0 Out".to_owned())));
+        };
+        let interface = Interface::from_text(interface)?;
+        Ok(Hop { interface, direction: PacketType::from_text(direction.trim_start())? })
+    }
+}
+
+impl FromText for Duration {
+    const WHAT: &'static str = "a duration";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let hint = "numbers with units, as 47s, 200ms, 1m30s or 1.5s; the units are h, m, s, ms, us and ns";
+        match parse_duration(text) {
+            Some(ns) => u64::try_from(ns).map(Duration).map_err(|_| Bad(format!("{} is too long", quote(text)), None)),
+            None => Err(Bad(format!("{} is not a duration", quote(text)), Some(hint.to_owned()))),
+        }
+    }
+}
+
+impl FromText for Timestamp {
+    const WHAT: &'static str = "a time";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let Ok(time) = text.parse::<jiff::Timestamp>() else {
+            let hint = "write date, time and time zone (RFC 3339): 2022-06-01T10:00:00Z";
+            return Err(Bad(format!("{} is not a time", quote(text)), Some(hint.to_owned())));
+        };
+        if u32::try_from(time.as_second()).is_err() {
+            let message = format!("{} does not fit a capture file", quote(text));
+            return Err(Bad(message, Some("pcap counts the seconds from 1970 to 2106".to_owned())));
+        }
+        u64::try_from(time.as_nanosecond())
+            .map(Timestamp)
+            .map_err(|_| Bad(format!("{} lies before 1970", quote(text)), None))
+    }
+}
+
+/// The one whose name is the text.
+fn one_of<T: Copy, const N: usize>(text: &str, what: &str, all: [(&'static str, T); N]) -> Result<T, Bad> {
+    if let Some((_, value)) = all.iter().find(|(name, _)| *name == text) {
+        return Ok(*value);
+    }
+    let names = all.map(|(name, _)| name);
+    let near = names.into_iter().find(|name| name.eq_ignore_ascii_case(text)).or_else(|| nearest(text, names));
+    let known = names.map(quote).join(", ");
+    let hint = match near {
+        Some(name) => format!("did you mean {}? There are {known}", quote(name)),
+        None => format!("write one of {known}"),
+    };
+    Err(Bad(format!("{} is not {what}", quote(text)), Some(hint)))
+}
+
+/// Whether Linux allows the name (dev_valid_name of net/core/dev.c).
+fn check_interface_name(name: &str) -> Result<(), Bad> {
+    let bad = |why: &str| Err(Bad(format!("{} is not a name of an interface: {why}", quote(name)), None));
+    match name {
+        "" => bad("it is empty"),
+        "." | ".." => bad("it is a directory"),
+        _ if name.len() > MAX_INTERFACE_LEN => bad(&format!("Linux allows {MAX_INTERFACE_LEN} bytes")),
+        _ if name.contains(['/', ':']) => bad("it must not have `/` or `:` in it"),
+        _ if name.bytes().any(|b| b.is_ascii_whitespace()) => bad("it must not have blanks in it"),
+        _ => Ok(()),
+    }
+}
+
+/// Go's time.ParseDuration without a sign: numbers with units, added up, or a plain 0. In nanoseconds, rounded down.
+fn parse_duration(text: &str) -> Option<u128> {
+    if text == "0" {
+        return Some(0);
+    }
+    let (mut rest, mut total) = (text, 0_u128);
+    while !rest.is_empty() {
+        let (whole, after) = digits(rest);
+        let (fraction, after) = after.strip_prefix('.').map_or(("", after), digits);
+        if whole.is_empty() && fraction.is_empty() {
+            return None;
+        }
+        let name_len = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
+        let unit = match &after[..name_len] {
+            "h" => 3600 * SEC,
+            "m" => 60 * SEC,
+            "s" => SEC,
+            "ms" => MS,
+            "us" | "µs" | "μs" => US,
+            "ns" => 1,
+            _ => return None,
+        };
+        let mut ns = number(whole).saturating_mul(unit.into());
+        let mut scale = u128::from(unit);
+        for digit in fraction.bytes() {
+            scale = scale / 10;
+            ns = ns.saturating_add(u128::from(digit - b'0') * scale);
+        }
+        total = total.saturating_add(ns);
+        rest = &after[name_len..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+fn digits(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+fn number(digits: &str) -> u128 {
+    if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u128::MAX) }
+}

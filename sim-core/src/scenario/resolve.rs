@@ -1,0 +1,321 @@
+//! From what a file says to what can be run: names looked up, commands and filters compiled, the set-up tried. All errors at
+//! once.
+
+use super::diag::{Diagnostic, Diagnostics, SourceFile, nearest, quote, read_file};
+use super::expect::ANY;
+use super::plan::{Check, Expect, Line, Namespace, Place, Plan, Range, Run, Traffic};
+use super::raw::{self, Spanned};
+use super::run::{SetupError, build};
+use crate::base::Time;
+use crate::engine::{Config, INITIAL_JIFFIES, Limits, World};
+use crate::kernel::show;
+use crate::kernel::trace::Mute;
+use crate::lab;
+use crate::observe::filter::{Filter, LinkType};
+use std::num::NonZeroU64;
+use std::ops;
+use std::path::Path;
+
+/// Reads the scenario at `path` and makes it ready to run.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: &Path) -> Result<(SourceFile, Plan), Diagnostics> {
+    let source = read_file(path)?;
+    let plan = resolve(&source)?;
+    Ok((source, plan))
+}
+
+/// Makes a scenario ready to run.
+///
+/// # Errors
+/// Everything that is wrong with it. Its set-up commands are tried only if the rest is good.
+pub fn resolve(source: &SourceFile) -> Result<Plan, Diagnostics> {
+    let raw = raw::parse(source)?;
+    let names = raw.spec.namespaces.0.iter().map(|n| n.name.value.clone()).collect();
+    let mut r = Resolver { source, names, errors: Diagnostics::default() };
+    let plan = r.plan(&raw);
+    if !r.errors.is_empty() {
+        return Err(r.errors);
+    }
+    match build(&plan, &mut Mute) {
+        Ok(world) => r.check_interfaces(&raw, &world),
+        Err(errors) => r.errors = setup_diagnostics(source, &errors),
+    }
+    if r.errors.is_empty() { Ok(plan) } else { Err(r.errors) }
+}
+
+/// Failed set-up commands as errors of the file.
+pub fn setup_diagnostics(source: &SourceFile, errors: &[SetupError]) -> Diagnostics {
+    let mut all = Diagnostics::default();
+    for e in errors {
+        let hint = "the commands of `setup` are run in the order of the file, as on a real node";
+        all.push(Diagnostic::new(source, e.span.clone(), e.message.clone()).hint(hint));
+    }
+    all
+}
+
+struct Resolver<'a> {
+    source: &'a SourceFile,
+    names: Vec<String>,
+    errors: Diagnostics,
+}
+
+impl Resolver<'_> {
+    fn plan(&mut self, raw: &raw::Scenario) -> Plan {
+        let spec = &raw.spec;
+        let limit = |given: &Option<Spanned<NonZeroU64>>, default| given.as_ref().map_or(default, |l| l.value.get());
+        let default = Limits::default();
+        let limits = Limits {
+            chain_frames: limit(&spec.limits.chain_frames, default.chain_frames),
+            frames: limit(&spec.limits.frames, default.frames),
+            events: limit(&spec.limits.events, default.events),
+        };
+        let config =
+            Config { seed: spec.seed, epoch_ns: spec.start_time.0, jiffies: spec.jiffies, limits };
+        debug_assert_eq!(raw::DEFAULT_JIFFIES, INITIAL_JIFFIES);
+        let namespace = |r: &mut Self, n: &raw::Namespace| Namespace {
+            name: n.name.value.clone(),
+            setup: n.body.setup.iter().filter_map(|c| r.line(c)).collect(),
+        };
+        Plan {
+            name: raw.metadata.name.value.0.clone(),
+            description: raw.metadata.description.as_ref().map_or(String::new(), |d| d.value.clone()),
+            config,
+            duration_ns: spec.duration.as_ref().map(|d| d.value.0),
+            namespaces: spec.namespaces.0.iter().map(|n| namespace(self, n)).collect(),
+            traffic: spec.traffic.iter().filter_map(|t| self.traffic(t)).collect(),
+            expect: spec.expect.iter().filter_map(|e| self.expect(e, &spec.traffic)).collect(),
+        }
+    }
+
+    fn traffic(&mut self, step: &raw::Step) -> Option<Traffic> {
+        match step {
+            raw::Step::Sleep(s) => Some(Traffic::Sleep(s.sleep.value.0)),
+            raw::Step::Run(run) => {
+                self.namespace(&run.from.value, run.from.span.clone());
+                let line = self.line(&run.run)?;
+                let at = run.at.as_ref().map(|d| Time(d.value.0));
+                Some(Traffic::Run(Run { from: run.from.value.clone(), line, at, background: run.background }))
+            }
+        }
+    }
+
+    fn line(&mut self, text: &Spanned<String>) -> Option<Line> {
+        match lab::parse(&text.value) {
+            Ok(command) => Some(Line { text: text.value.clone(), command, span: text.span.clone() }),
+            Err(e) => {
+                self.error(text.part(self.source, e.span), e.message, e.hint);
+                None
+            }
+        }
+    }
+
+    fn expect(&mut self, e: &raw::Expect, traffic: &[raw::Step]) -> Option<Expect> {
+        let (span, text, check) = match e {
+            raw::Expect::Capture(c) => (c.capture.span.clone(), capture_text(c), self.capture(c)?),
+            raw::Expect::Command(c) => (c.command.span.clone(), command_text(c), self.command(c, traffic)),
+            raw::Expect::Fdb(f) => (f.fdb.span.clone(), format!("forwarding database of {}", f.fdb.value), self.fdb(f)),
+            raw::Expect::Neigh(n) => {
+                (n.neigh.span.clone(), format!("neighbours of {}", n.neigh.value), self.neigh(n))
+            }
+            raw::Expect::Counters(c) => {
+                (c.counters.span.clone(), format!("counters of {}", c.counters.value), self.counters(c))
+            }
+            raw::Expect::Journey(j) => {
+                (j.journey.span.clone(), format!("journey of `{}` from {}", j.filter.value, j.journey.value), self.journey(j)?)
+            }
+            raw::Expect::Limit(l) => {
+                let name = limit_name(l.limit);
+                let check = Check::Exit { code: i32::from(l.exit.value), limit: Some(name.to_owned()) };
+                (l.exit.span.clone(), format!("exit {} by limit {name}", l.exit.value), check)
+            }
+        };
+        Some(Expect { line: self.source.position(span.start).line, text, check })
+    }
+
+    fn capture(&mut self, c: &raw::CaptureExpect) -> Option<Check> {
+        let point = &c.capture.value;
+        self.namespace(&point.namespace, c.capture.span.clone());
+        let device = point.interface.clone().unwrap_or_else(|| ANY.to_owned());
+        let place = Place { namespace: point.namespace.clone(), device };
+        let link = if place.device == ANY { LinkType::LinuxSll2 } else { LinkType::Ethernet };
+        let filter = match &c.filter {
+            Some(text) => self.filter(text, link),
+            None => Filter::compile("", link).ok(),
+        };
+        let direction = c.direction;
+        if let Some(count) = &c.count {
+            return Some(Check::Count { place, filter: filter?, direction, count: range(count.value) });
+        }
+        let texts = c.sequence.as_deref().unwrap_or_default();
+        let sequence: Vec<_> =
+            texts.iter().filter_map(|t| Some((t.value.clone(), self.filter(t, link)?))).collect();
+        Some(Check::Sequence { place, filter: filter?, direction, sequence })
+    }
+
+    fn command(&mut self, c: &raw::CommandExpect, traffic: &[raw::Step]) -> Check {
+        if let Some(from) = &c.from {
+            self.namespace(&from.value, from.span.clone());
+        }
+        let runs: Vec<&raw::Run> = traffic
+            .iter()
+            .filter_map(|t| if let raw::Step::Run(r) = t { Some(r) } else { None })
+            .filter(|r| c.from.as_ref().is_none_or(|f| f.value == r.from.value))
+            .collect();
+        if !runs.iter().any(|r| r.run.value == c.command.value) {
+            let message = format!("no command of `traffic` is {}", quote(&c.command.value));
+            let hint = nearest(&c.command.value, runs.iter().map(|r| r.run.value.as_str()));
+            let hint = hint.map_or("write it as `run` has it".to_owned(), |h| format!("did you mean `{h}`?"));
+            self.error(c.command.span.clone(), message, Some(hint));
+        }
+        Check::Command {
+            command: c.command.value.clone(),
+            from: c.from.as_ref().map(|f| f.value.clone()),
+            exit: c.exit.as_ref().map(|e| i32::from(e.value)),
+            stdout: c.stdout.as_ref().map_or(vec![], |t| t.0.iter().map(|t| t.value.clone()).collect()),
+        }
+    }
+
+    fn fdb(&mut self, f: &raw::FdbExpect) -> Check {
+        Check::Fdb {
+            place: self.interface(&f.fdb),
+            at: f.at.as_ref().map(|d| Time(d.value.0)),
+            has: f.has.iter().map(|e| (e.mac.value, e.port.as_ref().map(|p| p.value.clone()))).collect(),
+            lacks: f.lacks.iter().map(|e| e.mac.value).collect(),
+        }
+    }
+
+    fn neigh(&mut self, n: &raw::NeighExpect) -> Check {
+        Check::Neigh {
+            place: self.interface(&n.neigh),
+            at: n.at.as_ref().map(|d| Time(d.value.0)),
+            has: n.has.iter().map(|e| (e.address.value, e.lladdr.as_ref().map(|m| m.value), e.state)).collect(),
+            lacks: n.lacks.iter().map(|e| e.address.value).collect(),
+        }
+    }
+
+    fn counters(&mut self, c: &raw::CountersExpect) -> Check {
+        let named = [
+            ("rxPackets", &c.rx_packets),
+            ("txPackets", &c.tx_packets),
+            ("rxBytes", &c.rx_bytes),
+            ("txBytes", &c.tx_bytes),
+            ("rxDropped", &c.rx_dropped),
+            ("txDropped", &c.tx_dropped),
+        ];
+        Check::Counters {
+            place: self.interface(&c.counters),
+            at: c.at.as_ref().map(|d| Time(d.value.0)),
+            values: named.into_iter().filter_map(|(name, n)| Some((name, range(n.as_ref()?.value)))).collect(),
+        }
+    }
+
+    fn journey(&mut self, j: &raw::JourneyExpect) -> Option<Check> {
+        for hop in &j.hops {
+            self.namespace(&hop.value.interface.namespace, hop.span.clone());
+        }
+        Some(Check::Journey {
+            place: self.interface(&j.journey),
+            filter: self.filter(&j.filter, LinkType::Ethernet)?,
+            hops: j.hops.iter().map(|h| h.value.to_string()).collect(),
+        })
+    }
+
+    fn interface(&mut self, i: &Spanned<raw::Interface>) -> Place {
+        self.namespace(&i.value.namespace, i.span.clone());
+        Place { namespace: i.value.namespace.clone(), device: i.value.name.clone() }
+    }
+
+    fn namespace(&mut self, name: &str, span: ops::Range<usize>) {
+        if self.names.iter().any(|n| n == name) {
+            return;
+        }
+        let known = self.names.iter().map(String::as_str);
+        let hint = match nearest(name, known.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the namespaces are: {}", known.collect::<Vec<_>>().join(", ")),
+        };
+        self.error(span, format!("there is no namespace {}", quote(name)), Some(hint));
+    }
+
+    fn filter(&mut self, text: &Spanned<String>, link: LinkType) -> Option<Filter> {
+        match Filter::compile(&text.value, link) {
+            Ok(filter) => Some(filter),
+            Err(e) => {
+                self.error(text.part(self.source, e.span), e.message, e.hint);
+                None
+            }
+        }
+    }
+
+    /// Interfaces that expectations name exist after the set-up, or a command of the traffic names them too.
+    fn check_interfaces(&mut self, raw: &raw::Scenario, world: &World) {
+        for e in &raw.spec.expect {
+            let (ns, device, span) = match e {
+                raw::Expect::Capture(c) => match &c.capture.value.interface {
+                    Some(i) => (&c.capture.value.namespace, i, &c.capture.span),
+                    None => continue,
+                },
+                raw::Expect::Fdb(f) => (&f.fdb.value.namespace, &f.fdb.value.name, &f.fdb.span),
+                raw::Expect::Neigh(n) => (&n.neigh.value.namespace, &n.neigh.value.name, &n.neigh.span),
+                raw::Expect::Counters(c) => (&c.counters.value.namespace, &c.counters.value.name, &c.counters.span),
+                raw::Expect::Journey(j) => (&j.journey.value.namespace, &j.journey.value.name, &j.journey.span),
+                raw::Expect::Command(_) | raw::Expect::Limit(_) => continue,
+            };
+            self.check_interface(raw, world, ns, device, span.clone());
+        }
+    }
+
+    fn check_interface(&mut self, raw: &raw::Scenario, world: &World, ns: &str, device: &str, span: ops::Range<usize>) {
+        let Some(id) = world.namespace(ns) else { return };
+        let m = world.machine(id);
+        let links = show::links(m.spaces(), id, m.now());
+        let named = raw.spec.traffic.iter().any(|t| match t {
+            raw::Step::Run(r) => r.run.value.split_whitespace().any(|w| w == device),
+            raw::Step::Sleep(_) => false,
+        });
+        if named || links.iter().any(|l| l.name == device) {
+            return;
+        }
+        let hint = match nearest(device, links.iter().map(|l| l.name.as_str())) {
+            Some(near) => format!("did you mean `{ns}/{near}`?"),
+            None => format!("it has: {}", links.iter().map(|l| l.name.as_str()).collect::<Vec<_>>().join(", ")),
+        };
+        self.error(span, format!("namespace {} has no interface {}", quote(ns), quote(device)), Some(hint));
+    }
+
+    fn error(&mut self, span: ops::Range<usize>, message: String, hint: Option<String>) {
+        let mut d = Diagnostic::new(self.source, span, message);
+        d.hint = hint;
+        self.errors.push(d);
+    }
+}
+
+fn range(count: raw::Count) -> Range {
+    Range { min: count.min, max: count.max.unwrap_or(u64::MAX) }
+}
+
+fn limit_name(limit: raw::Limit) -> &'static str {
+    match limit {
+        raw::Limit::ChainFrames => "chainFrames",
+        raw::Limit::Frames => "frames",
+        raw::Limit::Events => "events",
+    }
+}
+
+fn capture_text(c: &raw::CaptureExpect) -> String {
+    let device = c.capture.value.interface.as_deref().unwrap_or(ANY);
+    let filter = c.filter.as_ref().map_or(String::new(), |f| format!(" `{}`", f.value));
+    let direction = c.direction.map_or(String::new(), |d| format!(" {}", d.label()));
+    let what = match (&c.count, &c.sequence) {
+        (Some(count), _) => format!("{} records", range(count.value)),
+        (None, sequence) => format!("a sequence of {}", sequence.as_ref().map_or(0, Vec::len)),
+    };
+    format!("capture {}/{device}{direction}{filter}: {what}", c.capture.value.namespace)
+}
+
+fn command_text(c: &raw::CommandExpect) -> String {
+    let exit = c.exit.as_ref().map_or(String::new(), |e| format!(": exit {}", e.value));
+    format!("`{}`{exit}", c.command.value)
+}

@@ -1,0 +1,361 @@
+//! Runs a plan: set-up, traffic, the instants at which expectations look, the end.
+
+use super::expect::Watch;
+use super::plan::{Expect, Plan, Run, Traffic};
+use super::report::{CommandReport, Expectation, Report, Verdict};
+use crate::base::time::{MS, SEC};
+use crate::base::{NsId, Pid, Time};
+use crate::engine::{LimitHit, Stopped, World};
+use crate::kernel::netlink::Request;
+use crate::kernel::trace::{DevName, Sink, Step, Tap};
+use crate::observe::story::{Journeys, Story};
+use crate::observe::{Outputs, Recorder, Store};
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+
+/// A command of `traffic:` starts this long after the one before has ended.
+const BETWEEN_COMMANDS_NS: u64 = 15 * MS;
+/// A run goes on for this long after its last program.
+const AFTER_LAST_NS: u64 = SEC / 2;
+/// A set-up command that has not ended after this much simulated time will not.
+const SETUP_MAX_NS: u64 = 3600 * SEC;
+
+/// A set-up command that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetupError {
+    /// Where the command stands in the file, in bytes.
+    pub span: Range<usize>,
+    /// What it printed.
+    pub message: String,
+}
+
+/// What to do besides running.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What to write.
+    pub outputs: Outputs,
+    /// Keep the ways of packets, up to so many lines in all.
+    pub journeys: usize,
+    /// So many entries of `traffic:` happen before the captures begin.
+    pub prelude: usize,
+}
+
+impl Default for Options {
+    /// All outputs, no journeys but those that are expected.
+    fn default() -> Self {
+        Options { outputs: Outputs { captures: true, trace: true }, journeys: 0, prelude: 0 }
+    }
+}
+
+/// Hears how far a run has come.
+pub trait Progress {
+    /// `done` of `all` commands have ended.
+    fn commands(&mut self, done: usize, all: usize);
+}
+
+impl Progress for () {
+    fn commands(&mut self, _: usize, _: usize) {}
+}
+
+/// Builds the world of a plan: all namespaces, then the set-up commands in file order.
+///
+/// # Errors
+/// Every command that failed.
+pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>> {
+    let mut world = World::new(plan.config.clone());
+    let mut errors = vec![];
+    for n in &plan.namespaces {
+        // The plan's names are unique and valid.
+        let _ = world.configure(NsId::default(), &Request::NetnsAdd { name: n.name.clone() }, sink);
+    }
+    for n in &plan.namespaces {
+        for line in &n.setup {
+            let fail = |message: String| SetupError { span: line.span.clone(), message };
+            let Some(ns) = world.namespace(&n.name) else {
+                errors.push(fail(format!("the namespace {} is gone", n.name)));
+                continue;
+            };
+            if let Err(message) = setup(&mut world, ns, line, sink) {
+                errors.push(fail(message));
+            }
+        }
+    }
+    if errors.is_empty() { Ok(world) } else { Err(errors) }
+}
+
+fn setup(world: &mut World, ns: NsId, line: &super::plan::Line, sink: &mut dyn Sink) -> Result<(), String> {
+    let (ns, pid) = spawn(world, ns, line, Time(0)).ok_or("too many processes")?;
+    let until = world.machine(ns).now() + SETUP_MAX_NS;
+    loop {
+        match world.run(until, sink) {
+            Ok(Stopped::Exit(other)) if other != pid => continue,
+            Ok(Stopped::Exit(_)) => {}
+            Ok(Stopped::Time) => return Err("the command does not end".to_owned()),
+            Err(limit) => return Err(limit.to_string()),
+        }
+        return match world.reap(ns, pid) {
+            Some(done) if done.code == 0 => Ok(()),
+            Some(done) => {
+                let text = done.console.all();
+                let text = text.trim_end();
+                Err(if text.is_empty() { format!("exit status {}", done.code) } else { text.to_owned() })
+            }
+            None => Err("the command is gone".to_owned()),
+        };
+    }
+}
+
+/// Starts a command, in the namespace that it enters first; which, and its process.
+fn spawn(world: &mut World, here: NsId, line: &super::plan::Line, at: Time) -> Option<(NsId, Pid)> {
+    let ns = line.command.start_ns(world.machine(here).spaces(), here);
+    Some((ns, world.spawn(ns, line.command.clone().into_program(), at)?))
+}
+
+/// Runs a plan to its end and writes its outputs to `store`.
+///
+/// # Errors
+/// The set-up commands that failed (see [`build`]), or an output that could not be written.
+pub fn run(
+    plan: &Plan,
+    store: &mut dyn Store,
+    options: Options,
+    progress: &mut dyn Progress,
+) -> Result<Report, RunError> {
+    let watch = Watch::new(&plan.expect);
+    let times = watch.times();
+    let mut recorder = Recorder::new(store, plan.config.epoch_ns, options.outputs, watch);
+    if options.journeys > 0 {
+        recorder.journeys = Some(Journeys::all(options.journeys));
+    } else if plan.expect.iter().any(|e| e.check.wants_journeys()) {
+        recorder.journeys = Some(Journeys::default());
+    }
+    let world = build(plan, &mut recorder).map_err(RunError::Setup)?;
+    let mut stage = Stage::new(world, &mut recorder, times);
+    let limit = stage.play(plan, options.prelude, progress).err();
+    let Stage { world, commands, .. } = stage;
+    report(plan, &world, commands, recorder, limit).map_err(RunError::Output)
+}
+
+/// Runs a plan to its end for somebody who listens to everything, set-up included, and returns the world as it is then.
+///
+/// # Errors
+/// The set-up commands that failed, as for [`build`].
+pub fn play(plan: &Plan, sink: &mut dyn Sink) -> Result<(World, Option<LimitHit>), Vec<SetupError>> {
+    let world = build(plan, sink)?;
+    let mut only = Only(sink);
+    let mut stage = Stage::new(world, &mut only, vec![]);
+    let limit = stage.play(plan, 0, &mut ()).err();
+    Ok((stage.world, limit))
+}
+
+/// Why there is no report.
+#[derive(Debug)]
+pub enum RunError {
+    /// The set-up failed.
+    Setup(Vec<SetupError>),
+    /// An output could not be written.
+    Output(io::Error),
+}
+
+/// Who listens to a run, and what else it is told.
+trait Audience: Sink {
+    /// The prelude is over.
+    fn start(&mut self) {}
+    /// Expectations look at the world, at this time or at the end.
+    fn look(&mut self, _: &World, _: Option<Time>) {}
+    /// What happened since the last call.
+    fn take_story(&mut self) -> Story {
+        Story::default()
+    }
+}
+
+impl Audience for Recorder<'_, Watch> {
+    fn start(&mut self) {
+        Recorder::start(self);
+    }
+    fn look(&mut self, world: &World, at: Option<Time>) {
+        self.watcher.look(world, at);
+    }
+    fn take_story(&mut self) -> Story {
+        Recorder::take_story(self)
+    }
+}
+
+/// A plain listener.
+struct Only<'a>(&'a mut dyn Sink);
+
+impl Audience for Only<'_> {}
+
+impl Sink for Only<'_> {
+    fn step(&mut self, step: &Step) {
+        self.0.step(step);
+    }
+    fn tap(&mut self, tap: &Tap<'_>) {
+        self.0.tap(tap);
+    }
+    fn namespace(&mut self, ns: NsId, name: &str) {
+        self.0.namespace(ns, name);
+    }
+    fn device(&mut self, dev: &DevName) {
+        self.0.device(dev);
+    }
+}
+
+/// A run under way.
+struct Stage<'a, A> {
+    world: World,
+    audience: &'a mut A,
+    /// When expectations look, earliest last.
+    times: Vec<Time>,
+    /// Processes with their place in `commands`.
+    running: BTreeMap<Pid, (NsId, usize)>,
+    commands: Vec<CommandReport>,
+    last_exit: Time,
+}
+
+impl<'a, A: Audience> Stage<'a, A> {
+    fn new(world: World, audience: &'a mut A, times: Vec<Time>) -> Self {
+        Stage { world, audience, times, running: BTreeMap::new(), commands: vec![], last_exit: Time(0) }
+    }
+
+    fn play(&mut self, plan: &Plan, prelude: usize, progress: &mut dyn Progress) -> Result<(), LimitHit> {
+        self.times.reverse();
+        let all = plan.traffic.iter().filter(|t| matches!(t, Traffic::Run(_))).count();
+        let end = plan.duration_ns.map(Time);
+        let mut now = self.world.machine(NsId::default()).now();
+        for (n, t) in plan.traffic.iter().enumerate() {
+            if n == prelude {
+                self.audience.start();
+            }
+            match t {
+                Traffic::Sleep(ns) => {
+                    now += *ns;
+                    self.advance(now)?;
+                }
+                Traffic::Run(run) => {
+                    let at = run.at.unwrap_or(now + BETWEEN_COMMANDS_NS);
+                    self.advance(end.map_or(at, |e| e.min(at)))?;
+                    now = self.start(run, at, end)?;
+                    progress.commands(self.commands.len(), all);
+                }
+            }
+            if end.is_some_and(|e| now >= e) {
+                break;
+            }
+        }
+        self.audience.start();
+        if end.is_none() {
+            self.until_all_exited()?;
+        }
+        self.advance(end.unwrap_or(self.last_exit.max(now) + AFTER_LAST_NS))
+    }
+
+    /// Starts a command and, unless it stays in the background, waits for its end. When the next one may start from.
+    fn start(&mut self, run: &Run, at: Time, end: Option<Time>) -> Result<Time, LimitHit> {
+        self.close_story();
+        let Some(ns) = self.world.namespace(&run.from) else { return Ok(at) };
+        let Some((ns, pid)) = spawn(&mut self.world, ns, &run.line, at) else { return Ok(at) };
+        self.running.insert(pid, (ns, self.commands.len()));
+        self.commands.push(CommandReport {
+            from: run.from.clone(),
+            command: run.line.text.clone(),
+            started: at,
+            ended: None,
+            exit: None,
+            output: String::new(),
+            story: Story::default(),
+        });
+        if run.background {
+            return Ok(at);
+        }
+        while self.running.contains_key(&pid) {
+            let until = end.unwrap_or(Time(u64::MAX));
+            if self.next_exit(until)?.is_none() {
+                break;
+            }
+        }
+        Ok(self.world.machine(ns).now())
+    }
+
+    fn until_all_exited(&mut self) -> Result<(), LimitHit> {
+        while !self.running.is_empty() && self.next_exit(Time(u64::MAX))?.is_some() {}
+        Ok(())
+    }
+
+    /// Runs to `until`, through all exits and all instants that expectations ask for.
+    fn advance(&mut self, until: Time) -> Result<(), LimitHit> {
+        while self.next_exit(until)?.is_some() {}
+        Ok(())
+    }
+
+    /// Runs to the next exit of a process; none if `until` comes first.
+    fn next_exit(&mut self, until: Time) -> Result<Option<Pid>, LimitHit> {
+        loop {
+            let look = self.times.last().copied().filter(|t| *t <= until);
+            match self.world.run(look.unwrap_or(until), self.audience)? {
+                Stopped::Exit(pid) => {
+                    self.exited(pid);
+                    return Ok(Some(pid));
+                }
+                Stopped::Time => match look {
+                    Some(at) => {
+                        self.times.pop();
+                        self.audience.look(&self.world, Some(at));
+                    }
+                    None => return Ok(None),
+                },
+            }
+        }
+    }
+
+    fn exited(&mut self, pid: Pid) {
+        let Some((ns, at)) = self.running.remove(&pid) else { return };
+        let Some(done) = self.world.reap(ns, pid) else { return };
+        self.last_exit = self.last_exit.max(done.ended);
+        if let Some(c) = self.commands.get_mut(at) {
+            (c.started, c.ended, c.exit) = (done.started, Some(done.ended), Some(done.code));
+            c.output = done.console.all();
+        }
+    }
+
+    /// What happened so far belongs to the command that was started last.
+    fn close_story(&mut self) {
+        let story = self.audience.take_story();
+        if let Some(c) = self.commands.last_mut() {
+            c.story = story;
+        }
+    }
+}
+
+/// What the run came to.
+fn report(
+    plan: &Plan,
+    world: &World,
+    mut commands: Vec<CommandReport>,
+    mut recorder: Recorder<'_, Watch>,
+    limit: Option<LimitHit>,
+) -> io::Result<Report> {
+    if let Some(c) = commands.last_mut() {
+        c.story = recorder.take_story();
+    }
+    recorder.watcher.look(world, None);
+    let journeys = recorder.journeys.take();
+    let counts = recorder.counts();
+    let (files, watch) = recorder.finish()?;
+    let verdicts = watch.verdicts(&commands, limit.as_ref(), journeys.as_ref());
+    let expectation = |(e, verdict): (Expect, Verdict)| Expectation { line: e.line, text: e.text, verdict };
+    let (ended, waiting) = world.machines().iter().fold((Time(0), 0), |(t, w), m| (t.max(m.now()), w + m.balance().2));
+    Ok(Report {
+        name: plan.name.clone(),
+        description: plan.description.clone(),
+        commands,
+        expectations: verdicts.into_iter().map(expectation).collect(),
+        limit,
+        ended,
+        counts,
+        waiting,
+        files,
+        journeys,
+    })
+}

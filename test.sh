@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Runs all tests: ./test.sh [ARGUMENTS OF cargo test]
+#
+# Some tests ask real tools whether podhop is right. As root on Debian or Ubuntu their packages are installed first;
+# elsewhere the missing ones are named, and the tests that want them are skipped. With CI=true nothing is skipped: a
+# missing tool is an error.
+#
+# ./test.sh --tools only looks after the tools.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+# What must be there, the Debian package that brings it, the tests that want it.
+tools='
+tcpdump   tcpdump         captures as tcpdump reads them
+tshark    tshark          captures as tshark dissects them
+capinfos  tshark          captures as capinfos checks them
+ip        iproute2        texts of ip and bridge
+bridge    iproute2        texts of ip and bridge
+brctl     bridge-utils    bridges as real ones
+ping      iputils-ping    texts of ping
+arping    iputils-arping  texts of arping
+ethtool   ethtool         texts of ethtool
+sysctl    procps          texts of sysctl
+python3   python3         the judge of the recordings against its original
+cc        gcc             capture filters against libpcap
+pcap.h    libpcap-dev     capture filters against libpcap
+'
+
+has() {
+    case $1 in
+    *.h) [[ -e /usr/include/$1 || -e /usr/local/include/$1 ]] ;;
+    # Root's tools lie outside of some users' PATH.
+    *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null ;;
+    esac
+}
+
+# Prints the lines of $tools whose tool is missing.
+missing() {
+    while read -r tool package wanted_by; do
+        [[ -z $tool ]] || has "$tool" || echo "$tool $package $wanted_by"
+    done <<<"$tools"
+}
+
+install_packages() {
+    echo "installing: $*" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -o DPkg::Lock::Timeout=300 update -q >&2 </dev/null &&
+        apt-get -o DPkg::Lock::Timeout=300 install -qy --no-install-recommends "$@" >&2 </dev/null
+}
+
+if ! command -v cargo >/dev/null; then
+    echo "cargo is missing: install Rust from https://rustup.rs" >&2
+    exit 1
+fi
+
+absent=$(missing)
+if [[ -n $absent && $EUID -eq 0 ]] && command -v apt-get >/dev/null; then
+    # shellcheck disable=SC2046 # one word a package
+    install_packages $(awk '{print $2}' <<<"$absent" | sort -u) || echo "the installation failed" >&2
+    absent=$(missing)
+fi
+if [[ -n $absent ]]; then
+    while read -r tool package wanted_by; do
+        echo "$tool is missing (Debian: $package): skipped are the tests of $wanted_by" >&2
+    done <<<"$absent"
+    if [[ ${CI:-} == true ]]; then
+        echo "CI=true allows no skipped test" >&2
+        exit 1
+    fi
+fi
+if [[ ${1:-} == --tools ]]; then
+    exit 0
+fi
+
+exec cargo test --workspace --no-fail-fast "$@" </dev/null

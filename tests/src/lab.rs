@@ -1,0 +1,137 @@
+//! The recorded cases, simulated: the same lab from the same commands, the same workload, in the form that the judge reads.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sim_core::kernel::show;
+use sim_core::observe::{Memory, Outputs};
+use sim_core::scenario::{self, Options, Plan, SourceFile};
+
+use crate::judge::Case;
+
+/// A recorded case that is simulated.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// The recorded lab: `labA-off`.
+    pub lab: String,
+    /// The case: `ping_same`.
+    pub case: String,
+    /// The file with the lab's commands.
+    file: String,
+    /// What happens before the captures begin, and then.
+    prelude: Vec<Value>,
+    traffic: Vec<Value>,
+    /// Settings of `spec` that are chosen to fit: `seed`, `jiffies`.
+    spec: serde_json::Map<String, Value>,
+}
+
+/// All cases of `recordings/workloads.yaml`, in file order within a lab.
+///
+/// # Panics
+/// The file is broken: the checkout is not whole.
+#[must_use]
+pub fn workloads() -> Vec<Workload> {
+    let text = fs::read_to_string(folder().join("workloads.yaml")).expect("recordings/workloads.yaml");
+    let labs: BTreeMap<String, Value> = serde_yaml::from_str(&text).expect("recordings/workloads.yaml is YAML");
+    let mut all = vec![];
+    for (lab, value) in labs {
+        let file = value["lab"].as_str().expect("`lab` names a file").to_owned();
+        let cases = value["cases"].as_object().expect("`cases` is a map");
+        for (case, what) in cases {
+            let list = |key: &str| what[key].as_array().cloned().unwrap_or_default();
+            let spec = what["spec"].as_object().cloned().unwrap_or_default();
+            let (prelude, traffic) = (list("prelude"), list("traffic"));
+            all.push(Workload { lab: lab.clone(), case: case.clone(), file: file.clone(), prelude, traffic, spec });
+        }
+    }
+    all
+}
+
+/// The cases that are recorded and not simulated yet (`recordings/pending.txt`), with what they wait for.
+///
+/// # Panics
+/// The file is missing: the checkout is not whole.
+#[must_use]
+pub fn pending() -> BTreeMap<String, String> {
+    let text = fs::read_to_string(folder().join("pending.txt")).expect("recordings/pending.txt");
+    let lines = text.lines().filter(|l| !l.starts_with('#'));
+    lines.filter_map(|l| l.split_once('\t')).map(|(case, what)| (case.to_owned(), what.to_owned())).collect()
+}
+
+/// Runs a case: `NS.any.pcap` of every namespace that saw a frame, and `ifmap`.
+///
+/// # Panics
+/// The lab's file or the workload is wrong; the message shows why.
+#[must_use]
+pub fn simulate(w: &Workload) -> Case {
+    let plan = plan(w);
+    let mut memory = Memory::default();
+    let outputs = Outputs { captures: true, trace: false };
+    let options = Options { outputs, journeys: 0, prelude: w.prelude.len() };
+    let report = scenario::run(&plan, &mut memory, options, &mut ()).unwrap_or_else(|e| panic!("{}: {e:?}", w.case));
+    assert_eq!(report.limit, None, "{}", w.case);
+    let any = |path: &str| path.strip_prefix("captures/namespaces/")?.strip_suffix("/any.pcap").map(str::to_owned);
+    let mut files: BTreeMap<String, Vec<u8>> = memory
+        .files
+        .into_iter()
+        .filter_map(|(path, bytes)| Some((format!("{}.any.pcap", any(&path)?), bytes)))
+        .collect();
+    files.insert("ifmap".to_owned(), ifmap(&plan).into_bytes());
+    Case { order: None, files }
+}
+
+/// Writes what our lab shows as `OUT/LAB/CASE/{NS.any.pcap, ifmap}`, of all cases or of those named.
+///
+/// # Errors
+/// The file system's; a name that is no case.
+pub fn write(out: &Path, cases: &[String]) -> io::Result<usize> {
+    let all = workloads();
+    let known = |c: &&String| all.iter().any(|w| w.case == **c || format!("{}/{}", w.lab, w.case) == **c);
+    if let Some(unknown) = cases.iter().find(|c| !known(c)) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("no simulated case is called {unknown}")));
+    }
+    let wanted = |w: &&Workload| cases.is_empty() || cases.iter().any(|c| *c == w.case || *c == format!("{}/{}", w.lab, w.case));
+    let chosen: Vec<_> = all.iter().filter(wanted).collect();
+    for w in &chosen {
+        let dir = out.join(&w.lab).join(&w.case);
+        fs::create_dir_all(&dir)?;
+        for (name, bytes) in simulate(w).files {
+            fs::write(dir.join(name), bytes)?;
+        }
+    }
+    Ok(chosen.len())
+}
+
+/// The lab's scenario with the case's traffic: JSON is YAML.
+fn plan(w: &Workload) -> Plan {
+    let path = folder().join(&w.file);
+    let mut text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    for (key, value) in &w.spec {
+        text += &format!("  {key}: {value}\n");
+    }
+    let traffic: Vec<&Value> = w.prelude.iter().chain(&w.traffic).collect();
+    text += &format!("  traffic: {}\n", serde_json::json!(traffic));
+    let source = SourceFile::new(path.display().to_string(), text);
+    scenario::resolve(&source).unwrap_or_else(|e| panic!("{}\n{}", w.case, e.render(false)))
+}
+
+/// `NS INDEX NAME`, a line for every device of every namespace at the start.
+fn ifmap(plan: &Plan) -> String {
+    let world = scenario::build(plan, &mut sim_core::kernel::trace::Mute).expect("it was built a moment ago");
+    let mut lines = String::new();
+    for machine in world.machines() {
+        for (ns, name) in machine.spaces().iter() {
+            for link in show::links(machine.spaces(), ns, machine.now()) {
+                lines += &format!("{name} {} {}\n", link.index, link.name);
+            }
+        }
+    }
+    lines
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings")
+}

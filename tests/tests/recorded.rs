@@ -1,0 +1,87 @@
+//! Every recorded case that is simulated, each a test: it must show what the real kernel showed.
+
+use podhop_tests::judge::{self, Options};
+use podhop_tests::recordings::{LABS, Lab, Stability, stable};
+use podhop_tests::{lab, scenarios};
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// As many cases are pending. The number only falls: whoever simulates a case takes its line out of recordings/pending.txt
+/// and lowers this.
+const PENDING: usize = 443;
+
+macro_rules! recorded {
+    ($($lab:ident $name:literal { $($case:ident)* })*) => {
+        $(mod $lab { $(#[test] fn $case() { super::check($name, stringify!($case)); })* })*
+        const TESTED: &[(&str, &str)] = &[$($(($name, stringify!($case)),)*)*];
+    };
+}
+
+recorded! {
+    lab_a_off "labA-off" {
+        host_down_same
+        ping_same
+    }
+}
+
+fn check(lab: &str, case: &str) {
+    let all = lab::workloads();
+    let workload = all.iter().find(|w| w.lab == lab && w.case == case).expect("an entry in recordings/workloads.yaml");
+    let recorded = Lab::load(lab);
+    let want = recorded.case(case).expect("a recording");
+    let times = match stable().get(&format!("{lab}/{case}")) {
+        Some(Stability::Equal { times }) => *times,
+        // Either of the kernel's runs will do; its timing agreed in both.
+        Some(Stability::Differs { .. }) | None => true,
+    };
+    let options = Options { times, ..Options::default() };
+    let differences = judge::compare(&want, recorded.second(case).as_ref(), &lab::simulate(workload), &options);
+    assert!(differences.is_empty(), "{lab}/{case}\n{}", differences.join("\n"));
+}
+
+#[test]
+fn every_case_is_tested_or_pending() {
+    let simulated: BTreeSet<String> = lab::workloads().iter().map(|w| format!("{}/{}", w.lab, w.case)).collect();
+    let tested: BTreeSet<String> = TESTED.iter().map(|(lab, case)| format!("{lab}/{case}")).collect();
+    assert_eq!(simulated, tested, "recordings/workloads.yaml and the list in this file");
+    let pending: BTreeSet<String> = lab::pending().into_keys().collect();
+    assert_eq!(pending.len(), PENDING, "recordings/pending.txt: the list may only shrink");
+    let mut recorded = BTreeSet::new();
+    for lab in LABS {
+        recorded.extend(Lab::load(lab).cases().map(|c| format!("{lab}/{c}")));
+    }
+    let listed: BTreeSet<String> = pending.union(&simulated).cloned().collect();
+    assert_eq!(recorded, listed, "recorded cases, and those simulated or pending");
+    assert_eq!(pending.intersection(&simulated).count(), 0, "no case is both");
+}
+
+/// The judge in Python, over the files that `cargo xtask recordings` writes, comes to the same verdicts as its port.
+#[test]
+fn judge_py_agrees() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        assert!(std::env::var("CI").is_err(), "skipped: needs python3");
+        println!("skipped: needs python3");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    lab::write(dir.path(), &[]).expect("it can be written");
+    for w in lab::workloads() {
+        let recorded = Lab::load(&w.lab);
+        let place = |which: &str| dir.path().join("recordings").join(which).join(&w.lab).join(&w.case);
+        let want = place("").components().collect::<std::path::PathBuf>();
+        let second = place("second");
+        for (case, to) in [(recorded.case(&w.case), &want), (recorded.second(&w.case), &second)] {
+            let Some(case) = case else { continue };
+            std::fs::create_dir_all(to).expect("a folder");
+            for (name, bytes) in case.order.map(|o| ("order.txt".to_owned(), o.into_bytes())).into_iter().chain(case.files) {
+                std::fs::write(to.join(name), bytes).expect("a file");
+            }
+        }
+        let judge = scenarios::root().join("tests/oracles/judge.py");
+        let got = dir.path().join(&w.lab).join(&w.case);
+        let out = Command::new("python3").arg(judge).arg("diff").args([&want, &got]).arg("--times").output();
+        let out = out.expect("python3 runs");
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert_eq!((text.trim(), out.status.code()), ("equal", Some(0)), "{}/{}", w.lab, w.case);
+    }
+}
