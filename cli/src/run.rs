@@ -8,7 +8,7 @@ use crate::print::Ui;
 use indicatif::{ProgressBar, ProgressStyle};
 use sim_core::observe::{Nowhere, Store};
 use sim_core::scenario::report::Report;
-use sim_core::scenario::{self, Options, Plan, Progress, RunError, SourceFile};
+use sim_core::scenario::{self, Options, Plan, Progress, RunError};
 use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<u8> {
@@ -17,7 +17,7 @@ pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<u8> {
     let mut worst = 0;
     let mut summaries = vec![];
     for file in &files {
-        let Some((source, plan)) = input::load(file, args.seed, ui)? else {
+        let Some(plan) = input::load(file, args.seed, ui)? else {
             worst = worst.max(WRONG_INPUT);
             continue;
         };
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<u8> {
             Some(out) => out.clone(),
             None => PathBuf::from("podhop-out").join(&plan.name),
         };
-        let Some(report) = one(args, ui, &source, &plan, &out)? else {
+        let Some(report) = one(args, ui, &plan, &out)? else {
             worst = worst.max(WRONG_INPUT);
             continue;
         };
@@ -50,14 +50,14 @@ pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<u8> {
 }
 
 /// One scenario into one folder. None: its set-up failed, which has been printed.
-fn one(args: &RunArgs, ui: &Ui, source: &SourceFile, plan: &Plan, out: &Path) -> anyhow::Result<Option<Report>> {
+fn one(args: &RunArgs, ui: &Ui, plan: &Plan, out: &Path) -> anyhow::Result<Option<Report>> {
     let mut folder = Folder::create(out)?;
     let mut bar = Bar::new(ui, plan);
-    let Some(report) = simulate(ui, source, plan, &mut folder, &mut bar)? else { return Ok(None) };
+    let Some(report) = simulate(ui, plan, &mut folder, &mut bar)? else { return Ok(None) };
     bar.0.finish_and_clear();
     folder.append("summary.json", format!("{:#}\n", report.summary()).as_bytes())?;
     if args.check_determinism {
-        let Some(again) = simulate(ui, source, plan, &mut Nowhere, &mut ())? else { return Ok(None) };
+        let Some(again) = simulate(ui, plan, &mut Nowhere, &mut ())? else { return Ok(None) };
         let differ = report.files.iter().find(|(path, file)| again.files.get(*path) != Some(file));
         if let Some((path, _)) = differ {
             anyhow::bail!("two runs differ in {path}: please report this, with the scenario");
@@ -69,7 +69,6 @@ fn one(args: &RunArgs, ui: &Ui, source: &SourceFile, plan: &Plan, out: &Path) ->
 
 fn simulate(
     ui: &Ui,
-    source: &SourceFile,
     plan: &Plan,
     store: &mut dyn Store,
     progress: &mut dyn Progress,
@@ -77,7 +76,7 @@ fn simulate(
     match scenario::run(plan, store, Options::default(), progress) {
         Ok(report) => Ok(Some(report)),
         Err(RunError::Setup(errors)) => {
-            ui.diagnostics(&scenario::setup_diagnostics(source, &errors))?;
+            ui.diagnostics(&scenario::setup_diagnostics(&errors))?;
             Ok(None)
         }
         Err(RunError::Output(e)) => Err(e.into()),

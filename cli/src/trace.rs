@@ -14,12 +14,12 @@ use sim_core::scenario::{self, Options, RunError};
 const MAX_LINES: usize = 1_000_000;
 
 pub(crate) fn trace(args: &TraceArgs, ui: &Ui) -> anyhow::Result<u8> {
-    let Some((source, plan)) = input::load(&args.path, args.seed, ui)? else { return Ok(WRONG_INPUT) };
+    let Some(plan) = input::load(&args.path, args.seed, ui)? else { return Ok(WRONG_INPUT) };
     let options = Options { outputs: Outputs { captures: false, trace: false }, journeys: MAX_LINES, prelude: 0 };
     let report = match scenario::run(&plan, &mut Nowhere, options, &mut ()) {
         Ok(report) => report,
         Err(RunError::Setup(errors)) => {
-            ui.diagnostics(&scenario::setup_diagnostics(&source, &errors))?;
+            ui.diagnostics(&scenario::setup_diagnostics(&errors))?;
             return Ok(WRONG_INPUT);
         }
         Err(RunError::Output(e)) => return Err(e.into()),

@@ -213,9 +213,23 @@ fn lessons_are_whole() {
 
 #[test]
 fn functions_are_measured() {
-    let text = "impl A {\n    pub(crate) const fn one() -> u8 {\n        1\n    }\n}\ntrait B {\n    fn declared(&self);\n\
-                \n    fn two(\n        &self,\n    ) {\n    }\n}\n";
-    assert_eq!(functions(text), [(2, "one".to_owned(), 3), (9, "two".to_owned(), 4)]);
+    let text = "
+impl A {
+    pub(crate) const fn one() -> u8 {
+        1
+    }
+}
+trait B {
+    fn declared(&self);
+
+    fn two(
+        &self,
+    ) {
+    }
+    fn short() {}
+}
+";
+    assert_eq!(functions(text), [(3, "one".to_owned(), 3), (10, "two".to_owned(), 4)]);
 }
 
 /// What is wrong, a line each.
@@ -325,7 +339,7 @@ fn functions(text: &str) -> Vec<(usize, String, usize)> {
         if line.ends_with(['}', ';']) {
             continue;
         }
-        let Some(length) = lines[at + 1..].iter().position(|l| ends(&l)) else { continue };
+        let Some(length) = lines[at + 1..].iter().position(|l| ends(l)) else { continue };
         if lines[at + 1 + length].ends_with(';') {
             continue;
         }

@@ -117,7 +117,7 @@ fn ignored(ns: &NetNs, dev: IfIndex, sip: Ipv4Addr, tip: Ipv4Addr) -> bool {
 /// arp_filter: answer only on the device that leads back to who asks.
 fn filtered(ns: &NetNs, dev: IfIndex, sip: Ipv4Addr, tip: Ipv4Addr) -> bool {
     ns.conf_or(dev, |c| c.arp_filter)
-        && route::output(ns, &route::Flow4 { dst: sip, src: Some(tip), oif: None }).map_or(true, |r| r.oif != dev)
+        && route::output(ns, &route::Flow4 { dst: sip, src: Some(tip), oif: None, scope: Scope::Global }).map_or(true, |r| r.oif != dev)
 }
 
 /// arp_fwd_proxy: this host would forward to the target, out of another device.

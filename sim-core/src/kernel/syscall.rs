@@ -23,6 +23,9 @@ pub enum SocketKind {
     },
     /// `socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)`: a ping socket, for groups in `net.ipv4.ping_group_range` (icmp(7)).
     Ping,
+    /// `socket(AF_INET, SOCK_DGRAM, 0)`: a UDP socket, so far only to ask for a source address (connect, getsockname), as ping
+    /// does.
+    Udp,
     /// `socket(AF_PACKET, SOCK_DGRAM, ETHERTYPE)`: packet(7), without the hardware header.
     Packet {
         /// Frames of this Ethertype only.
@@ -51,6 +54,10 @@ pub enum SockOpt {
     RecvBuf(u32),
     /// SO_BINDTODEVICE
     BindToDevice(IfIndex),
+    /// SO_DONTROUTE: only to what is on the link.
+    DontRoute(bool),
+    /// SO_ATTACH_FILTER, with the one program that ping loads: echo replies with another id than this are kept away.
+    EchoFilter(u16),
 }
 
 /// IP_PMTUDISC_*

@@ -188,11 +188,11 @@ impl Diagnostic {
         let near = self.notes.iter().all(|(span, _)| self.lines(span).len() <= MAX_SNIPPET_LINES);
         let notes = || self.notes.iter().map(|(span, note)| (span, normalize_untrusted_str(note)));
         if near {
-            group = self.snippet(group, &self.span, notes().collect());
+            group = self.snippet(group, &self.span, &notes().collect::<Vec<_>>());
         } else {
-            group = self.snippet(group, &self.span, Vec::new());
+            group = self.snippet(group, &self.span, &[]);
             for (span, note) in notes() {
-                group = self.snippet(group, span, vec![(span, note)]);
+                group = self.snippet(group, span, &[(span, note)]);
             }
         }
         if let Some(hint) = &self.hint {
@@ -202,7 +202,7 @@ impl Diagnostic {
     }
 
     /// Adds a snippet of the lines of the error or of a far note.
-    fn snippet<'a>(&'a self, group: Group<'a>, main: &Range<usize>, notes: Vec<(&Range<usize>, String)>) -> Group<'a> {
+    fn snippet<'a>(&'a self, group: Group<'a>, main: &Range<usize>, notes: &[(&Range<usize>, String)]) -> Group<'a> {
         if self.file.text().is_empty() {
             return group.element(Origin::path(self.file.path()));
         }

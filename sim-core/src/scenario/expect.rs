@@ -52,7 +52,7 @@ impl Watch {
             | Check::Fdb { .. }
             | Check::Neigh { .. }
             | Check::Counters { .. }
-            | Check::Exit { .. } => State::Snapshot(None),
+            | Check::Limit(_) => State::Snapshot(None),
         };
         Watch { watched: expect.iter().map(|e| Watched { state: state(e), expect: e.clone() }).collect() }
     }
@@ -86,7 +86,7 @@ impl Watch {
         let judge = |w: Watched| {
             let verdict = match (&w.expect.check, w.state) {
                 (Check::Command { .. }, _) => command(&w.expect.check, commands),
-                (Check::Exit { code, limit: name }, _) => exit(*code, name.as_deref(), limit),
+                (Check::Limit(name), _) => at_limit(name, limit),
                 (check, State::Seen { matched, other }) => count(check, matched, other),
                 (check, State::Order { next, broken }) => order(check, next, broken),
                 (check, State::Packet(packet)) => journey(check, packet, journeys),
@@ -246,13 +246,11 @@ fn command(check: &Check, commands: &[CommandReport]) -> Verdict {
     Verdict { ok: seen.is_empty(), seen }
 }
 
-fn exit(code: i32, name: Option<&str>, limit: Option<&LimitHit>) -> Verdict {
-    match (code, limit) {
-        (3, Some(hit)) if name.is_none_or(|n| n == hit.name) => Verdict::passed(),
-        (3, None) => Verdict::failed("the run ended without running into a limit".to_owned()),
-        (0, None) => Verdict::passed(),
-        (_, Some(hit)) => Verdict::failed(hit.to_string()),
-        (other, None) => Verdict::failed(format!("exit {other} expected, the run ended by itself")),
+fn at_limit(name: &str, limit: Option<&LimitHit>) -> Verdict {
+    match limit {
+        Some(hit) if hit.name == name => Verdict::passed(),
+        Some(hit) => Verdict::failed(hit.to_string()),
+        None => Verdict::failed("the run ended without running into a limit".to_owned()),
     }
 }
 

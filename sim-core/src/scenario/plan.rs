@@ -1,5 +1,6 @@
 //! A scenario with everything looked up: what is left is to run it.
 
+use super::diag::SourceFile;
 use crate::base::{Mac, Time};
 use crate::engine::Config;
 use crate::kernel::netlink::NudState;
@@ -43,7 +44,9 @@ pub struct Line {
     pub text: String,
     /// As understood.
     pub command: Command,
-    /// Where it stands in the file, in bytes.
+    /// The file that it stands in: the scenario, or one that it names.
+    pub source: SourceFile,
+    /// Where it stands there, in bytes.
     pub span: std::ops::Range<usize>,
 }
 
@@ -198,11 +201,6 @@ pub enum Check {
         /// All its records in order: `namespace/device direction`.
         hops: Vec<String>,
     },
-    /// The run ends so.
-    Exit {
-        /// 0 or 3.
-        code: i32,
-        /// Which limit.
-        limit: Option<String>,
-    },
+    /// The run ends at this limit.
+    Limit(&'static str),
 }

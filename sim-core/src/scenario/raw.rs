@@ -1,8 +1,8 @@
 //! A scenario as its file says it: structs that mirror the format `podhop/v1` field by field.
 //!
-//! deserr derives the structs from the tree and gathers all errors, each with its path; the path leads to the place in the
-//! tree. Places of values follow the same way: deserr cannot hand them to a field, so a second pass (`locate`)
-//! walks structs and tree side by side and fills the [`Spanned`] ones in.
+//! deserr derives the structs from the tree and gathers all errors, each with its path; the path leads to the place in
+//! the tree. The places of values come after: deserr cannot hand them to a field, so a second pass (`locate`) walks
+//! structs and tree side by side and fills the [`Spanned`] ones in.
 //!
 //! An item of `traffic` and `expect` has one of several forms. The field that only one form has decides which.
 
@@ -119,10 +119,10 @@ pub struct Spec {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserr)]
 #[deserr(error = Problems)]
 pub enum Placement {
-    /// All of them: they are network namespaces of one machine.
+    /// All of them.
     #[deserr(rename = "one-kernel")]
     OneKernel,
-    /// None: each is a machine of its own.
+    /// Each node of a cluster has its own, with its pods. Namespaces without a cluster share one all the same.
     #[default]
     #[deserr(rename = "nodes")]
     Nodes,
@@ -170,8 +170,11 @@ pub struct Namespace {
 
 /// How a network namespace is set up.
 #[derive(Clone, PartialEq, Debug, Default, Deserr)]
-#[deserr(error = Problems, deny_unknown_fields)]
+#[deserr(error = Problems, deny_unknown_fields, rename_all = camelCase)]
 pub struct NamespaceBody {
+    /// A file beside the scenario with commands, a line each, that come before those of `setup`.
+    #[deserr(default)]
+    pub setup_file: Option<Spanned<String>>,
     /// Commands, one after the other.
     #[deserr(default)]
     pub setup: Vec<Spanned<String>>,

@@ -62,6 +62,8 @@ pub struct Expectation {
     pub line: usize,
     /// In short.
     pub text: String,
+    /// It expects the run to end at a limit.
+    pub is_limit: bool,
     /// What came of it.
     pub verdict: Verdict,
 }
@@ -90,7 +92,7 @@ impl Verdict {
 impl Report {
     /// podhop's exit status: 0 all expectations hold, 1 one failed, 3 a limit was hit that was not expected.
     pub fn exit_code(&self) -> i32 {
-        let expected_limit = self.expectations.iter().any(|e| e.verdict.ok && e.text.starts_with("exit 3"));
+        let expected_limit = self.expectations.iter().any(|e| e.verdict.ok && e.is_limit);
         match (&self.limit, self.expectations.iter().all(|e| e.verdict.ok)) {
             (Some(_), _) if !expected_limit => 3,
             (_, true) => 0,

@@ -14,7 +14,7 @@ use crate::lab;
 use crate::observe::filter::{Filter, LinkType};
 use std::num::NonZeroU64;
 use std::ops;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// Reads the scenario at `path` and makes it ready to run.
 ///
@@ -29,28 +29,27 @@ pub fn load(path: &Path) -> Result<(SourceFile, Plan), Diagnostics> {
 /// Makes a scenario ready to run.
 ///
 /// # Errors
-/// Everything that is wrong with it. Its set-up commands are tried only if the rest is good.
+/// Everything that is wrong with it. The set-up is tried if all of its commands can be read.
 pub fn resolve(source: &SourceFile) -> Result<Plan, Diagnostics> {
     let raw = raw::parse(source)?;
     let names = raw.spec.namespaces.0.iter().map(|n| n.name.value.clone()).collect();
-    let mut r = Resolver { source, names, errors: Diagnostics::default() };
+    let mut r = Resolver { source, names, errors: Diagnostics::default(), setup_reads: true };
     let plan = r.plan(&raw);
-    if !r.errors.is_empty() {
-        return Err(r.errors);
-    }
-    match build(&plan, &mut Mute) {
-        Ok(world) => r.check_interfaces(&raw, &world),
-        Err(errors) => r.errors = setup_diagnostics(source, &errors),
+    if r.setup_reads {
+        match build(&plan, &mut Mute) {
+            Ok(world) => r.check_interfaces(&raw, &world),
+            Err(errors) => setup_diagnostics(&errors).iter().for_each(|e| r.errors.push(e.clone())),
+        }
     }
     if r.errors.is_empty() { Ok(plan) } else { Err(r.errors) }
 }
 
-/// Failed set-up commands as errors of the file.
-pub fn setup_diagnostics(source: &SourceFile, errors: &[SetupError]) -> Diagnostics {
+/// Failed set-up commands as errors of their files.
+pub fn setup_diagnostics(errors: &[SetupError]) -> Diagnostics {
     let mut all = Diagnostics::default();
     for e in errors {
         let hint = "the commands of `setup` are run in the order of the file, as on a real node";
-        all.push(Diagnostic::new(source, e.span.clone(), e.message.clone()).hint(hint));
+        all.push(Diagnostic::new(&e.source, e.span.clone(), sentence(&e.message)).hint(hint));
     }
     all
 }
@@ -59,6 +58,8 @@ struct Resolver<'a> {
     source: &'a SourceFile,
     names: Vec<String>,
     errors: Diagnostics,
+    /// All commands of the set-up could be read.
+    setup_reads: bool,
 }
 
 impl Resolver<'_> {
@@ -76,14 +77,20 @@ impl Resolver<'_> {
         debug_assert_eq!(raw::DEFAULT_JIFFIES, INITIAL_JIFFIES);
         let namespace = |r: &mut Self, n: &raw::Namespace| Namespace {
             name: n.name.value.clone(),
-            setup: n.body.setup.iter().filter_map(|c| r.line(c)).collect(),
+            setup: {
+                let mut lines = n.body.setup_file.as_ref().map_or(vec![], |f| r.setup_file(f));
+                lines.extend(n.body.setup.iter().filter_map(|c| r.line(c)));
+                lines
+            },
         };
+        let namespaces = spec.namespaces.0.iter().map(|n| namespace(self, n)).collect();
+        self.setup_reads = self.errors.is_empty();
         Plan {
             name: raw.metadata.name.value.0.clone(),
             description: raw.metadata.description.as_ref().map_or(String::new(), |d| d.value.clone()),
             config,
             duration_ns: spec.duration.as_ref().map(|d| d.value.0),
-            namespaces: spec.namespaces.0.iter().map(|n| namespace(self, n)).collect(),
+            namespaces,
             traffic: spec.traffic.iter().filter_map(|t| self.traffic(t)).collect(),
             expect: spec.expect.iter().filter_map(|e| self.expect(e, &spec.traffic)).collect(),
         }
@@ -103,12 +110,55 @@ impl Resolver<'_> {
 
     fn line(&mut self, text: &Spanned<String>) -> Option<Line> {
         match lab::parse(&text.value) {
-            Ok(command) => Some(Line { text: text.value.clone(), command, span: text.span.clone() }),
+            Ok(command) => {
+                let source = self.source.clone();
+                Some(Line { text: text.value.clone(), command, source, span: text.span.clone() })
+            }
             Err(e) => {
-                self.error(text.part(self.source, e.span), e.message, e.hint);
+                self.error(text.part(self.source, e.span), sentence(&e.message), e.hint);
                 None
             }
         }
+    }
+
+    /// The commands of a file beside the scenario, a line each; empty lines and those that begin with # do not count.
+    fn setup_file(&mut self, name: &Spanned<String>) -> Vec<Line> {
+        let path = match beside(self.source, &name.value) {
+            Ok(path) => path,
+            Err(message) => {
+                let hint = Some("name a file in the scenario's own folder or below it".to_owned());
+                self.error(name.span.clone(), message, hint);
+                return vec![];
+            }
+        };
+        let source = match read_file(&path) {
+            Ok(source) => source,
+            Err(e) => {
+                self.error(name.span.clone(), format!("{}: {}", quote(&name.value), e.message), e.hint);
+                return vec![];
+            }
+        };
+        let (mut lines, mut at) = (vec![], 0);
+        for text in source.text().split_inclusive('\n') {
+            let start = at + text.len() - text.trim_start().len();
+            at += text.len();
+            let text = text.trim();
+            if text.is_empty() || text.starts_with('#') {
+                continue;
+            }
+            match lab::parse(text) {
+                Ok(command) => {
+                    let span = start..start + text.len();
+                    lines.push(Line { text: text.to_owned(), command, source: source.clone(), span });
+                }
+                Err(e) => {
+                    let mut d = Diagnostic::new(&source, start + e.span.start..start + e.span.end, sentence(&e.message));
+                    d.hint = e.hint;
+                    self.errors.push(d);
+                }
+            }
+        }
+        lines
     }
 
     fn expect(&mut self, e: &raw::Expect, traffic: &[raw::Step]) -> Option<Expect> {
@@ -127,8 +177,7 @@ impl Resolver<'_> {
             }
             raw::Expect::Limit(l) => {
                 let name = limit_name(l.limit);
-                let check = Check::Exit { code: i32::from(l.exit.value), limit: Some(name.to_owned()) };
-                (l.exit.span.clone(), format!("exit {} by limit {name}", l.exit.value), check)
+                (l.exit.span.clone(), format!("exit {} by limit {name}", l.exit.value), Check::Limit(name))
             }
         };
         Some(Expect { line: self.source.position(span.start).line, text, check })
@@ -290,6 +339,30 @@ impl Resolver<'_> {
         d.hint = hint;
         self.errors.push(d);
     }
+}
+
+/// The path of a file that a scenario names: in its folder or below, by no detour.
+fn beside(source: &SourceFile, name: &str) -> Result<PathBuf, String> {
+    let relative = Path::new(name);
+    let inside = relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+    if name.is_empty() || !inside {
+        return Err(format!("{} lies outside the scenario's folder", quote(name)));
+    }
+    let folder = Path::new(source.path()).parent().unwrap_or(Path::new(""));
+    let path = folder.join(relative);
+    // A symbolic link may lead out all the same.
+    let real = |p: &Path| if p.as_os_str().is_empty() { Path::new(".").canonicalize() } else { p.canonicalize() };
+    match (real(folder), real(&path)) {
+        (Ok(folder), Ok(file)) if !file.starts_with(&folder) => {
+            Err(format!("{} lies outside the scenario's folder", quote(name)))
+        }
+        _ => Ok(path),
+    }
+}
+
+/// A tool's message without the word that every diagnostic begins with.
+fn sentence(message: &str) -> String {
+    message.strip_prefix("Error: ").unwrap_or(message).to_owned()
 }
 
 fn range(count: raw::Count) -> Range {

@@ -1,7 +1,8 @@
 //! Runs a plan: set-up, traffic, the instants at which expectations look, the end.
 
+use super::diag::SourceFile;
 use super::expect::Watch;
-use super::plan::{Expect, Plan, Run, Traffic};
+use super::plan::{Check, Expect, Plan, Run, Traffic};
 use super::report::{CommandReport, Expectation, Report, Verdict};
 use crate::base::time::{MS, SEC};
 use crate::base::{NsId, Pid, Time};
@@ -22,9 +23,11 @@ const AFTER_LAST_NS: u64 = SEC / 2;
 const SETUP_MAX_NS: u64 = 3600 * SEC;
 
 /// A set-up command that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SetupError {
-    /// Where the command stands in the file, in bytes.
+    /// The file that the command stands in.
+    pub source: SourceFile,
+    /// Where it stands there, in bytes.
     pub span: Range<usize>,
     /// What it printed.
     pub message: String,
@@ -71,7 +74,7 @@ pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>>
     }
     for n in &plan.namespaces {
         for line in &n.setup {
-            let fail = |message: String| SetupError { span: line.span.clone(), message };
+            let fail = |message: String| SetupError { source: line.source.clone(), span: line.span.clone(), message };
             let Some(ns) = world.namespace(&n.name) else {
                 errors.push(fail(format!("the namespace {} is gone", n.name)));
                 continue;
@@ -133,8 +136,8 @@ pub fn run(
     let world = build(plan, &mut recorder).map_err(RunError::Setup)?;
     let mut stage = Stage::new(world, &mut recorder, times);
     let limit = stage.play(plan, options.prelude, progress).err();
-    let Stage { world, commands, .. } = stage;
-    report(plan, &world, commands, recorder, limit).map_err(RunError::Output)
+    let Stage { world, commands, reached, .. } = stage;
+    report(plan, &world, commands, reached, recorder, limit).map_err(RunError::Output)
 }
 
 /// Runs a plan to its end for somebody who listens to everything, set-up included, and returns the world as it is then.
@@ -212,11 +215,13 @@ struct Stage<'a, A> {
     running: BTreeMap<Pid, (NsId, usize)>,
     commands: Vec<CommandReport>,
     last_exit: Time,
+    /// Up to here the run has come.
+    reached: Time,
 }
 
 impl<'a, A: Audience> Stage<'a, A> {
     fn new(world: World, audience: &'a mut A, times: Vec<Time>) -> Self {
-        Stage { world, audience, times, running: BTreeMap::new(), commands: vec![], last_exit: Time(0) }
+        Stage { world, audience, times, running: BTreeMap::new(), commands: vec![], last_exit: Time(0), reached: Time(0) }
     }
 
     fn play(&mut self, plan: &Plan, prelude: usize, progress: &mut dyn Progress) -> Result<(), LimitHit> {
@@ -286,6 +291,7 @@ impl<'a, A: Audience> Stage<'a, A> {
     /// Runs to `until`, through all exits and all instants that expectations ask for.
     fn advance(&mut self, until: Time) -> Result<(), LimitHit> {
         while self.next_exit(until)?.is_some() {}
+        self.reached = until;
         Ok(())
     }
 
@@ -333,6 +339,7 @@ fn report(
     plan: &Plan,
     world: &World,
     mut commands: Vec<CommandReport>,
+    reached: Time,
     mut recorder: Recorder<'_, Watch>,
     limit: Option<LimitHit>,
 ) -> io::Result<Report> {
@@ -344,8 +351,11 @@ fn report(
     let counts = recorder.counts();
     let (files, watch) = recorder.finish()?;
     let verdicts = watch.verdicts(&commands, limit.as_ref(), journeys.as_ref());
-    let expectation = |(e, verdict): (Expect, Verdict)| Expectation { line: e.line, text: e.text, verdict };
-    let (ended, waiting) = world.machines().iter().fold((Time(0), 0), |(t, w), m| (t.max(m.now()), w + m.balance().2));
+    let expectation = |(e, verdict): (Expect, Verdict)| {
+        let is_limit = matches!(e.check, Check::Limit(_));
+        Expectation { line: e.line, text: e.text, is_limit, verdict }
+    };
+    let (ended, waiting) = world.machines().iter().fold((reached, 0), |(t, w), m| (t.max(m.now()), w + m.balance().2));
     Ok(Report {
         name: plan.name.clone(),
         description: plan.description.clone(),

@@ -1,11 +1,12 @@
 //! YAML text to one tree of nodes that know their place in the file.
 //!
-//! The tree is built from the parser's events and not by way of serde, which would lose what errors need: the spans of keys
-//! and of whole maps, keys that stand twice, and the text of a value that looks like a number.
+//! The tree is built from the parser's events and not by way of serde, which would lose what errors need: the spans of
+//! keys and of whole maps, keys that stand twice, and the text of a value that looks like a number.
 //!
-//! What a plain (unquoted) scalar means is decided here, by fewer rules than YAML's, so that no text is lost where a string
-//! is wanted: `true` and `false` are booleans; decimal integers without a plus sign and leading zeros are numbers; nothing,
-//! `~` and `null` are null. All else is a string: `yes`, `on`, `0777`, `0x1f`, `1_000`, `1.10`, `12:30:45`.
+//! What a plain (unquoted) scalar means is decided here, by fewer rules than YAML's, so that no text is lost where a
+//! string is wanted: `true` and `false` are booleans; decimal integers without a plus sign or leading zeros are
+//! numbers; nothing, `~` and `null` are null. All else is a string: `yes`, `on`, `0777`, `0x1f`, `1_000`, `1.10`,
+//! `12:30:45`.
 //!
 //! Anchors and aliases work, within limits. Merge keys (`<<`) and tags other than `!!str` are errors.
 
@@ -136,6 +137,7 @@ impl Builder<'_> {
         let source = self.source;
         let mut options = Options::default();
         options.set_emit_comments(false);
+        (options.flow_nesting_limit, options.block_nesting_limit) = (MAX_DEPTH, MAX_DEPTH);
         let mut documents = 0;
         for event in Parser::new_from_str_with_options(source.text(), options) {
             let (event, span) = event.map_err(|error| syntax_error(source, &error))?;

@@ -10,7 +10,7 @@ use std::process::Command;
 
 /// What podhop's developers do, each with one word.
 #[derive(Parser)]
-#[command(name = "cargo xtask", max_term_width = 100, arg_required_else_help = true)]
+#[command(bin_name = "cargo xtask", max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     task: Task,

@@ -6,7 +6,7 @@ use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::{Frame, PacketType};
-use crate::kernel::netlink::RouteType;
+use crate::kernel::netlink::{RouteType, Scope};
 use crate::kernel::netns::NetNs;
 use crate::kernel::socket::{ping, raw};
 use crate::kernel::trace::{Consumer, DropReason, Fate, Flow};
@@ -88,7 +88,7 @@ fn echo(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (from, to, tos) = (p.src_addr(), p.dst_addr(), f.l3()[1]);
     let local = ns.fib.addr_type(to, None) == RouteType::Local;
-    let flow = route::Flow4 { dst: from, src: local.then_some(to), oif: None };
+    let flow = route::Flow4 { dst: from, src: local.then_some(to), oif: None, scope: Scope::Global };
     let Ok(r) = route::output(ns, &flow) else { return };
     let Some((_, message)) = super::payload(f.l3()) else { return };
     let ttl = ns.sysctl.ip_default_ttl;
@@ -201,7 +201,7 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
         return;
     }
     let own = (to_us == RouteType::Local && f.iif != IfIndex(0)).then_some(dst);
-    let Ok(r) = route::output(ns, &route::Flow4 { dst: src, src: own, oif: None }) else { return };
+    let Ok(r) = route::output(ns, &route::Flow4 { dst: src, src: own, oif: None, scope: Scope::Global }) else { return };
     let room = (r.mtu as usize).min(MAX_ERROR) - IP_HLEN - ICMP_HLEN;
     let quote = &packet[..packet.len().min(room)];
     let (kind, code, word) = error.parts();

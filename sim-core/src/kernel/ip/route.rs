@@ -16,6 +16,8 @@ pub(in crate::kernel) struct Flow4 {
     pub dst: Ipv4Addr,
     pub src: Option<Ipv4Addr>,
     pub oif: Option<IfIndex>,
+    /// No wider than this.
+    pub scope: Scope,
 }
 
 /// struct rtable of an outgoing packet.
@@ -102,7 +104,7 @@ pub(in crate::kernel) fn output(ns: &NetNs, flow: &Flow4) -> Result<Output, Errn
         let kind = if dst.is_broadcast() { RouteType::Broadcast } else { RouteType::Multicast };
         return make(ns, dst, kind, oif, None, src, None);
     }
-    let found = match (ns.fib.lookup(dst, Scope::Global, flow.oif), flow.oif) {
+    let found = match (ns.fib.lookup(dst, flow.scope, flow.oif), flow.oif) {
         (Ok(found), _) => found,
         // Bound to a device: the destination is taken to be on its link.
         (Err(_), Some(oif)) => {

@@ -9,6 +9,7 @@ use super::cx::Cx;
 use super::errno::Errno;
 use super::ip::output::Header;
 use super::ip::route::{self, Flow4};
+use super::netlink::Scope;
 use super::netns::NetNs;
 use super::syscall::{Call, Fd, Message, PmtuDisc, QueuedError, Ret, SendTo, SockOpt, SocketKind};
 use crate::base::{IfIndex, Pid};
@@ -47,6 +48,9 @@ pub(in crate::kernel) struct Socket {
     recv_err: bool,
     broadcast: bool,
     icmp_filter: u32,
+    /// The echo id of ping's socket filter.
+    echo_filter: Option<u16>,
+    dont_route: bool,
     recv_timeout_ns: u64,
     recv_buf: u64,
     queue: VecDeque<(u32, Message)>,
@@ -72,6 +76,8 @@ impl Socket {
             recv_err: false,
             broadcast: false,
             icmp_filter: 0,
+            echo_filter: None,
+            dont_route: false,
             recv_timeout_ns: 0,
             recv_buf: RMEM_DEFAULT,
             queue: VecDeque::new(),
@@ -99,6 +105,11 @@ impl Socket {
             self.errors.push_back(error);
         }
         cx.wake(self.owner);
+    }
+
+    /// ip_sock_rt_scope: what a route may be like.
+    fn scope(&self) -> Scope {
+        if self.dont_route { Scope::Link } else { Scope::Global }
     }
 
     /// The header that this socket's datagrams get.
@@ -193,7 +204,7 @@ fn bind_dev(ns: &mut NetNs, fd: Fd, dev: IfIndex) -> Result<Ret, Errno> {
 /// ip4_datagram_connect: the route of this moment gives the source address.
 fn connect(ns: &mut NetNs, fd: Fd, addr: Ipv4Addr) -> Result<Ret, Errno> {
     let s = find(ns, fd)?;
-    let r = route::output(ns, &Flow4 { dst: addr, src: s.local, oif: s.dev })?;
+    let r = route::output(ns, &Flow4 { dst: addr, src: s.local, oif: s.dev, scope: s.scope() })?;
     if r.kind == super::netlink::RouteType::Broadcast && !s.broadcast {
         return Err(Errno::EACCES);
     }
@@ -220,6 +231,8 @@ fn set_option(ns: &mut NetNs, fd: Fd, opt: SockOpt) -> Result<Ret, Errno> {
             }
         }
         SockOpt::IcmpFilter(mask) => s.icmp_filter = mask,
+        SockOpt::EchoFilter(ident) => s.echo_filter = Some(ident),
+        SockOpt::DontRoute(on) => s.dont_route = on,
         SockOpt::RecvTimeout(ns) => s.recv_timeout_ns = ns,
         SockOpt::Broadcast(on) => s.broadcast = on,
         // The kernel doubles it, for its own overhead.
@@ -231,8 +244,10 @@ fn set_option(ns: &mut NetNs, fd: Fd, opt: SockOpt) -> Result<Ret, Errno> {
 
 fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Option<SendTo>, data: &[u8]) -> Result<Ret, Errno> {
     let s = find_mut(ns, fd)?;
-    // sock_alloc_send_skb: a pending error comes first.
-    if let Some(e) = s.error.take() {
+    // sock_alloc_send_skb: a pending error comes first. A raw socket allocates by sock_wmalloc, which does not look.
+    if !matches!(s.kind, SocketKind::Raw { .. })
+        && let Some(e) = s.error.take()
+    {
         return Err(e);
     }
     match (s.kind, to) {

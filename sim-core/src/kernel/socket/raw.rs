@@ -54,7 +54,10 @@ fn matches(s: &Socket, protocol: u8, local: Ipv4Addr, remote: Ipv4Addr, dev: IfI
 
 /// icmp_filter: a set bit keeps that type away.
 fn filtered(s: &Socket, f: &Frame) -> bool {
-    ip::icmp_of(f.l3()).is_none_or(|m| m[0] < 32 && s.icmp_filter & 1 << m[0] != 0)
+    ip::icmp_of(f.l3()).is_none_or(|m| {
+        let foreign = |ident| m[0] == 0 && crate::wire::be16(m, 4) != ident;
+        m[0] < 32 && s.icmp_filter & 1 << m[0] != 0 || s.echo_filter.is_some_and(foreign)
+    })
 }
 
 /// raw_icmp_error: the sockets whose packet an ICMP error quotes hear of it.
@@ -92,7 +95,7 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
     if kind == SocketKind::Ping && data.len() < ICMP_HLEN {
         return Err(Errno::EINVAL);
     }
-    let r = route::output(ns, &Flow4 { dst: to, src: s.local, oif: s.dev })?;
+    let r = route::output(ns, &Flow4 { dst: to, src: s.local, oif: s.dev, scope: s.scope() })?;
     if r.kind == RouteType::Broadcast && !broadcast {
         return Err(Errno::EACCES);
     }

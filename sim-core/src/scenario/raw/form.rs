@@ -90,7 +90,10 @@ macro_rules! forms {
         }
 
         impl Deserr<Problems> for $item {
-            fn deserialize_from_value<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
+            fn deserialize_from_value<V: IntoValue>(
+                value: Value<V>,
+                at: ValuePointerRef<'_>,
+            ) -> Result<Self, Problems> {
                 let mut map = match value {
                     Value::Map(map) => map,
                     other => return Err(Problems::wrong_kind(at, &other, "a map")),
@@ -99,7 +102,9 @@ macro_rules! forms {
                 let (first, second) = (present.next(), present.next());
                 drop(present);
                 match (first, second) {
-                    $((Some($field), None) => $body::deserialize_from_value(Value::<V>::Map(map), at).map($item::$form),)+
+                    $((Some($field), None) => {
+                        $body::deserialize_from_value(Value::<V>::Map(map), at).map($item::$form)
+                    })+
                     _ => Err(Problems::not_one(at, Self::FORMS)),
                 }
             }

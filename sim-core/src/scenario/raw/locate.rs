@@ -59,7 +59,7 @@ locate!(Spec {
     seed, start_time, jiffies, placement
 });
 locate!(Limits { chain_frames = "chainFrames", frames = "frames", events = "events"; });
-locate!(NamespaceBody { setup = "setup"; });
+locate!(NamespaceBody { setup_file = "setupFile", setup = "setup"; });
 locate!(Run { from = "from", run = "run", at = "at"; background });
 locate!(Sleep { sleep = "sleep"; });
 locate!(CaptureExpect { capture = "capture", filter = "filter", count = "count", sequence = "sequence"; direction });

@@ -341,8 +341,8 @@ impl<'a> Map for Fields<'a> {
         self.0.len()
     }
 
-    /// deserr offers no way to look into a map and go on with it, which a choice by field needs. Nothing that is derived here
-    /// removes fields, so this one does not either.
+    /// deserr offers no way to look into a map and go on with it, which a choice by field needs. Nothing that is
+    /// derived here removes fields, so this one does not either.
     fn remove(&mut self, key: &str) -> Option<Tree<'a>> {
         self.0.iter().find(|entry| entry.key == key).map(|entry| Tree(&entry.value))
     }

@@ -1,7 +1,7 @@
-use super::*;
-use crate::scenario::diag::MAX_DIAGNOSTICS;
 use std::ops::Range;
 
+use super::*;
+use crate::scenario::diag::MAX_DIAGNOSTICS;
 use proptest::prelude::*;
 
 /// Every field of the format.

@@ -262,7 +262,7 @@ fn parse_duration(text: &str) -> Option<u128> {
         let mut ns = number(whole).saturating_mul(unit.into());
         let mut scale = u128::from(unit);
         for digit in fraction.bytes() {
-            scale = scale / 10;
+            scale /= 10;
             ns = ns.saturating_add(u128::from(digit - b'0') * scale);
         }
         total = total.saturating_add(ns);

@@ -33,8 +33,8 @@ impl<T> Deref for Spanned<T> {
 }
 
 impl Spanned<String> {
-    /// The place in the file of a part of the string, given in bytes of the string; the place of all of it where the file
-    /// writes it with escapes or over several lines.
+    /// The place in the file of a part of the string, given in bytes of the string; the place of all of it where the
+    /// file writes it with escapes or over several lines.
     pub fn part(&self, source: &SourceFile, part: Range<usize>) -> Range<usize> {
         let written = source.text().get(self.span.clone()).unwrap_or_default();
         match written.find(self.value.as_str()) {

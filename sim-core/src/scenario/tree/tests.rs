@@ -191,7 +191,7 @@ fn limits() {
         ),
     ] {
         let (root, errors) = tree(&text);
-        assert_eq!(errors.iter().next().map(|e| e.message.as_str()), want, "{:.40}", text);
+        assert_eq!(errors.iter().next().map(|e| e.message.as_str()), want, "{text:.40}");
         assert_eq!(root.is_some(), want.is_none());
     }
 }
