@@ -1,9 +1,9 @@
 //! `podhop check`
 
+use crate::WRONG_INPUT;
 use crate::args::{CheckArgs, Format};
 use crate::input;
 use crate::print::Ui;
-use crate::WRONG_INPUT;
 use sim_core::scenario;
 
 pub(crate) fn check(args: &CheckArgs, ui: &Ui) -> anyhow::Result<u8> {

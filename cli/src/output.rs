@@ -103,10 +103,7 @@ fn refuse_foreign(target: &Path) -> anyhow::Result<()> {
     };
     let own = fs::read_to_string(target.join(MARK)).is_ok_and(|s| s.contains("\"podhop/summary/"));
     if entries.next().is_some() && !own {
-        bail!(
-            "{} holds files that are not a run's; choose another folder with -o, or empty it",
-            target.display()
-        );
+        bail!("{} holds files that are not a run's; choose another folder with -o, or empty it", target.display());
     }
     Ok(())
 }

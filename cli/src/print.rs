@@ -4,8 +4,8 @@ use crate::args::{Cli, Color};
 use anstyle::{AnsiColor, Style};
 use sim_core::base::time::{MS, SEC, US};
 use sim_core::observe::story::{Entry, Text};
-use sim_core::scenario::report::{CommandReport, Report};
 use sim_core::scenario::Diagnostics;
+use sim_core::scenario::report::{CommandReport, Report};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 

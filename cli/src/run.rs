@@ -1,7 +1,7 @@
 //! `podhop run`
 
-use crate::args::{Format, RunArgs};
 use crate::WRONG_INPUT;
+use crate::args::{Format, RunArgs};
 use crate::input;
 use crate::output::Folder;
 use crate::print::Ui;

@@ -1,9 +1,9 @@
 //! `podhop trace`
 
+use crate::WRONG_INPUT;
 use crate::args::{Format, TraceArgs};
 use crate::input;
 use crate::print::Ui;
-use crate::WRONG_INPUT;
 use serde_json::json;
 use sim_core::base::{FlowId, PacketId};
 use sim_core::observe::story::{Journey, Journeys, Text};
@@ -37,10 +37,8 @@ pub(crate) fn trace(args: &TraceArgs, ui: &Ui) -> anyhow::Result<u8> {
     }
     match args.format {
         Format::Json => {
-            let all: Vec<_> = chosen
-                .iter()
-                .map(|(id, j)| json!({"packet": id, "flow": j.flow, "entries": j.entries}))
-                .collect();
+            let all: Vec<_> =
+                chosen.iter().map(|(id, j)| json!({"packet": id, "flow": j.flow, "entries": j.entries})).collect();
             ui.out(&format!("{:#}\n", serde_json::Value::from(all)))?;
         }
         Format::Text if args.packet.is_none() && args.flow.is_none() => list(&journeys, ui)?,

@@ -43,7 +43,9 @@ fn run_tells_the_story_and_writes_the_captures() {
     }
     assert!(!story.contains('\x1b'), "no colour in a pipe");
     assert_eq!(err(&o), "", "no progress in a pipe");
-    for file in ["captures/namespaces/pod-a/eth0.pcap", "captures/namespaces/node/any.pcap", "records.jsonl", "trace.jsonl"] {
+    for file in
+        ["captures/namespaces/pod-a/eth0.pcap", "captures/namespaces/node/any.pcap", "records.jsonl", "trace.jsonl"]
+    {
         assert!(target.join(file).metadata().is_ok_and(|m| m.len() > 24), "{file}");
     }
     let summary = fs::read_to_string(target.join("summary.json")).expect("a summary");

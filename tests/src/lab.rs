@@ -1,4 +1,5 @@
-//! The recorded cases, simulated: the same lab from the same commands, the same workload, in the form that the judge reads.
+//! The recorded cases, simulated: the same lab from the same commands, the same workload, in the form that the judge
+//! reads.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -93,7 +94,8 @@ pub fn write(out: &Path, cases: &[String]) -> io::Result<usize> {
     if let Some(unknown) = cases.iter().find(|c| !known(c)) {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("no simulated case is called {unknown}")));
     }
-    let wanted = |w: &&Workload| cases.is_empty() || cases.iter().any(|c| *c == w.case || *c == format!("{}/{}", w.lab, w.case));
+    let wanted =
+        |w: &&Workload| cases.is_empty() || cases.iter().any(|c| *c == w.case || *c == format!("{}/{}", w.lab, w.case));
     let chosen: Vec<_> = all.iter().filter(wanted).collect();
     for w in &chosen {
         let dir = out.join(&w.lab).join(&w.case);

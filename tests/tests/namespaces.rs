@@ -1,5 +1,5 @@
-//! Labs of bare namespaces as text: commands, a packet, what every interface showed. What is expected stands in the facts as
-//! measured on Linux 6.18.
+//! Labs of bare namespaces as text: commands, a packet, what every interface showed. What is expected stands in the
+//! facts as measured on Linux 6.18.
 
 use podhop_tests::judge::decode;
 use sim_core::observe::Memory;
@@ -46,7 +46,8 @@ fn any(memory: &Memory, ns: &str, what: &str) -> Vec<String> {
     ours.map(|r| format!("{} {}", name(r.ifindex), r.direction())).collect()
 }
 
-/// BEHAVIOUR section 7: a bridge shows frames between its ports only while it is promiscuous, as P after the port's Out.
+/// BEHAVIOUR section 7: a bridge shows frames between its ports only while it is promiscuous, as P after the port's
+/// Out.
 #[test]
 fn a_promiscuous_bridge_shows_what_it_forwards() {
     let ping = r#"- {from: p1a, run: "ping -c1 10.244.1.3"}"#;
@@ -61,12 +62,10 @@ fn a_promiscuous_bridge_shows_what_it_forwards() {
 /// Facts 5: unknown unicast goes to all ports but the one that it came from, and not to the bridge itself.
 #[test]
 fn unknown_unicast_is_flooded() {
-    let (_, memory) = run(
-        r#"- {from: p1a, run: "ping -c1 10.244.1.3"}
+    let (_, memory) = run(r#"- {from: p1a, run: "ping -c1 10.244.1.3"}
            - {from: p1a, run: "ping -c1 10.244.1.1"}
            - {from: node1, run: "ip link set cbr0 type bridge fdb_flush"}
-           - {from: p1a, run: "ping -c1 -W1 10.244.1.3"}"#,
-    );
+           - {from: p1a, run: "ping -c1 -W1 10.244.1.3"}"#);
     let second = any(&memory, "node1", "ICMP").split_off(8);
     assert_eq!(second, ["vethp1a P", "vethp1b Out", "vethp1b P", "vethp1a Out"]);
     assert!(!second.iter().any(|l| l.starts_with("cbr0")));
@@ -75,10 +74,8 @@ fn unknown_unicast_is_flooded() {
 /// Facts 5: hairpin reflects a broadcast to its sender; the flood goes first, newest port first, then up.
 #[test]
 fn hairpin_and_the_order_of_a_flood() {
-    let (_, memory) = run(
-        r#"- {from: node1, run: "bridge link set dev vethp1a hairpin on"}
-           - {from: p1a, run: "ping -c1 10.244.1.3"}"#,
-    );
+    let (_, memory) = run(r#"- {from: node1, run: "bridge link set dev vethp1a hairpin on"}
+           - {from: p1a, run: "ping -c1 10.244.1.3"}"#);
     let asked = any(&memory, "node1", "who-has 10.244.1.3 tell 10.244.1.2");
     assert_eq!(asked, ["vethp1a B", "vethp1b Out", "vethp1a Out", "cbr0 B"]);
     assert_eq!(any(&memory, "p1a", "who-has 10.244.1.3 tell 10.244.1.2").len(), 2);
@@ -114,10 +111,8 @@ fn proxy_arp() {
 /// Facts 6.2: the queue of an unresolved neighbour holds unres_qlen_bytes of truesize; the oldest goes.
 #[test]
 fn the_wait_queue_drops_the_oldest() {
-    let (report, memory) = run(
-        r#"- {from: p1a, run: "sysctl -w net.ipv4.neigh.eth0.unres_qlen_bytes=2000"}
-           - {from: p1a, run: "ping -c4 -i0.2 -W3 10.244.1.77"}"#,
-    );
+    let (report, memory) = run(r#"- {from: p1a, run: "sysctl -w net.ipv4.neigh.eth0.unres_qlen_bytes=2000"}
+           - {from: p1a, run: "ping -c4 -i0.2 -W3 10.244.1.77"}"#);
     // 832 bytes of truesize each: two fit, the first two are dropped when the third and the fourth come.
     assert_eq!(any(&memory, "p1a", "host unreachable"), ["lo In"; 2]);
     assert!(report.counts.dropped >= 4, "{:?}", report.counts);
@@ -129,11 +124,9 @@ fn the_wait_queue_drops_the_oldest() {
 /// A port that is down neither receives nor sends, and what was learned behind it is forgotten.
 #[test]
 fn port_down() {
-    let (_, memory) = run(
-        r#"- {from: p1a, run: "ping -c1 10.244.1.3"}
+    let (_, memory) = run(r#"- {from: p1a, run: "ping -c1 10.244.1.3"}
            - {from: node1, run: "ip link set vethp1b down"}
-           - {from: p1a, run: "ping -c1 -W1 10.244.1.3"}"#,
-    );
+           - {from: p1a, run: "ping -c1 -W1 10.244.1.3"}"#);
     let asked = any(&memory, "node1", "ICMP echo request");
     assert_eq!(asked, ["vethp1a P", "vethp1b Out", "vethp1a P"]);
 }
@@ -141,23 +134,20 @@ fn port_down() {
 /// A frame longer than the receiving end's MTU (and its header and a tag) is dropped by the veth.
 #[test]
 fn mtu_of_a_port() {
-    let (_, memory) = run(
-        r#"- {from: p1b, run: "ip link set eth0 mtu 1000"}
+    let (_, memory) = run(r#"- {from: p1b, run: "ip link set eth0 mtu 1000"}
            - {from: p1a, run: "ping -c1 -W1 -s 1200 10.244.1.3"}
-           - {from: p1a, run: "ping -c1 -W1 -s 900 10.244.1.3"}"#,
-    );
+           - {from: p1a, run: "ping -c1 -W1 -s 900 10.244.1.3"}"#);
     assert_eq!(any(&memory, "p1b", "echo request").len(), 1);
     let trace = String::from_utf8(memory.files["trace.jsonl"].clone()).expect("text");
     assert!(trace.contains("PKT_TOO_BIG"));
 }
 
-/// Facts 6.2: an entry learned from a request is STALE; its first use makes it DELAY, after 5 s a unicast probe follows.
+/// Facts 6.2: an entry learned from a request is STALE; its first use makes it DELAY, after 5 s a unicast probe
+/// follows.
 #[test]
 fn stale_delay_probe() {
-    let (_, memory) = run(
-        r#"- {from: p1a, run: "ping -c1 10.244.1.3"}
-           - {sleep: 6s}"#,
-    );
+    let (_, memory) = run(r#"- {from: p1a, run: "ping -c1 10.244.1.3"}
+           - {sleep: 6s}"#);
     let probe = any(&memory, "node1", "who-has 10.244.1.2 tell 10.244.1.3");
     assert_eq!(probe, ["vethp1b P", "vethp1a Out"], "by unicast, so only one port sees it");
 }

@@ -1,5 +1,5 @@
-//! Properties over random labs: no frame without an end, no end without a frame, every record accounted for, the same bytes
-//! twice.
+//! Properties over random labs: no frame without an end, no end without a frame, every record accounted for, the same
+//! bytes twice.
 
 use proptest::prelude::*;
 use sim_core::base::FrameId;

@@ -6,8 +6,8 @@ use podhop_tests::{lab, scenarios};
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// As many cases are pending. The number only falls: whoever simulates a case takes its line out of recordings/pending.txt
-/// and lowers this.
+/// As many cases are pending. The number only falls: whoever simulates a case takes its line out of
+/// recordings/pending.txt and lowers this.
 const PENDING: usize = 443;
 
 macro_rules! recorded {
@@ -73,7 +73,9 @@ fn judge_py_agrees() {
         for (case, to) in [(recorded.case(&w.case), &want), (recorded.second(&w.case), &second)] {
             let Some(case) = case else { continue };
             std::fs::create_dir_all(to).expect("a folder");
-            for (name, bytes) in case.order.map(|o| ("order.txt".to_owned(), o.into_bytes())).into_iter().chain(case.files) {
+            for (name, bytes) in
+                case.order.map(|o| ("order.txt".to_owned(), o.into_bytes())).into_iter().chain(case.files)
+            {
                 std::fs::write(to.join(name), bytes).expect("a file");
             }
         }

@@ -65,7 +65,8 @@ fn tshark_finds_nothing_malformed() {
     let mut seen = 0;
     for file in captures(dir.path()) {
         let options = ["-o", "ip.check_checksum:TRUE", "-Y"];
-        let suspect = "_ws.malformed || ip.checksum.status == 0 || icmp.checksum.status == 0 || _ws.expert.severity >= 6291456";
+        let suspect =
+            "_ws.malformed || ip.checksum.status == 0 || icmp.checksum.status == 0 || _ws.expert.severity >= 6291456";
         let text = output("tshark", &[&options[..], &[suspect, "-r"]].concat(), &file);
         assert_eq!(text, "", "{}", file.display());
         let text = output("capinfos", &["-c", "-T", "-r"], &file);

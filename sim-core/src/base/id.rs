@@ -1,5 +1,5 @@
-//! Ids are numbers inside; names stand at the edges. An id that leaves its machine carries the machine in its high bits, so
-//! that machines can number their own without asking each other.
+//! Ids are numbers inside; names stand at the edges. An id that leaves its machine carries the machine in its high
+//! bits, so that machines can number their own without asking each other.
 
 use std::fmt;
 

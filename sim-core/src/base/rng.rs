@@ -1,10 +1,11 @@
-//! Randomness has no order: a draw is a function of the seed and of what it is for, so that a new pod, program or packet
-//! changes nobody else's draws.
+//! Randomness has no order: a draw is a function of the seed and of what it is for, so that a new pod, program or
+//! packet changes nobody else's draws.
 
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 
-/// A pseudo-random function keyed by the scenario's seed (SipHash-2-4, the function that Linux uses for the same purposes).
+/// A pseudo-random function keyed by the scenario's seed (SipHash-2-4, the function that Linux uses for the same
+/// purposes).
 #[derive(Clone, Copy, Debug)]
 pub struct Prf {
     seed: u64,
@@ -45,8 +46,8 @@ impl Prf {
         h.finish()
     }
 
-    /// A number below `bound` (`get_random_u32_below`): the high half of a 64-bit product, so that no division biases it.
-    /// Zero if `bound` is zero.
+    /// A number below `bound` (`get_random_u32_below`): the high half of a 64-bit product, so that no division biases
+    /// it. Zero if `bound` is zero.
     pub fn below(&self, purpose: Purpose, input: &[u64], bound: u64) -> u64 {
         ((u128::from(self.draw(purpose, input)) * u128::from(bound)) >> 64) as u64
     }

@@ -1,5 +1,5 @@
-//! One kernel with one CPU: its namespaces, its processes, its run queue. A heap event and the softirq work that it causes
-//! are one atomic chain.
+//! One kernel with one CPU: its namespaces, its processes, its run queue. A heap event and the softirq work that it
+//! causes are one atomic chain.
 
 use super::process::{Console, Env, Program};
 use super::world::{ConfigureError, LimitHit, Limits};
@@ -143,7 +143,8 @@ impl Machine {
         self.cpu.now
     }
 
-    /// Frames made, frames ended, and frames that wait somewhere: made = ended + waiting, at every instant between chains.
+    /// Frames made, frames ended, and frames that wait somewhere: made = ended + waiting, at every instant between
+    /// chains.
     pub fn balance(&self) -> (u64, u64, usize) {
         let (made, ended) = self.cpu.balance();
         (made, ended, self.cpu.backlog() + self.spaces.waiting())

@@ -1,5 +1,5 @@
-//! Programs: what runs in user space. A program is a plain state machine: the engine tells it how its last system call ended,
-//! it answers with the next one.
+//! Programs: what runs in user space. A program is a plain state machine: the engine tells it how its last system call
+//! ended, it answers with the next one.
 
 use crate::base::{NsId, Pid, Prf, Time};
 use crate::kernel::netns::Spaces;
@@ -7,8 +7,8 @@ use crate::kernel::syscall::{Call, Ret};
 
 /// A program in user space. The one open set of the engine: implemented in `user/` and `lab/`.
 pub trait Program: Send + Sync {
-    /// Runs until the next system call. `ret` is what the last one returned, [`Ret::Start`] at first. After [`Call::Exit`] it
-    /// is not called again.
+    /// Runs until the next system call. `ret` is what the last one returned, [`Ret::Start`] at first. After
+    /// [`Call::Exit`] it is not called again.
     fn step(&mut self, ret: Ret, env: &mut Env<'_>) -> Call;
 
     /// A copy that goes on from the same point: worlds can be cloned.

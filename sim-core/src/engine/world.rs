@@ -177,8 +177,7 @@ impl World {
     pub fn configure(&mut self, ns: NsId, request: &Request, sink: &mut dyn Sink) -> Result<(), ConfigureError> {
         let at = ns.machine().0 as usize;
         let m = &mut self.machines[at];
-        let mut run =
-            Run { prf: &self.prf, limits: &self.config.limits, epoch_ns: self.config.epoch_ns, sink };
+        let mut run = Run { prf: &self.prf, limits: &self.config.limits, epoch_ns: self.config.epoch_ns, sink };
         m.configure(&mut run, ns, request)?;
         self.after(at);
         Ok(())

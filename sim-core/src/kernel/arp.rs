@@ -90,9 +90,7 @@ fn learn(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, arp: &Arp, f: &Frame) {
 
 /// arp_is_garp
 fn is_gratuitous(ns: &NetNs, arp: &Arp) -> bool {
-    arp.tip == arp.sip
-        && (arp.request || arp.tha == arp.sha)
-        && ns.fib.addr_type(arp.sip, None) == RouteType::Unicast
+    arp.tip == arp.sip && (arp.request || arp.tha == arp.sha) && ns.fib.addr_type(arp.sip, None) == RouteType::Unicast
 }
 
 /// arp_ignore: modes of net.ipv4.conf.*.arp_ignore.
@@ -100,7 +98,8 @@ fn ignored(ns: &NetNs, dev: IfIndex, sip: Ipv4Addr, tip: Ipv4Addr) -> bool {
     let confirm = |dev: Option<IfIndex>, sip: Option<Ipv4Addr>, scope: Scope| {
         let has = |d: &Dev| {
             let local = d.addrs.iter().any(|a| a.local.addr() == tip && a.scope <= scope);
-            let subnet = d.addrs.iter().any(|a| sip.is_none_or(|sip| a.subnet().contains(&sip) && a.subnet().contains(&tip)));
+            let subnet =
+                d.addrs.iter().any(|a| sip.is_none_or(|sip| a.subnet().contains(&sip) && a.subnet().contains(&tip)));
             local && subnet
         };
         ns.devs().filter(|d| dev.is_none_or(|dev| d.index == dev)).any(has)
@@ -117,7 +116,8 @@ fn ignored(ns: &NetNs, dev: IfIndex, sip: Ipv4Addr, tip: Ipv4Addr) -> bool {
 /// arp_filter: answer only on the device that leads back to who asks.
 fn filtered(ns: &NetNs, dev: IfIndex, sip: Ipv4Addr, tip: Ipv4Addr) -> bool {
     ns.conf_or(dev, |c| c.arp_filter)
-        && route::output(ns, &route::Flow4 { dst: sip, src: Some(tip), oif: None, scope: Scope::Global }).map_or(true, |r| r.oif != dev)
+        && route::output(ns, &route::Flow4 { dst: sip, src: Some(tip), oif: None, scope: Scope::Global })
+            .map_or(true, |r| r.oif != dev)
 }
 
 /// arp_fwd_proxy: this host would forward to the target, out of another device.
@@ -128,8 +128,8 @@ fn proxies(ns: &NetNs, dev: IfIndex, r: &route::Input) -> bool {
         && ns.conf_or(dev, |c| c.proxy_arp)
 }
 
-/// arp_solicit: asks for an entry, by unicast while it has an address and by broadcast after that. `on_behalf` is the frame
-/// that wants to go there, with its source.
+/// arp_solicit: asks for an entry, by unicast while it has an address and by broadcast after that. `on_behalf` is the
+/// frame that wants to go there, with its source.
 pub(in crate::kernel) fn solicit(
     ns: &mut NetNs,
     cx: &mut Cx<'_>,

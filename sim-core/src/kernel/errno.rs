@@ -75,8 +75,8 @@ impl fmt::Display for Errno {
 
 impl std::error::Error for Errno {}
 
-/// How the kernel refuses a netlink request: a number, and for many requests a sentence (`NL_SET_ERR_MSG`), which iproute2
-/// prints instead of the number's text.
+/// How the kernel refuses a netlink request: a number, and for many requests a sentence (`NL_SET_ERR_MSG`), which
+/// iproute2 prints instead of the number's text.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NlError {
     /// The error number.

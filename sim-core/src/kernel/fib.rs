@@ -51,8 +51,8 @@ pub(in crate::kernel) struct Found {
 pub const MAX_ROUTES: usize = 1 << 20;
 
 impl Fib {
-    /// fib_lookup: the tables in the order of the default rules (0, 32766, 32767), the longest prefix in each. Routes of a
-    /// scope wider than `scope` do not count.
+    /// fib_lookup: the tables in the order of the default rules (0, 32766, 32767), the longest prefix in each. Routes
+    /// of a scope wider than `scope` do not count.
     ///
     /// # Errors
     /// What the route's type stands for, ENETUNREACH without a route.
@@ -278,7 +278,9 @@ mod tests {
     #[test]
     fn longest_prefix_then_lowest_metric() {
         let mut fib = Fib::default();
-        for (dst, oif, metric) in [("0.0.0.0/0", 1, 0), ("10.0.0.0/8", 2, 0), ("10.1.0.0/16", 3, 10), ("10.1.0.0/16", 4, 5)] {
+        for (dst, oif, metric) in
+            [("0.0.0.0/0", 1, 0), ("10.0.0.0/8", 2, 0), ("10.1.0.0/16", 3, 10), ("10.1.0.0/16", 4, 5)]
+        {
             fib.insert(TABLE_MAIN, dst.parse().unwrap(), route(oif, metric), Op::Add).unwrap();
         }
         for (dst, want) in [([10, 1, 2, 3], 4), ([10, 2, 2, 3], 2), ([11, 0, 0, 1], 1)] {

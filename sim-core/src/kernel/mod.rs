@@ -1,7 +1,8 @@
 //! The kernel: network namespaces, sans-IO, following Linux 6.18 function by function. File names echo Linux's `net/`.
 //!
-//! Everything mutable is private to this module. Three doors lead in: [`netlink`] (and sysctl) to configure, [`syscall`] for
-//! programs, [`show`] to read. Time, randomness and the queues of the machine come with each call as [`cx::Cx`].
+//! Everything mutable is private to this module. Three doors lead in: [`netlink`] (and sysctl) to configure,
+//! [`syscall`] for programs, [`show`] to read. Time, randomness and the queues of the machine come with each call as
+//! [`cx::Cx`].
 
 mod arp;
 pub mod cx;
@@ -15,7 +16,7 @@ pub mod netlink;
 pub mod netns;
 pub mod show;
 mod socket;
-mod sysctl;
 pub mod syscall;
+mod sysctl;
 pub mod timer;
 pub mod trace;

@@ -1,5 +1,5 @@
-//! Mirrors net/core/neighbour.c with the parts of net/ipv4/arp.c that belong to an entry: who is behind an address, and how
-//! sure we are of it. Read RFC 4861 section 7.3 and RFC 1122 section 2.3.2 before editing.
+//! Mirrors net/core/neighbour.c with the parts of net/ipv4/arp.c that belong to an entry: who is behind an address, and
+//! how sure we are of it. Read RFC 4861 section 7.3 and RFC 1122 section 2.3.2 before editing.
 //!
 //! Differs: garbage collection by gc_thresh1 and gc_thresh2 is not modelled; gc_thresh3 is, as [`GC_THRESH3`].
 
@@ -389,7 +389,8 @@ fn reachable_time(ns: &NetNs, cx: &Cx<'_>, dev: IfIndex) -> u64 {
 
 /// neigh_invalidate: nobody answered; whoever waits is told.
 fn invalidate(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey) {
-    while let Some(f) = ns.neigh.entries.get_mut(&key).filter(|n| n.state == NudState::Failed).and_then(Neigh::dequeue) {
+    while let Some(f) = ns.neigh.entries.get_mut(&key).filter(|n| n.state == NudState::Failed).and_then(Neigh::dequeue)
+    {
         // arp_error_report: ipv4_link_failure
         icmp::send_host_unreachable(ns, cx, &f);
         let _ = cx.kill(f, DropReason::NeighFailed);

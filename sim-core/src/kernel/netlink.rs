@@ -1,6 +1,6 @@
-//! The write door: rtnetlink(7), the bridge's attributes, ip-netns(8) and sysctl(8) as one closed set of requests. Whatever
-//! configures the kernel (a typed command, a CNI plugin) does it through here. `lab/` parses commands into requests and
-//! prints requests as commands.
+//! The write door: rtnetlink(7), the bridge's attributes, ip-netns(8) and sysctl(8) as one closed set of requests.
+//! Whatever configures the kernel (a typed command, a CNI plugin) does it through here. `lab/` parses commands into
+//! requests and prints requests as commands.
 
 mod addr;
 mod link;
@@ -12,10 +12,10 @@ use super::cx::Cx;
 use super::errno::{Errno, NlError};
 use super::netns::Spaces;
 
-pub(in crate::kernel) use link::loopback;
-pub use link::valid_name;
 use crate::base::{Mac, NsId};
 use ipnet::Ipv4Net;
+pub(in crate::kernel) use link::loopback;
+pub use link::valid_name;
 use std::net::Ipv4Addr;
 
 /// What a process asks of the kernel in its own network namespace.

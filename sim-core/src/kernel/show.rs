@@ -1,5 +1,5 @@
-//! The read door: the kernel's state as data, in the order in which Linux lists it. `lab/` prints it as `ip`, `bridge` and the
-//! others do.
+//! The read door: the kernel's state as data, in the order in which Linux lists it. `lab/` prints it as `ip`, `bridge`
+//! and the others do.
 
 pub use super::dev::Stats;
 
@@ -380,22 +380,16 @@ pub fn neighs(spaces: &Spaces, ns: NsId, now: Time) -> Vec<NeighInfo> {
     space.neigh.iter().filter_map(info).collect()
 }
 
-/// RTM_GETNEIGH of family AF_BRIDGE (rtnl_fdb_dump): device by device, what its bridge knows behind it, then the groups that
-/// it listens to itself.
+/// RTM_GETNEIGH of family AF_BRIDGE (rtnl_fdb_dump): device by device, what its bridge knows behind it, then the groups
+/// that it listens to itself.
 pub fn fdb(spaces: &Spaces, ns: NsId, now: Time) -> Vec<FdbInfo> {
     let space = spaces.get(ns);
     let now = space.jiffies(now);
     let ago = |then: u64| now.wrapping_sub(then).saturating_mul(TICK_NS);
     let mut all = vec![];
     for d in space.devs().filter(|d| !matches!(d.kind, DevKind::Loopback)) {
-        let own = |mac| FdbInfo {
-            mac,
-            dev: d.name.clone(),
-            master: None,
-            state: FdbState::Local,
-            used_ns: 0,
-            updated_ns: 0,
-        };
+        let own =
+            |mac| FdbInfo { mac, dev: d.name.clone(), master: None, state: FdbState::Local, used_ns: 0, updated_ns: 0 };
         let known = |br: &Dev, of: Option<IfIndex>| -> Vec<FdbInfo> {
             let entries = br.bridge().into_iter().flat_map(|b| b.fdb.iter());
             let info = |(mac, e): (Mac, &FdbEntry)| FdbInfo {
@@ -422,7 +416,8 @@ pub fn fdb(spaces: &Spaces, ns: NsId, now: Time) -> Vec<FdbInfo> {
     all
 }
 
-/// dev->mc: all nodes of IPv6 (joined even while IPv6 is disabled), a snooping bridge's all-snoopers, all hosts while it is up.
+/// dev->mc: all nodes of IPv6 (joined even while IPv6 is disabled), a snooping bridge's all-snoopers, all hosts while
+/// it is up.
 fn groups(d: &Dev) -> impl Iterator<Item = Mac> {
     let snoops = d.up && d.bridge().is_some_and(|b| b.mcast_snooping);
     [

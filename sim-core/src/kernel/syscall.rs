@@ -1,5 +1,5 @@
-//! The program door: what a process may ask of the kernel, as data. A program hands over one [`Call`] at a time and gets its
-//! [`Ret`] when it is done; blocking, time-outs and wake-ups are the engine's (engine/process.rs).
+//! The program door: what a process may ask of the kernel, as data. A program hands over one [`Call`] at a time and
+//! gets its [`Ret`] when it is done; blocking, time-outs and wake-ups are the engine's (engine/process.rs).
 
 use super::cx::Cx;
 use super::errno::{Errno, NlError};
@@ -23,8 +23,8 @@ pub enum SocketKind {
     },
     /// `socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)`: a ping socket, for groups in `net.ipv4.ping_group_range` (icmp(7)).
     Ping,
-    /// `socket(AF_INET, SOCK_DGRAM, 0)`: a UDP socket, so far only to ask for a source address (connect, getsockname), as ping
-    /// does.
+    /// `socket(AF_INET, SOCK_DGRAM, 0)`: a UDP socket, so far only to ask for a source address (connect, getsockname),
+    /// as ping does.
     Udp,
     /// `socket(AF_PACKET, SOCK_DGRAM, ETHERTYPE)`: packet(7), without the hardware header.
     Packet {
@@ -244,8 +244,8 @@ pub struct QueuedError {
     pub data: Vec<u8>,
 }
 
-/// Carries out a system call on sockets for process `pid` in namespace `ns`. None: it would block; call again when the process
-/// was woken, or answer for it when its time is out.
+/// Carries out a system call on sockets for process `pid` in namespace `ns`. None: it would block; call again when the
+/// process was woken, or answer for it when its time is out.
 pub fn call(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, pid: Pid, call: &Call) -> Option<Ret> {
     cx.ns = ns;
     socket::call(spaces.get_mut(ns), cx, pid, call)

@@ -1,5 +1,5 @@
-//! Mirrors kernel/time/timer.c: the timer wheel. A timer fires late by its level's granularity, which is what recordings of
-//! neighbour and retransmission timers show.
+//! Mirrors kernel/time/timer.c: the timer wheel. A timer fires late by its level's granularity, which is what
+//! recordings of neighbour and retransmission timers show.
 //!
 //! ```text
 //!   level   granularity   reach
@@ -280,7 +280,8 @@ mod tests {
 
     #[test]
     fn late_by_the_levels_granularity() {
-        // facts 9.5: re-armed from its own callback 1 s becomes 256 ticks, 2 s 504, 4 s 1024, 8 s 2048, 16 s 4032; 40 ms 11.
+        // facts 9.5: re-armed from its own callback 1 s becomes 256 ticks, 2 s 504, 4 s 1024, 8 s 2048, 16 s 4032; 40
+        // ms 11.
         for (armed, delta, want) in [
             (1000, 10, 11),
             (1024, 250, 256),

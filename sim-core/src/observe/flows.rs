@@ -51,8 +51,8 @@ impl Flows {
         self.live.get(&packet)?.flow?
     }
 
-    /// The flow of `packet`, whose bytes from the network layer on are `l3`: decided where it is seen first, so that address
-    /// translation does not change it. ARP has none; an ICMP error has that of the packet that it quotes.
+    /// The flow of `packet`, whose bytes from the network layer on are `l3`: decided where it is seen first, so that
+    /// address translation does not change it. ARP has none; an ICMP error has that of the packet that it quotes.
     pub fn of(&mut self, packet: PacketId, ethertype: u16, l3: &[u8]) -> Option<FlowId> {
         if let Some(Live { flow: Some(flow), .. }) = self.live.get(&packet) {
             return *flow;

@@ -102,7 +102,8 @@ mod tests {
         ] {
             assert_eq!(Line::new(ETH_P_ARP, &frame).to_string(), want);
         }
-        let mut echo = vec![0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8, 0, 0, 0, 0, 7, 0, 1];
+        let mut echo =
+            vec![0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8, 0, 0, 0, 0, 7, 0, 1];
         let line = |b: &[u8]| Line::new(ETH_P_IP, b).to_string();
         assert_eq!(line(&echo), "IP 10.0.0.1 > 10.0.0.2: ICMP echo request, id 7, seq 1, length 8");
         echo[9] = 17;

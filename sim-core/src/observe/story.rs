@@ -87,7 +87,8 @@ fn note(step: &Step, names: &Names) -> Option<Entry> {
     Some(Entry { at: step.at, namespace: names.ns(step.ns).to_owned(), frame: step.frame, packet: step.packet, text })
 }
 
-/// Where packets have been: their records in order, kept while a frame of theirs is alive and for those that are wanted.
+/// Where packets have been: their records in order, kept while a frame of theirs is alive and for those that are
+/// wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Journeys {
     live: BTreeMap<PacketId, Journey>,

@@ -4,8 +4,8 @@ use super::plan::{Check, Expect, Place};
 use super::report::{CommandReport, Verdict};
 use crate::base::{PacketId, Time};
 use crate::engine::{LimitHit, World};
-use crate::kernel::show;
 use crate::kernel::frame::PacketType;
+use crate::kernel::show;
 use crate::kernel::trace::Tap;
 use crate::observe::filter::Filter;
 use crate::observe::line::Line;
@@ -275,7 +275,10 @@ fn snapshot(world: &World, check: &Check) -> Option<Verdict> {
             let entries: Vec<_> = table.iter().filter(|e| e.master.as_deref() == Some(&*link.name)).collect();
             for (mac, port) in has {
                 if !entries.iter().any(|e| e.mac == *mac && port.as_ref().is_none_or(|p| *p == e.dev)) {
-                    seen.push(format!("{mac} is not there{}", port.as_ref().map_or(String::new(), |p| format!(" behind {p}"))));
+                    seen.push(format!(
+                        "{mac} is not there{}",
+                        port.as_ref().map_or(String::new(), |p| format!(" behind {p}"))
+                    ));
                 }
             }
             seen.extend(lacks.iter().filter(|m| entries.iter().any(|e| e.mac == **m)).map(|m| format!("{m} is there")));

@@ -5,8 +5,8 @@
 //!      --resolve--> plan: names looked up, commands and filters compiled --run--> report and outputs
 //! ```
 //!
-//! What can be decided by looking at one value is checked by [`raw`], what needs two by `resolve`. [`diag`] renders every
-//! error, whoever finds it.
+//! What can be decided by looking at one value is checked by [`raw`], what needs two by `resolve`. [`diag`] renders
+//! every error, whoever finds it.
 
 pub mod diag;
 mod expect;

@@ -3,8 +3,8 @@
 use super::diag::SourceFile;
 use crate::base::{Mac, Time};
 use crate::engine::Config;
-use crate::kernel::netlink::NudState;
 use crate::kernel::frame::PacketType;
+use crate::kernel::netlink::NudState;
 use crate::lab::Command;
 use crate::observe::filter::Filter;
 use std::net::Ipv4Addr;

@@ -2,9 +2,9 @@
 
 use crate::base::Time;
 use crate::engine::LimitHit;
+use crate::observe::Written;
 use crate::observe::recorder::Counts;
 use crate::observe::story::{Journeys, Story};
-use crate::observe::Written;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

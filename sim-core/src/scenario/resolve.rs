@@ -1,5 +1,5 @@
-//! From what a file says to what can be run: names looked up, commands and filters compiled, the set-up tried. All errors at
-//! once.
+//! From what a file says to what can be run: names looked up, commands and filters compiled, the set-up tried. All
+//! errors at once.
 
 use super::diag::{Diagnostic, Diagnostics, SourceFile, nearest, quote, read_file};
 use super::expect::ANY;
@@ -72,8 +72,7 @@ impl Resolver<'_> {
             frames: limit(&spec.limits.frames, default.frames),
             events: limit(&spec.limits.events, default.events),
         };
-        let config =
-            Config { seed: spec.seed, epoch_ns: spec.start_time.0, jiffies: spec.jiffies, limits };
+        let config = Config { seed: spec.seed, epoch_ns: spec.start_time.0, jiffies: spec.jiffies, limits };
         debug_assert_eq!(raw::DEFAULT_JIFFIES, INITIAL_JIFFIES);
         let namespace = |r: &mut Self, n: &raw::Namespace| Namespace {
             name: n.name.value.clone(),
@@ -152,7 +151,8 @@ impl Resolver<'_> {
                     lines.push(Line { text: text.to_owned(), command, source: source.clone(), span });
                 }
                 Err(e) => {
-                    let mut d = Diagnostic::new(&source, start + e.span.start..start + e.span.end, sentence(&e.message));
+                    let mut d =
+                        Diagnostic::new(&source, start + e.span.start..start + e.span.end, sentence(&e.message));
                     d.hint = e.hint;
                     self.errors.push(d);
                 }
@@ -166,15 +166,15 @@ impl Resolver<'_> {
             raw::Expect::Capture(c) => (c.capture.span.clone(), capture_text(c), self.capture(c)?),
             raw::Expect::Command(c) => (c.command.span.clone(), command_text(c), self.command(c, traffic)),
             raw::Expect::Fdb(f) => (f.fdb.span.clone(), format!("forwarding database of {}", f.fdb.value), self.fdb(f)),
-            raw::Expect::Neigh(n) => {
-                (n.neigh.span.clone(), format!("neighbours of {}", n.neigh.value), self.neigh(n))
-            }
+            raw::Expect::Neigh(n) => (n.neigh.span.clone(), format!("neighbours of {}", n.neigh.value), self.neigh(n)),
             raw::Expect::Counters(c) => {
                 (c.counters.span.clone(), format!("counters of {}", c.counters.value), self.counters(c))
             }
-            raw::Expect::Journey(j) => {
-                (j.journey.span.clone(), format!("journey of `{}` from {}", j.filter.value, j.journey.value), self.journey(j)?)
-            }
+            raw::Expect::Journey(j) => (
+                j.journey.span.clone(),
+                format!("journey of `{}` from {}", j.filter.value, j.journey.value),
+                self.journey(j)?,
+            ),
             raw::Expect::Limit(l) => {
                 let name = limit_name(l.limit);
                 (l.exit.span.clone(), format!("exit {} by limit {name}", l.exit.value), Check::Limit(name))
@@ -198,8 +198,7 @@ impl Resolver<'_> {
             return Some(Check::Count { place, filter: filter?, direction, count: range(count.value) });
         }
         let texts = c.sequence.as_deref().unwrap_or_default();
-        let sequence: Vec<_> =
-            texts.iter().filter_map(|t| Some((t.value.clone(), self.filter(t, link)?))).collect();
+        let sequence: Vec<_> = texts.iter().filter_map(|t| Some((t.value.clone(), self.filter(t, link)?))).collect();
         Some(Check::Sequence { place, filter: filter?, direction, sequence })
     }
 

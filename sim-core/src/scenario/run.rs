@@ -221,7 +221,15 @@ struct Stage<'a, A> {
 
 impl<'a, A: Audience> Stage<'a, A> {
     fn new(world: World, audience: &'a mut A, times: Vec<Time>) -> Self {
-        Stage { world, audience, times, running: BTreeMap::new(), commands: vec![], last_exit: Time(0), reached: Time(0) }
+        Stage {
+            world,
+            audience,
+            times,
+            running: BTreeMap::new(),
+            commands: vec![],
+            last_exit: Time(0),
+            reached: Time(0),
+        }
     }
 
     fn play(&mut self, plan: &Plan, prelude: usize, progress: &mut dyn Progress) -> Result<(), LimitHit> {

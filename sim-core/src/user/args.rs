@@ -3,8 +3,8 @@
 use crate::base::words::{SyntaxError, Word};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// getopt(3): options and operands in any order; `--` ends the options. Options come one by one, so that the first error is
-/// the one that the real program reports.
+/// getopt(3): options and operands in any order; `--` ends the options. Options come one by one, so that the first
+/// error is the one that the real program reports.
 pub(super) struct Getopt<'a> {
     tool: &'static str,
     /// The letters; a colon follows those that take an argument.
@@ -212,7 +212,11 @@ mod tests {
                 options.push(format!("{}={}", o.letter, o.arg));
             }
             let operands: Vec<&str> = g.operands.iter().map(|w| w.text.as_str()).collect();
-            assert_eq!((options.join(" ").as_str(), operands.join(" ").as_str()), (want_options, want_operands), "{line}");
+            assert_eq!(
+                (options.join(" ").as_str(), operands.join(" ").as_str()),
+                (want_options, want_operands),
+                "{line}"
+            );
         }
     }
 
@@ -284,7 +288,8 @@ mod tests {
         ] {
             let word = Word { text: arg.to_owned(), span: 0..0 };
             let opt = Opt { letter: 'i', arg, word: &word };
-            let got = opt.seconds("t", "timing interval", 2_147_483_647.0).map_or_else(|e| e.message, |n| n.to_string());
+            let got =
+                opt.seconds("t", "timing interval", 2_147_483_647.0).map_or_else(|e| e.message, |n| n.to_string());
             assert_eq!(got, want, "{arg}");
         }
     }

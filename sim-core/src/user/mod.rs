@@ -1,5 +1,5 @@
-//! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126. Options, texts,
-//! exit statuses, the order of the system calls and the rules for waiting are those of the real programs.
+//! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126. Options,
+//! texts, exit statuses, the order of the system calls and the rules for waiting are those of the real programs.
 
 mod args;
 mod ping;

@@ -1,8 +1,8 @@
 //! ping(8) of iputils 20221126.
 //!
-//! It waits for replies in recvmsg(2) with SO_RCVTIMEO while a whole interval is left, else in poll(2) for the rest; what
-//! else has come is taken without waiting. A request needs an interval of whole milliseconds as tokens. After the last
-//! request an itimer ends the waiting, by EINTR.
+//! It waits for replies in recvmsg(2) with SO_RCVTIMEO while a whole interval is left, else in poll(2) for the rest;
+//! what else has come is taken without waiting. A request needs an interval of whole milliseconds as tokens. After the
+//! last request an itimer ends the waiting, by EINTR.
 
 pub(super) mod options;
 mod setup;
@@ -514,8 +514,8 @@ fn time_of_day_us(env: &Env<'_>, t: Time) -> u64 {
     env.epoch_ns.saturating_add(t.0) / US
 }
 
-/// Whole milliseconds between two times as ping counts them: whole seconds apart, and their fractions apart, cut towards
-/// zero. So 0.7 s to 1.6999 s is a second.
+/// Whole milliseconds between two times as ping counts them: whole seconds apart, and their fractions apart, cut
+/// towards zero. So 0.7 s to 1.6999 s is a second.
 fn whole_ms(later: Time, earlier: Time) -> i64 {
     let split = |t: Time| ((t.0 / SEC) as i64, (t.0 % SEC) as i64);
     let ((s1, n1), (s0, n0)) = (split(later), split(earlier));

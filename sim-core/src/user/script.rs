@@ -1,4 +1,5 @@
-//! A stand-in for kernel and network, for tests: programs run against it to their end, what they call and print is kept.
+//! A stand-in for kernel and network, for tests: programs run against it to their end, what they call and print is
+//! kept.
 
 use crate::base::words::Word;
 use crate::base::{IfIndex, Mac, NsId, Pid, Prf, Time};
@@ -41,8 +42,8 @@ pub(super) enum Arrival {
     Error(QueuedError),
 }
 
-/// What sending the nth datagram (from 1) does: what arrives how many microseconds later, or an error and what the error
-/// queue holds then.
+/// What sending the nth datagram (from 1) does: what arrives how many microseconds later, or an error and what the
+/// error queue holds then.
 pub(super) type Answer = Box<dyn FnMut(usize, &[u8], SendTo) -> Result<Vec<(u64, Arrival)>, (Errno, Vec<QueuedError>)>>;
 
 pub(super) struct Script {

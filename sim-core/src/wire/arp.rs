@@ -77,7 +77,8 @@ mod tests {
         };
         let mut b = [0xee; ARP_LEN];
         arp.write(&mut b);
-        let want = [0, 1, 8, 0, 6, 4, 0, 1, 0x0a, 0x58, 0x0a, 0xf4, 1, 2, 10, 244, 1, 2, 0, 0, 0, 0, 0, 0, 10, 244, 1, 3];
+        let want =
+            [0, 1, 8, 0, 6, 4, 0, 1, 0x0a, 0x58, 0x0a, 0xf4, 1, 2, 10, 244, 1, 2, 0, 0, 0, 0, 0, 0, 10, 244, 1, 3];
         assert_eq!(b, want);
         assert_eq!(Arp::parse(&b), Some(arp));
         for (at, byte) in [(1, 6), (2, 9), (4, 8), (5, 16), (7, 9)] {

@@ -28,7 +28,8 @@ pub fn put_ethernet(header: &mut [u8], to: Mac, from: Mac, ethertype: u16) {
     eth.set_ethertype(EthernetProtocol::from(ethertype));
 }
 
-/// The Internet checksum over `bytes` as it stands in a header (RFC 1071). Zero over data that already holds a right one.
+/// The Internet checksum over `bytes` as it stands in a header (RFC 1071). Zero over data that already holds a right
+/// one.
 pub fn checksum(bytes: &[u8]) -> u16 {
     !smoltcp::wire::checksum::data(bytes)
 }

@@ -1,4 +1,5 @@
-//! Mirrors net/bridge/br_input.c, br_forward.c, br_device.c and br_stp_if.c: the learning bridge, without STP and VLANs.
+//! Mirrors net/bridge/br_input.c, br_forward.c, br_device.c and br_stp_if.c: the learning bridge, without STP and
+//! VLANs.
 
 use super::fdb::{self, Fdb, FdbEntry, Learned};
 use super::{Dev, forwardable, netif_receive, pass, xmit};
@@ -355,8 +356,8 @@ pub(in crate::kernel) fn stop(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex) {
     }
 }
 
-/// br_stp_recalculate_bridge_id: unless the user chose one, a bridge takes the lowest address of its ports. The FDB holds the
-/// bridge's own address as a local entry.
+/// br_stp_recalculate_bridge_id: unless the user chose one, a bridge takes the lowest address of its ports. The FDB
+/// holds the bridge's own address as a local entry.
 pub(in crate::kernel) fn recalculate_address(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex) {
     let Some(b) = ns.dev(br).and_then(Dev::bridge) else { return };
     let lowest = b.ports.iter().filter_map(|p| ns.dev(*p)).map(|d| d.mac).min();

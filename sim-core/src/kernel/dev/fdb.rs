@@ -142,12 +142,9 @@ mod tests {
         let mut fdb = Fdb::default();
         let (a, own) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 9]));
         fdb.set(own, FdbEntry::new(Some(IfIndex(1)), FdbState::Local, 0));
-        for (mac, port, want) in [
-            (a, 1, Learned::New),
-            (a, 1, Learned::Refreshed),
-            (a, 2, Learned::New),
-            (own, 2, Learned::No),
-        ] {
+        for (mac, port, want) in
+            [(a, 1, Learned::New), (a, 1, Learned::Refreshed), (a, 2, Learned::New), (own, 2, Learned::No)]
+        {
             assert_eq!(fdb.learn(mac, IfIndex(port), 10), want, "{mac} {port}");
         }
         assert_eq!(fdb.find(a).map(|e| e.dst), Some(Some(IfIndex(2))));

@@ -39,9 +39,7 @@ pub(in crate::kernel) enum Error {
     /// 3/2
     ProtocolUnreachable,
     /// 3/4, with the MTU that would do
-    FragNeeded {
-        mtu: u32,
-    },
+    FragNeeded { mtu: u32 },
     /// 11/0
     TtlExceeded,
 }
@@ -201,7 +199,9 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
         return;
     }
     let own = (to_us == RouteType::Local && f.iif != IfIndex(0)).then_some(dst);
-    let Ok(r) = route::output(ns, &route::Flow4 { dst: src, src: own, oif: None, scope: Scope::Global }) else { return };
+    let Ok(r) = route::output(ns, &route::Flow4 { dst: src, src: own, oif: None, scope: Scope::Global }) else {
+        return;
+    };
     let room = (r.mtu as usize).min(MAX_ERROR) - IP_HLEN - ICMP_HLEN;
     let quote = &packet[..packet.len().min(room)];
     let (kind, code, word) = error.parts();

@@ -5,8 +5,8 @@ use crate::base::rng::Purpose;
 use rustc_hash::FxHashMap;
 use std::net::Ipv4Addr;
 
-/// Counters by a hash of destination, source and protocol. Linux has 2048 buckets or more, shared by the whole machine; here
-/// each flow has its own, which nobody can tell from a bucket without collisions.
+/// Counters by a hash of destination, source and protocol. Linux has 2048 buckets or more, shared by the whole machine;
+/// here each flow has its own, which nobody can tell from a bucket without collisions.
 #[derive(Clone, Debug, Default)]
 pub struct IpIds {
     counters: FxHashMap<(Ipv4Addr, Ipv4Addr, u8), Counter>,
@@ -24,8 +24,8 @@ struct Counter {
 const MAX_COUNTERS: usize = 1 << 16;
 
 impl IpIds {
-    /// ip_idents_reserve: the counter skips a random number of the ticks since its last use, so that nobody can count what
-    /// others send.
+    /// ip_idents_reserve: the counter skips a random number of the ticks since its last use, so that nobody can count
+    /// what others send.
     pub(in crate::kernel) fn next(
         &mut self,
         prf: &Prf,

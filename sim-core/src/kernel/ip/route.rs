@@ -41,7 +41,8 @@ impl Output {
     /// Tells the listeners how it was decided.
     pub fn explain(&self, cx: &mut Cx<'_>, f: &Frame) {
         let (prefix, table) = self.found.unwrap_or(((self.dst, 32), 0));
-        let step = RouteStep { dst: self.dst, prefix, table, kind: self.kind, via: self.via, oif: self.oif, src: self.src };
+        let step =
+            RouteStep { dst: self.dst, prefix, table, kind: self.kind, via: self.via, oif: self.oif, src: self.src };
         cx.step(f, self.oif, What::RouteOutput(step));
     }
 }

@@ -1,4 +1,5 @@
-//! rtnl_newlink, do_setlink and the drivers behind them (net/core/rtnetlink.c, drivers/net/veth.c, net/bridge/br_netlink.c).
+//! rtnl_newlink, do_setlink and the drivers behind them (net/core/rtnetlink.c, drivers/net/veth.c,
+//! net/bridge/br_netlink.c).
 
 use super::{
     BridgeChange, Fdb, FdbState, Feature, LinkAdd, LinkChange, LinkKind, LinkPeer, Op, PortChange, Scope, addr, find,
@@ -100,7 +101,14 @@ fn add_veth(
     let taken: &[&str] = if peer_home == home { &[&name] } else { &[] };
     let peer_name = new_name(spaces.get(peer_home), peer.name.as_deref(), "veth", taken)?;
     let (at, peer_at) = veth_indices(spaces, home, peer_home)?;
-    let end = |spaces: &Spaces, cx: &Cx<'_>, ns, at, name, mac: Option<Mac>, mtu: Option<u32>, other: (NsId, IfIndex, u32)| {
+    let end = |spaces: &Spaces,
+               cx: &Cx<'_>,
+               ns,
+               at,
+               name,
+               mac: Option<Mac>,
+               mtu: Option<u32>,
+               other: (NsId, IfIndex, u32)| {
         let mac = mac.unwrap_or_else(|| random_mac(cx, ns, at));
         let kind = DevKind::Veth(VethPeer { ns: other.0, dev: other.1, up: false, mtu: other.2 });
         device(spaces.get(ns), at, name, mac, mtu.unwrap_or(1500), kind)

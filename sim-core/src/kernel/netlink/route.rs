@@ -74,11 +74,15 @@ fn check(ns: &NetNs, r: &Route) -> Result<Alias, NlError> {
         onlink: r.onlink,
         linkdown: false,
     };
-    let has_next_hop = matches!(r.kind, RouteType::Unicast | RouteType::Local | RouteType::Broadcast | RouteType::Multicast);
+    let has_next_hop =
+        matches!(r.kind, RouteType::Unicast | RouteType::Local | RouteType::Broadcast | RouteType::Multicast);
     if has_next_hop {
         alias.oif = Some(next_hop(ns, &alias)?);
     } else if alias.oif.is_some() || alias.via.is_some() {
-        return Err(NlError::ext(Errno::EINVAL, "Gateway, device and multipath can not be specified for this route type"));
+        return Err(NlError::ext(
+            Errno::EINVAL,
+            "Gateway, device and multipath can not be specified for this route type",
+        ));
     }
     if let Some(src) = r.src
         && ns.local_dev(src).is_none()

@@ -117,12 +117,18 @@ impl Socket {
         let ttl = self.ttl.unwrap_or(ns.sysctl.ip_default_ttl);
         let df = self.pmtu != PmtuDisc::Dont;
         // skb->ignore_df: only a path MTU that is enforced leaves the id at zero.
-        Header { protocol, tos: self.tos, ttl, df, counted_id: self.pmtu != PmtuDisc::Do && self.pmtu != PmtuDisc::Probe }
+        Header {
+            protocol,
+            tos: self.tos,
+            ttl,
+            df,
+            counted_id: self.pmtu != PmtuDisc::Do && self.pmtu != PmtuDisc::Probe,
+        }
     }
 }
 
-/// Carries out a system call of process `pid` that concerns sockets. None: it would block; ask again when the process was
-/// woken, or answer for it when its time is out.
+/// Carries out a system call of process `pid` that concerns sockets. None: it would block; ask again when the process
+/// was woken, or answer for it when its time is out.
 pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, call: &Call) -> Option<Ret> {
     let answer = |r: Result<Ret, Errno>| Some(r.unwrap_or_else(Ret::Err));
     match call {

@@ -1,4 +1,5 @@
-//! Mirrors net/ipv4/ping.c: ICMP echo for users who may not open raw sockets. The kernel sets the id and sorts answers by it.
+//! Mirrors net/ipv4/ping.c: ICMP echo for users who may not open raw sockets. The kernel sets the id and sorts answers
+//! by it.
 
 use super::raw;
 use crate::base::IfIndex;

@@ -238,11 +238,9 @@ mod tests {
         for (line, want) in [("-Q 010", Some(10)), ("-Q -1", Some(255)), ("-Q 0x1F", Some(31)), ("-n", None)] {
             assert_eq!(options(&format!("ping {line} 127.1")).unwrap().tos, want, "{line}");
         }
-        for (line, want) in [
-            ("ff", vec![0xff]),
-            ("f", vec![0x0f]),
-            ("0102030405060708090a0b0c0d0e0f1011", (1..=16).collect()),
-        ] {
+        for (line, want) in
+            [("ff", vec![0xff]), ("f", vec![0x0f]), ("0102030405060708090a0b0c0d0e0f1011", (1..=16).collect())]
+        {
             assert_eq!(options(&format!("ping -p {line} 127.1")).unwrap().pattern, Some(want), "{line}");
         }
     }

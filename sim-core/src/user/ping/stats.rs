@@ -119,8 +119,8 @@ impl Stats {
         again
     }
 
-    /// The block behind the replies. `timing`: the requests carried time stamps; `spaced`: they were sent at an interval;
-    /// `took`: from the start to the last request.
+    /// The block behind the replies. `timing`: the requests carried time stamps; `spaced`: they were sent at an
+    /// interval; `took`: from the start to the last request.
     pub(super) fn summary(&self, host: &str, timing: bool, spaced: bool, started: Time, last: Time) -> String {
         let mut out = format!("\n--- {host} ping statistics ---\n");
         let _ = write!(out, "{} packets transmitted, {} received", self.transmitted, self.received);

@@ -106,10 +106,21 @@ fn rest_of_an_interval_is_polled() {
     };
     let done = Script::answering(Box::new(answer)).run("ping -c4 -i 0.2 10.8.1.2");
     let want = [
-        "Send(64)", "Recv", "Poll(159)", // first answer after 41 ms
-        "Send(64)", "Recv", // 200 ms pass
-        "Send(64)", "Recv", "Recv", "Poll(151)", // third answer at once, then the second, then the rest
-        "Send(64)", "Alarm(500000)", "Recv", "Recv", "Recv", "Exit(0)",
+        "Send(64)",
+        "Recv",
+        "Poll(159)", // first answer after 41 ms
+        "Send(64)",
+        "Recv", // 200 ms pass
+        "Send(64)",
+        "Recv",
+        "Recv",
+        "Poll(151)", // third answer at once, then the second, then the rest
+        "Send(64)",
+        "Alarm(500000)",
+        "Recv",
+        "Recv",
+        "Recv",
+        "Exit(0)",
     ];
     assert_eq!(done.calls(&LOOP), want);
     assert_eq!(done.times_ms("Send"), [0, 200, 400, 601]);
@@ -345,7 +356,11 @@ fn deadline() {
     assert_eq!(done.times_ms("Exit"), [1000]);
     // Without an answer it goes on sending past -c; an error ends it.
     let done = Script::new().run("ping -c1 -w3 10.8.1.2");
-    assert!(done.text.contains("\n3 packets transmitted, 0 received, 100% packet loss, time 2000ms\n"), "{}", done.text);
+    assert!(
+        done.text.contains("\n3 packets transmitted, 0 received, 100% packet loss, time 2000ms\n"),
+        "{}",
+        done.text
+    );
     let done = unreachable(300).run("ping -c3 -w2 10.8.1.2");
     assert!(done.text.contains("\n1 packets transmitted, 0 received, +1 errors, 100% packet loss"), "{}", done.text);
     // Without -c it is the deadline that decides, and one answer is enough.
@@ -491,7 +506,8 @@ fn interval_zero() {
     let done = replies(100).run("ping -i0 -c 4 10.8.1.2");
     let want = "rtt min/avg/max/mdev = 0.100/0.100/0.100/0.000 ms, ipg/ewma 0.101/0.100 ms\n";
     assert!(done.text.ends_with(want), "{}", done.text);
-    let want = ["Send(64)", "Recv", "Send(64)", "Recv", "Send(64)", "Recv", "Send(64)", "Alarm(200)", "Recv", "Exit(0)"];
+    let want =
+        ["Send(64)", "Recv", "Send(64)", "Recv", "Send(64)", "Recv", "Send(64)", "Alarm(200)", "Recv", "Exit(0)"];
     assert_eq!(done.calls(&LOOP), want);
     // Without answers 100 a second.
     assert_eq!(Script::new().run("ping -i0 -W0.05 -c4 10.8.1.2").times_ms("Send"), [0, 10, 20, 30]);
@@ -598,8 +614,7 @@ fn broadcast() {
          rtt min/avg/max/mdev = 0.041/0.041/0.041/0.000 ms\n",
     );
     let options = done.calls(&["SetSockOpt(5", "SetSockOpt(3, Mtu", "SetSockOpt(3, Broad"]);
-    let want =
-        ["SetSockOpt(5, Broadcast(true))", "SetSockOpt(3, MtuDiscover(Do))", "SetSockOpt(3, Broadcast(true))"];
+    let want = ["SetSockOpt(5, Broadcast(true))", "SetSockOpt(3, MtuDiscover(Do))", "SetSockOpt(3, Broadcast(true))"];
     assert_eq!(options, want);
 }
 
