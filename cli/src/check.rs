@@ -3,7 +3,7 @@
 use crate::WRONG_INPUT;
 use crate::args::{CheckArgs, Format};
 use crate::input;
-use crate::print::Ui;
+use crate::print::{Ui, out};
 use sim_core::scenario;
 
 pub(crate) fn check(args: &CheckArgs, ui: &Ui) -> anyhow::Result<u8> {
@@ -13,7 +13,7 @@ pub(crate) fn check(args: &CheckArgs, ui: &Ui) -> anyhow::Result<u8> {
         for file in input::find(path)? {
             match scenario::load(&file) {
                 Ok((_, plan)) if args.format == Format::Text && !ui.quiet => {
-                    ui.out(&format!("{}: {} is fine\n", file.display(), plan.name))?;
+                    out(&format!("{}: {} is fine\n", file.display(), plan.name))?;
                 }
                 Ok(_) => {}
                 Err(errors) => {
@@ -28,7 +28,7 @@ pub(crate) fn check(args: &CheckArgs, ui: &Ui) -> anyhow::Result<u8> {
     }
     if args.format == Format::Json {
         let flat: Vec<_> = found.into_iter().flat_map(|v| v.as_array().cloned().unwrap_or_default()).collect();
-        ui.out(&format!("{:#}\n", serde_json::Value::from(flat)))?;
+        out(&format!("{:#}\n", serde_json::Value::from(flat)))?;
     }
     Ok(code)
 }

@@ -8,6 +8,7 @@ use sim_core::scenario::Diagnostics;
 use sim_core::scenario::report::{CommandReport, Report};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 /// How to talk to the user.
 pub(crate) struct Ui {
@@ -41,14 +42,6 @@ impl Ui {
         }
     }
 
-    /// Prints to standard output.
-    ///
-    /// # Errors
-    /// It cannot be written to.
-    pub(crate) fn out(&self, text: &str) -> anyhow::Result<()> {
-        Ok(io::stdout().lock().write_all(text.as_bytes())?)
-    }
-
     pub(crate) fn error(&self, text: &str) {
         let style = if self.err { RED.bold() } else { Style::new() };
         // There is nobody else to tell.
@@ -70,7 +63,7 @@ impl Ui {
 
     /// The story of a run.
     pub(crate) fn story(&self, report: &Report) -> String {
-        let mut s = format!("{}", self.paint(BOLD, &report.name));
+        let mut s = self.paint(BOLD, &report.name).to_string();
         if !report.description.is_empty() {
             let _ = write!(s, ": {}", report.description.trim());
         }
@@ -131,7 +124,7 @@ impl Ui {
     }
 
     /// What came of the expectations, and where the outputs are.
-    pub(crate) fn result(&self, report: &Report, out: Option<&std::path::Path>) -> String {
+    pub(crate) fn result(&self, report: &Report, target: &Path) -> String {
         let mut s = String::new();
         for e in &report.expectations {
             let mark = if e.verdict.ok { self.paint(GREEN, "ok  ") } else { self.paint(RED, "FAIL") };
@@ -156,14 +149,20 @@ impl Ui {
             c.frames,
             c.records
         );
-        if let Some(out) = out {
-            let _ = writeln!(s, "captures: {}", out.join("captures").display());
-            if let Some(any) = report.files.keys().find(|f| f.ends_with("/any.pcap")) {
-                let _ = writeln!(s, "look inside: tcpdump -nr {}", out.join(any).display());
-            }
+        let _ = writeln!(s, "captures: {}", target.join("captures").display());
+        if let Some(any) = report.files.keys().find(|f| f.ends_with("/any.pcap")) {
+            let _ = writeln!(s, "look inside: tcpdump -nr {}", target.join(any).display());
         }
         s
     }
+}
+
+/// Prints to standard output.
+///
+/// # Errors
+/// It cannot be written to.
+pub(crate) fn out(text: &str) -> anyhow::Result<()> {
+    Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }
 
 /// A stretch of time in a fitting unit.

@@ -4,7 +4,7 @@ use crate::WRONG_INPUT;
 use crate::args::{Format, RunArgs};
 use crate::input;
 use crate::output::Folder;
-use crate::print::Ui;
+use crate::print::{Ui, out};
 use indicatif::{ProgressBar, ProgressStyle};
 use sim_core::observe::{Nowhere, Store};
 use sim_core::scenario::report::Report;
@@ -21,12 +21,12 @@ pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<u8> {
             worst = worst.max(WRONG_INPUT);
             continue;
         };
-        let out = match &args.out {
-            Some(out) if several => out.join(&plan.name),
-            Some(out) => out.clone(),
+        let target = match &args.out {
+            Some(dir) if several => dir.join(&plan.name),
+            Some(dir) => dir.clone(),
             None => PathBuf::from("podhop-out").join(&plan.name),
         };
-        let Some(report) = one(args, ui, &plan, &out)? else {
+        let Some(report) = one(args, ui, &plan, &target)? else {
             worst = worst.max(WRONG_INPUT);
             continue;
         };
@@ -36,22 +36,22 @@ pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<u8> {
             continue;
         }
         if !ui.quiet && !several {
-            ui.out(&ui.story(&report))?;
-            ui.out("\n")?;
+            out(&ui.story(&report))?;
+            out("\n")?;
         }
-        ui.out(&ui.result(&report, Some(&out)))?;
+        out(&ui.result(&report, &target))?;
     }
     match (args.format, several) {
-        (Format::Json, false) => summaries.into_iter().try_for_each(|s| ui.out(&format!("{s:#}\n")))?,
-        (Format::Json, true) => ui.out(&format!("{:#}\n", serde_json::Value::from(summaries)))?,
+        (Format::Json, false) => summaries.into_iter().try_for_each(|s| out(&format!("{s:#}\n")))?,
+        (Format::Json, true) => out(&format!("{:#}\n", serde_json::Value::from(summaries)))?,
         (Format::Text, _) => {}
     }
     Ok(worst)
 }
 
 /// One scenario into one folder. None: its set-up failed, which has been printed.
-fn one(args: &RunArgs, ui: &Ui, plan: &Plan, out: &Path) -> anyhow::Result<Option<Report>> {
-    let mut folder = Folder::create(out)?;
+fn one(args: &RunArgs, ui: &Ui, plan: &Plan, target: &Path) -> anyhow::Result<Option<Report>> {
+    let mut folder = Folder::create(target)?;
     let mut bar = Bar::new(ui, plan);
     let Some(report) = simulate(ui, plan, &mut folder, &mut bar)? else { return Ok(None) };
     bar.0.finish_and_clear();

@@ -3,7 +3,7 @@
 use crate::WRONG_INPUT;
 use crate::args::{Format, TraceArgs};
 use crate::input;
-use crate::print::Ui;
+use crate::print::{Ui, out};
 use serde_json::json;
 use sim_core::base::{FlowId, PacketId};
 use sim_core::observe::story::{Journey, Journeys, Text};
@@ -39,14 +39,14 @@ pub(crate) fn trace(args: &TraceArgs, ui: &Ui) -> anyhow::Result<u8> {
         Format::Json => {
             let all: Vec<_> =
                 chosen.iter().map(|(id, j)| json!({"packet": id, "flow": j.flow, "entries": j.entries})).collect();
-            ui.out(&format!("{:#}\n", serde_json::Value::from(all)))?;
+            out(&format!("{:#}\n", serde_json::Value::from(all)))?;
         }
-        Format::Text if args.packet.is_none() && args.flow.is_none() => list(&journeys, ui)?,
+        Format::Text if args.packet.is_none() && args.flow.is_none() => list(&journeys)?,
         Format::Text => {
             for (id, j) in chosen {
                 let mut s = format!("packet {id}{}\n", j.flow.map_or(String::new(), |f| format!(", flow {f}")));
                 ui.entries(&mut s, &j.entries);
-                ui.out(&s)?;
+                out(&s)?;
             }
         }
     }
@@ -54,8 +54,8 @@ pub(crate) fn trace(args: &TraceArgs, ui: &Ui) -> anyhow::Result<u8> {
 }
 
 /// All packets, a line each.
-fn list(journeys: &Journeys, ui: &Ui) -> anyhow::Result<()> {
-    ui.out("  packet   flow       time  first seen\n")?;
+fn list(journeys: &Journeys) -> anyhow::Result<()> {
+    out("  packet   flow       time  first seen\n")?;
     for (id, j) in journeys.iter() {
         let first = j.entries.iter().find_map(|e| match &e.text {
             Text::Record { device, line, .. } => Some((e, device, line)),
@@ -63,7 +63,7 @@ fn list(journeys: &Journeys, ui: &Ui) -> anyhow::Result<()> {
         });
         let Some((e, device, line)) = first else { continue };
         let flow = j.flow.map_or("-".to_owned(), |f| f.to_string());
-        ui.out(&format!("{id:>8} {flow:>6} {:>10}  {}/{device}  {line}\n", e.at.to_string(), e.namespace))?;
+        out(&format!("{id:>8} {flow:>6} {:>10}  {}/{device}  {line}\n", e.at.to_string(), e.namespace))?;
     }
-    ui.out("one of them: podhop trace SCENARIO --packet ID\n")
+    out("one of them: podhop trace SCENARIO --packet ID\n")
 }

@@ -339,7 +339,7 @@ fn functions(text: &str) -> Vec<(usize, String, usize)> {
         if line.ends_with(['}', ';']) {
             continue;
         }
-        let Some(length) = lines[at + 1..].iter().position(|l| ends(l)) else { continue };
+        let Some(length) = lines[at + 1..].iter().position(ends) else { continue };
         if lines[at + 1 + length].ends_with(';') {
             continue;
         }

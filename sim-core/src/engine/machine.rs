@@ -20,6 +20,8 @@ const SYSCALL_NS: u64 = 4_000;
 const SOFTIRQ_NS: u64 = 500;
 /// nanosleep and poll may be late by this much (timer_slack_ns).
 const TIMER_SLACK_NS: u64 = 50_000;
+/// So many of a chain's last places are remembered.
+const LATELY: usize = 32;
 /// As many processes one machine runs at once.
 pub const MAX_PROCESSES: usize = 1 << 16;
 
@@ -255,10 +257,14 @@ impl Machine {
     /// Receives until nothing is queued, then lets the woken processes in before everybody else.
     fn drain(&mut self, run: &mut Run<'_>) -> Result<(), LimitHit> {
         let mut received = 0;
+        // Where the chain was lately: a limit is explained by the last bridge among these.
+        let mut lately = [None; LATELY];
         while let Some(rx) = self.cpu.dequeue() {
             received += 1;
+            lately[received as usize % LATELY] = Some((rx.ns, rx.dev, rx.frame.id));
             if received > run.limits.chain_frames {
-                return Err(LimitHit::chain(run.limits.chain_frames, &self.spaces, self.cpu.now, &rx));
+                lately.rotate_left(received as usize % LATELY + 1);
+                return Err(LimitHit::chain(run.limits.chain_frames, &self.spaces, self.cpu.now, &lately));
             }
             self.cpu.now += SOFTIRQ_NS;
             self.spaces.receive(&mut cx(&mut self.cpu, run), rx);

@@ -3,8 +3,7 @@
 
 use super::machine::{Alarm, Ask, Finished, Machine, Run};
 use super::process::Program;
-use crate::base::{FrameId, MachineId, NsId, Pid, Prf, Time};
-use crate::kernel::cx::Rx;
+use crate::base::{FrameId, IfIndex, MachineId, NsId, Pid, Prf, Time};
 use crate::kernel::errno::NlError;
 use crate::kernel::netlink::Request;
 use crate::kernel::netns::Spaces;
@@ -81,11 +80,17 @@ pub struct Place {
 }
 
 impl LimitHit {
-    pub(super) fn chain(limit: u64, spaces: &Spaces, at: Time, rx: &Rx) -> Self {
-        let link = show::links(spaces, rx.ns, at).into_iter().find(|l| l.index == rx.dev);
-        let (dev, bridge) = link.map_or((rx.dev.to_string(), None), |l| (l.name, l.master.map(|m| m.1)));
-        let place = Place { frame: rx.frame.id, namespace: spaces.name(rx.ns).to_owned(), dev, bridge };
-        LimitHit { name: "chainFrames", limit, at, place: Some(place) }
+    /// The chain was at these places lately, the last one last. The last bridge port among them is shown, else the last place.
+    pub(super) fn chain(limit: u64, spaces: &Spaces, at: Time, lately: &[Option<(NsId, IfIndex, FrameId)>]) -> Self {
+        let place = |&(ns, dev, frame): &(NsId, IfIndex, FrameId)| {
+            let link = show::links(spaces, ns, at).into_iter().find(|l| l.index == dev)?;
+            let (namespace, bridge) = (spaces.name(ns).to_owned(), link.master.map(|m| m.1));
+            Some(Place { frame, namespace, dev: link.name, bridge })
+        };
+        let mut places = lately.iter().rev().flatten().filter_map(place);
+        let last = places.next();
+        let bridged = last.clone().into_iter().chain(places).find(|p| p.bridge.is_some());
+        LimitHit { name: "chainFrames", limit, at, place: bridged.or(last) }
     }
 }
 

@@ -68,44 +68,52 @@ impl Captures {
             let flow = flow.map_or("null".to_owned(), |f| f.to_string());
             let _ = writeln!(
                 w,
-                r#"{{"file":{},"record":{},"frame":{},"packet":{},"flow":{flow},"namespace":{ns},"device":{dev},"direction":"{}"}}"#,
+                concat!(
+                    r#"{{"file":{},"record":{},"frame":{},"packet":{},"#,
+                    r#""flow":{},"namespace":{},"device":{},"direction":"{}"}}"#
+                ),
                 json(&path),
                 file.records,
                 tap.frame,
                 tap.packet,
+                flow,
+                ns,
+                dev,
                 tap.pkt_type.label(),
             );
         });
     }
 
     fn interface(&mut self, files: &mut Files<'_>, names: &Names, ns: NsId, dev: IfIndex) -> File {
-        if !self.interfaces.contains_key(&(ns, dev)) {
+        next(self.interfaces.entry((ns, dev)).or_insert_with(|| {
             let name = names.dev(ns, dev);
             let mut path = format!("captures/namespaces/{}/{name}.pcap", names.ns(ns));
             if self.taken.contains_key(&path) || name == "any" {
                 path = format!("captures/namespaces/{}/{name}.{dev}.pcap", names.ns(ns));
             }
             self.taken.insert(path.clone(), dev);
-            let no = files.create(path);
-            files.write(no, |w| pcap::header(w, pcap::LINKTYPE_ETHERNET));
-            self.interfaces.insert((ns, dev), File { no, records: 0 });
-        }
-        next(self.interfaces.get_mut(&(ns, dev)))
+            File::create(files, path, pcap::LINKTYPE_ETHERNET)
+        }))
     }
 
     fn any(&mut self, files: &mut Files<'_>, names: &Names, ns: NsId) -> File {
-        if !self.any.contains_key(&ns) {
-            let no = files.create(format!("captures/namespaces/{}/any.pcap", names.ns(ns)));
-            files.write(no, |w| pcap::header(w, sll2::LINKTYPE_LINUX_SLL2));
-            self.any.insert(ns, File { no, records: 0 });
-        }
-        next(self.any.get_mut(&ns))
+        next(self.any.entry(ns).or_insert_with(|| {
+            let path = format!("captures/namespaces/{}/any.pcap", names.ns(ns));
+            File::create(files, path, sll2::LINKTYPE_LINUX_SLL2)
+        }))
+    }
+}
+
+impl File {
+    fn create(files: &mut Files<'_>, path: String, linktype: u32) -> File {
+        let no = files.create(path);
+        files.write(no, |w| pcap::header(w, linktype));
+        File { no, records: 0 }
     }
 }
 
 /// The file with the number of its next record, counted from 1.
-fn next(file: Option<&mut File>) -> File {
-    let file = file.expect("it was made a moment ago");
+fn next(file: &mut File) -> File {
     file.records += 1;
     *file
 }

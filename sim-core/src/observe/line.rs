@@ -66,7 +66,7 @@ fn ip(f: &mut fmt::Formatter<'_>, l3: &[u8]) -> fmt::Result {
 fn icmp(f: &mut fmt::Formatter<'_>, m: &[u8]) -> fmt::Result {
     let quoted = m.get(8..28).map(Ipv4Packet::new_unchecked);
     let target = quoted.as_ref().map_or(Ipv4Addr::UNSPECIFIED, Ipv4Packet::dst_addr);
-    let port = || m.get(8..).and_then(|q| Some(be16(q, usize::from(q[0] & 15) * 4 + 2))).unwrap_or(0);
+    let port = || m.get(8..).map(|q| be16(q, usize::from(q[0] & 15) * 4 + 2)).unwrap_or(0);
     match (m[0], m[1]) {
         (8, _) => write!(f, "echo request, id {}, seq {}", be16(m, 4), be16(m, 6)),
         (0, _) => write!(f, "echo reply, id {}, seq {}", be16(m, 4), be16(m, 6)),

@@ -139,12 +139,12 @@ impl Watcher for Watch {
                         *broken = Some(describe(tap, names));
                     }
                 }
-                (Check::Journey { place, filter, .. }, State::Packet(packet @ None)) => {
-                    if place.is(tap, names) && matches(filter, place, names, tap) {
-                        *packet = Some(tap.packet);
-                        if let Some(j) = journeys.as_deref_mut() {
-                            j.want(tap.packet);
-                        }
+                (Check::Journey { place, filter, .. }, State::Packet(packet @ None))
+                    if place.is(tap, names) && matches(filter, place, names, tap) =>
+                {
+                    *packet = Some(tap.packet);
+                    if let Some(j) = journeys.as_deref_mut() {
+                        j.want(tap.packet);
                     }
                 }
                 _ => {}
@@ -256,9 +256,8 @@ fn at_limit(name: &str, limit: Option<&LimitHit>) -> Verdict {
 
 /// What the kernel's tables say, now.
 fn snapshot(world: &World, check: &Check) -> Option<Verdict> {
-    let place = match check {
-        Check::Fdb { place, .. } | Check::Neigh { place, .. } | Check::Counters { place, .. } => place,
-        _ => return None,
+    let (Check::Fdb { place, .. } | Check::Neigh { place, .. } | Check::Counters { place, .. }) = check else {
+        return None;
     };
     let Some(ns) = world.namespace(&place.namespace) else {
         return Some(Verdict::failed(format!("there is no namespace {}", place.namespace)));

@@ -54,7 +54,7 @@ pub struct Line {
 #[derive(Clone, Debug)]
 pub enum Traffic {
     /// A program.
-    Run(Run),
+    Run(Box<Run>),
     /// Nothing for so long, in nanoseconds.
     Sleep(u64),
 }

@@ -102,7 +102,8 @@ impl Resolver<'_> {
                 self.namespace(&run.from.value, run.from.span.clone());
                 let line = self.line(&run.run)?;
                 let at = run.at.as_ref().map(|d| Time(d.value.0));
-                Some(Traffic::Run(Run { from: run.from.value.clone(), line, at, background: run.background }))
+                let run = Run { from: run.from.value.clone(), line, at, background: run.background };
+                Some(Traffic::Run(Box::new(run)))
             }
         }
     }

@@ -2,6 +2,7 @@
 //! texts, exit statuses, the order of the system calls and the rules for waiting are those of the real programs.
 
 mod args;
+mod arping;
 mod ping;
 #[cfg(test)]
 mod script;
@@ -21,6 +22,7 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
         "ping" => Ok(Box::new(ping::Ping::new(ping::options::parse(name, rest)?))),
+        "arping" => Ok(Box::new(arping::Arping::new(arping::options::parse(name, rest)?))),
         other => Err(SyntaxError::at(name, format!("{other}: command not found")).hint_nearest(other, PROGRAMS)),
     }
 }

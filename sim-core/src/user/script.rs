@@ -1,4 +1,4 @@
-//! A stand-in for kernel and network, for tests: programs run against it to their end, what they call and print is
+//! A stand-in for kernel and network, for tests: programs run against it to their end; what they call and print is
 //! kept.
 
 use crate::base::words::Word;
@@ -40,11 +40,14 @@ pub(super) fn words(line: &str) -> Vec<Word> {
 pub(super) enum Arrival {
     Message(Message),
     Error(QueuedError),
+    /// The socket's error alone.
+    Failure(Errno),
 }
 
 /// What sending the nth datagram (from 1) does: what arrives how many microseconds later, or an error and what the
 /// error queue holds then.
-pub(super) type Answer = Box<dyn FnMut(usize, &[u8], SendTo) -> Result<Vec<(u64, Arrival)>, (Errno, Vec<QueuedError>)>>;
+pub(super) type Answer = Box<dyn FnMut(usize, &[u8], SendTo) -> Sent>;
+type Sent = Result<Vec<(u64, Arrival)>, (Errno, Vec<QueuedError>)>;
 
 pub(super) struct Script {
     pub answer: Answer,
@@ -129,6 +132,11 @@ impl Script {
 
     pub(super) fn answering(answer: Answer) -> Self {
         Script { answer, ..Script::new() }
+    }
+
+    /// The socket gets this error then.
+    pub(super) fn fail_at(&mut self, at: Time, errno: Errno) {
+        self.arriving.insert((at, 0), Arrival::Failure(errno));
     }
 
     /// Runs a command line to its end.
@@ -258,6 +266,7 @@ impl Script {
                 self.error = Some(e.errno);
                 self.errors.push_back(e);
             }
+            Arrival::Failure(e) => self.error = Some(e),
         }
     }
 

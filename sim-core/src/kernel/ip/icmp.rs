@@ -69,10 +69,8 @@ pub(in crate::kernel) fn icmp_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex,
         ECHO if ns.sysctl.icmp_echo_ignore_all => {}
         ECHO if f.pkt_type != PacketType::Host && ns.sysctl.icmp_echo_ignore_broadcasts => {}
         ECHO => echo(ns, cx, &f),
-        ECHO_REPLY => {
-            if ping::deliver(ns, cx, dev, &f) {
-                return cx.end(f, Fate::Delivered);
-            }
+        ECHO_REPLY if ping::deliver(ns, cx, dev, &f) => {
+            return cx.end(f, Fate::Delivered);
         }
         DEST_UNREACH | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM => unreach(ns, cx, dev, &f),
         t if t > LAST_TYPE => return cx.kill(f, DropReason::UnhandledProto),

@@ -8,7 +8,7 @@ use crate::base::rng::Purpose;
 use crate::base::{IfIndex, Mac, NsId};
 use crate::kernel::arp;
 use crate::kernel::cx::Cx;
-use crate::kernel::dev::bridge::{self, Bridge};
+use crate::kernel::dev::bridge::{self};
 use crate::kernel::dev::fdb::FdbEntry;
 use crate::kernel::dev::{self, Dev, DevKind, IfAddr, Stats, VethPeer};
 use crate::kernel::errno::{Errno, NlError};
@@ -66,7 +66,7 @@ fn add_bridge(
 ) -> Result<IfIndex, NlError> {
     let index = new_index(spaces.get(home))?;
     let mac = link.address.unwrap_or_else(|| random_mac(cx, home, index));
-    let kind = DevKind::Bridge(Box::new(Bridge::default()));
+    let kind = DevKind::Bridge(Box::default());
     let mut d = device(spaces.get(home), index, name, mac, link.mtu.unwrap_or(1500), kind);
     (d.carrier, d.mac_set, d.mtu_set) = (true, link.address.is_some(), link.mtu.is_some());
     register(spaces, cx, home, d);

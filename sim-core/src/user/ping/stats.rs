@@ -120,7 +120,7 @@ impl Stats {
     }
 
     /// The block behind the replies. `timing`: the requests carried time stamps; `spaced`: they were sent at an
-    /// interval; `took`: from the start to the last request.
+    /// interval; `started` and `last`: when the program was ready, and when the last request was due.
     pub(super) fn summary(&self, host: &str, timing: bool, spaced: bool, started: Time, last: Time) -> String {
         let mut out = format!("\n--- {host} ping statistics ---\n");
         let _ = write!(out, "{} packets transmitted, {} received", self.transmitted, self.received);

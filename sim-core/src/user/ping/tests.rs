@@ -1,6 +1,7 @@
 //! Runs of ping against a scripted network. The texts are those of the real program in the same situation.
 
 use super::*;
+use crate::kernel::syscall::{From, Message};
 use crate::user::script::{Arrival, Done, Script, echo, icmp};
 
 const HOST: [u8; 4] = [10, 8, 1, 2];
@@ -124,9 +125,9 @@ fn rest_of_an_interval_is_polled() {
     ];
     assert_eq!(done.calls(&LOOP), want);
     assert_eq!(done.times_ms("Send"), [0, 200, 400, 601]);
-    assert_eq!(done.times_ms("Exit"), [1100]);
+    assert_eq!(done.times_ms("Exit"), [1101]);
     assert!(done.text.contains("icmp_seq=2 ttl=63 time=250 ms\n"), "{}", done.text);
-    assert!(done.text.ends_with("rtt min/avg/max/mdev = 0.900/97.400/250.000/109.164 ms, pipe 2\n"), "{}", done.text);
+    assert!(done.text.ends_with("rtt min/avg/max/mdev = 0.900/97.400/250.000/109.157 ms, pipe 2\n"), "{}", done.text);
 }
 
 #[test]
@@ -419,7 +420,7 @@ fn strange_answers() {
     assert_eq!(done.calls(&["SetSockOpt(3, Echo"]), ["SetSockOpt(3, EchoFilter(9029))"]);
 }
 
-/// Duplicates are seen only while something is awaited: -c1 is over at the first answer.
+/// Advice comes as packets only, and is printed with a colon.
 #[test]
 fn redirects_and_source_quench() {
     let answer = |_: usize, data: &[u8], _: SendTo| {
@@ -513,7 +514,7 @@ fn interval_zero() {
     assert_eq!(Script::new().run("ping -i0 -W0.05 -c4 10.8.1.2").times_ms("Send"), [0, 10, 20, 30]);
 }
 
-/// An alarm and the end of an interval's wait come together.
+/// -W0 sets no itimer, again and again: only the neighbour's failure ends it.
 #[test]
 fn no_linger_at_all_waits_for_the_error() {
     let done = unreachable(2_500_000).run("ping -c1 -W0 10.8.1.2");
