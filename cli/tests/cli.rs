@@ -167,7 +167,7 @@ fn files_too_large_and_not_text() {
     let folder = root().join("scenarios/errors");
     for (file, name) in [(&large, "too-large.stderr"), (&bytes, "not-utf8.stderr")] {
         let want = fs::read_to_string(folder.join(name)).expect("the message");
-        check_error(text(file), &want.replace("FILE", text(file)));
+        check_error(text(file), &want.replace("--> FILE", &format!("--> {}", text(file))));
     }
 }
 

@@ -95,14 +95,13 @@ fn arp_ignore() {
 /// Facts 6.3: a proxy answers for what it would forward out of another device, with its own address.
 #[test]
 fn proxy_arp() {
-    let (_, memory) = run(
-        r#"- {from: node1, run: "sysctl -w net.ipv4.ip_forward=1 net.ipv4.conf.cbr0.proxy_arp=1 net.ipv4.neigh.cbr0.proxy_delay=0"}
+    let (_, memory) = run(r#"- {from: node1, run: "sysctl -w net.ipv4.ip_forward=1 net.ipv4.conf.cbr0.proxy_arp=1"}
+           - {from: node1, run: "sysctl -w net.ipv4.neigh.cbr0.proxy_delay=0"}
            - {from: node1, run: "ip link add up0 type veth peer name up1"}
            - {from: node1, run: "ip link set up0 up"}
            - {from: node1, run: "ip route add 172.16.0.0/16 dev up0"}
            - {from: p1a, run: "arping -c1 -w1 -I eth0 172.16.0.9"}
-           - {from: p1a, run: "arping -c1 -w1 -I eth0 10.244.1.99"}"#,
-    );
+           - {from: p1a, run: "arping -c1 -w1 -I eth0 10.244.1.99"}"#);
     let own = "is-at 0a:58:0a:f4:01:01";
     assert_eq!(any(&memory, "node1", &format!("172.16.0.9 {own}")), ["cbr0 Out", "vethp1a Out"]);
     assert_eq!(any(&memory, "node1", &format!("10.244.1.99 {own}")), [""; 0], "it is behind the same device");

@@ -80,7 +80,8 @@ impl Lab {
         let traffic: String =
             self.commands.iter().fold(String::new(), |s, (p, c)| s + &format!("    - {{from: p{p}, run: \"{c}\"}}\n"));
         let text = format!(
-            "apiVersion: podhop/v1\nkind: Scenario\nmetadata: {{name: random}}\nspec:\n  seed: {}\n  namespaces:\n    node:\n      setup:\n{setup}{pods}  traffic:\n{traffic}",
+            "apiVersion: podhop/v1\nkind: Scenario\nmetadata: {{name: random}}\nspec:\n  seed: {}\n  \
+             namespaces:\n    node:\n      setup:\n{setup}{pods}  traffic:\n{traffic}",
             self.seed
         );
         SourceFile::new("random", text)
@@ -111,8 +112,14 @@ impl Sink for Census {
     fn device(&mut self, _: &DevName) {}
 }
 
+/// The same cases in every run.
+fn config() -> ProptestConfig {
+    let rng_seed = proptest::test_runner::RngSeed::Fixed(7);
+    ProptestConfig { cases: 256, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, rng_seed: proptest::test_runner::RngSeed::Fixed(7), ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn no_frame_without_an_end(lab in lab()) {

@@ -80,7 +80,8 @@ pub struct Place {
 }
 
 impl LimitHit {
-    /// The chain was at these places lately, the last one last. The last bridge port among them is shown, else the last place.
+    /// The chain was at these places lately, the last one last. The last bridge port among them is shown, else the
+    /// last place.
     pub(super) fn chain(limit: u64, spaces: &Spaces, at: Time, lately: &[Option<(NsId, IfIndex, FrameId)>]) -> Self {
         let place = |&(ns, dev, frame): &(NsId, IfIndex, FrameId)| {
             let link = show::links(spaces, ns, at).into_iter().find(|l| l.index == dev)?;

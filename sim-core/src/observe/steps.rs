@@ -100,7 +100,8 @@ fn what(step: &Step, names: &Names) -> (&'static str, Value) {
 fn route(r: &crate::kernel::trace::RouteStep, oif: &str) -> Value {
     let (net, len) = r.prefix;
     json!({
-        "dst": r.dst, "prefix": format!("{net}/{len}"), "table": r.table, "type": format!("{:?}", r.kind).to_lowercase(),
+        "dst": r.dst, "prefix": format!("{net}/{len}"), "table": r.table,
+        "type": format!("{:?}", r.kind).to_lowercase(),
         "via": r.via, "oif": oif, "src": r.src,
     })
 }

@@ -108,6 +108,7 @@ impl Report {
                 "output": c.output,
             })
         };
+        let limit = |l: &LimitHit| json!({"name": l.name, "limit": l.limit, "at": l.at, "text": l.to_string()});
         let expectation =
             |e: &Expectation| json!({"line": e.line, "expect": e.text, "ok": e.verdict.ok, "seen": e.verdict.seen});
         json!({
@@ -115,7 +116,7 @@ impl Report {
             "scenario": self.name,
             "ended": self.ended,
             "exit": self.exit_code(),
-            "limit": self.limit.as_ref().map(|l| json!({"name": l.name, "limit": l.limit, "at": l.at, "text": l.to_string()})),
+            "limit": self.limit.as_ref().map(limit),
             "counts": self.counts,
             "waiting": self.waiting,
             "commands": self.commands.iter().map(command).collect::<Vec<_>>(),

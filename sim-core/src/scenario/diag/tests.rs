@@ -26,7 +26,10 @@ fn renders() {
     for (diagnostic, want) in [
         (
             Diagnostic::new(&file, at("日本"), "no good").hint("a \u{1b}[31mhint"),
-            "error: no good\n --> dir/f.yaml:2:9\n  |\n2 | bé: [x, 日本, y]\n  |         ^^^^\n  |\n  = help: a ␛[31mhint",
+            concat!(
+                "error: no good\n --> dir/f.yaml:2:9\n  |\n2 | bé: [x, 日本, y]\n",
+                "  |         ^^^^\n  |\n  = help: a ␛[31mhint"
+            ),
         ),
         (
             Diagnostic::new(&file, at("y"), "twice").note(at("a"), "first"),

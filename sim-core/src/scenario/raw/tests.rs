@@ -33,8 +33,10 @@ spec:
     - {command: "ping -c1 10.244.1.3", from: p1a, exit: 0, stdout: ["1 received", 0777]}
     - {command: ip neigh, stdout: 64 bytes}
     - {fdb: node1/br0, at: 2s, has: [{mac: "0a:58:0a:f4:01:02", port: vethp1a}], lacks: [{mac: 0a:58:0a:f4:01:03}]}
-    - {neigh: p1a/eth0, at: 200ms, has: [{address: 10.244.1.3, lladdr: a:0:0:0:0:1, state: REACHABLE}], lacks: [{address: 10.0.0.1}]}
-    - {counters: node1/vethp1a, at: 3s, rxPackets: 5, txPackets: {min: 1}, rxBytes: 0, txBytes: {max: 9}, rxDropped: 0, txDropped: 0}
+    - {neigh: p1a/eth0, at: 200ms, has: [{address: 10.244.1.3, lladdr: a:0:0:0:0:1, state: REACHABLE}],
+       lacks: [{address: 10.0.0.1}]}
+    - {counters: node1/vethp1a, at: 3s, rxPackets: 5, txPackets: {min: 1}, rxBytes: 0,
+       txBytes: {max: 9}, rxDropped: 0, txDropped: 0}
     - {journey: p1a/eth0, filter: "icmp[0] == 8", hops: ["p1a/eth0 Out", "node1/vethp1a  In"]}
     - {exit: 3, limit: chainFrames}
 "#;
