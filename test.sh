@@ -14,13 +14,10 @@ tools='
 tcpdump   tcpdump         captures as tcpdump reads them
 tshark    tshark          captures as tshark dissects them
 capinfos  tshark          captures as capinfos checks them
-ip        iproute2        texts of ip and bridge
-bridge    iproute2        texts of ip and bridge
-brctl     bridge-utils    bridges as real ones
-ping      iputils-ping    texts of ping
-arping    iputils-arping  texts of arping
-ethtool   ethtool         texts of ethtool
-sysctl    procps          texts of sysctl
+ip        iproute2        texts of ip and bridge, in real namespaces
+bridge    iproute2        texts of ip and bridge, in real namespaces
+ping      iputils-ping    texts of ip and bridge, in real namespaces
+sysctl    procps          texts of ip and bridge, in real namespaces
 python3   python3         the judge of the recordings against its original
 cc        gcc             capture filters against libpcap
 pcap.h    libpcap-dev     capture filters against libpcap
