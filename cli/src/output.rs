@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// As many files are open at once; the one unused for longest is closed.
 const MAX_OPEN: usize = 64;
@@ -36,6 +37,7 @@ impl Folder {
             fs::remove_dir_all(&temporary).with_context(|| format!("cannot clear {}", temporary.display()))?;
         }
         fs::create_dir_all(&temporary).with_context(|| format!("cannot make {}", temporary.display()))?;
+        interruptible(&temporary)?;
         let (open, used) = (BTreeMap::new(), VecDeque::new());
         Ok(Folder { target: target.to_owned(), temporary, open, used, done: false })
     }
@@ -92,6 +94,30 @@ impl Drop for Folder {
             let _ = fs::remove_dir_all(&self.temporary);
         }
     }
+}
+
+/// The folder that is being written, for whoever interrupts.
+static WRITING: Mutex<Option<PathBuf>> = Mutex::new(None);
+/// Exit status after SIGINT, as shells count it.
+const INTERRUPTED: i32 = 130;
+
+/// From now on an interrupt (Ctrl-C) removes `folder` before it ends the program.
+fn interruptible(folder: &Path) -> anyhow::Result<()> {
+    let first = lock().replace(folder.to_owned()).is_none();
+    if !first {
+        return Ok(());
+    }
+    Ok(ctrlc::set_handler(|| {
+        if let Some(folder) = lock().take() {
+            let _ = fs::remove_dir_all(folder);
+        }
+        std::process::exit(INTERRUPTED);
+    })?)
+}
+
+fn lock() -> MutexGuard<'static, Option<PathBuf>> {
+    // A path is whole even if somebody panicked while holding it.
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn refuse_foreign(target: &Path) -> anyhow::Result<()> {

@@ -157,18 +157,36 @@ fn errors_as_documented() {
     assert!(seen >= 10, "{seen} files");
 }
 
+/// A file of 100 MB is refused by its size: it is not read.
 #[test]
-fn files_too_large_and_not_text() {
+fn a_file_that_is_too_large() {
     let dir = temporary();
     let large = dir.path().join("large.yaml");
     fs::File::create(&large).and_then(|f| f.set_len(100 << 20)).expect("a sparse file");
-    let bytes = dir.path().join("bytes.yaml");
-    fs::write(&bytes, b"apiVersion: podhop/v1\nkind: \xff\xfe\n").expect("a file");
-    let folder = root().join("scenarios/errors");
-    for (file, name) in [(&large, "too-large.stderr"), (&bytes, "not-utf8.stderr")] {
-        let want = fs::read_to_string(folder.join(name)).expect("the message");
-        check_error(text(file), &want.replace("--> FILE", &format!("--> {}", text(file))));
+    let want = fs::read_to_string(root().join("scenarios/errors/too-large.stderr")).expect("the message");
+    check_error(text(&large), &want.replace("--> FILE", &format!("--> {}", text(&large))));
+}
+
+/// An interrupted run leaves nothing behind.
+#[cfg(unix)]
+#[test]
+fn interrupted() {
+    let dir = temporary();
+    let scenario = dir.path().join("scenario.yaml");
+    let yaml = fs::read_to_string(root().join("scenarios/labs/l2-loop/scenario.yaml")).expect("a scenario");
+    fs::write(&scenario, yaml.replace("chainFrames: 2000", "chainFrames: 100000000")).expect("a file");
+    let target = dir.path().join("out");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podhop"));
+    let mut child = command.args(["run", text(&scenario), "-o", text(&target)]).spawn().expect("podhop runs");
+    let temporary = dir.path().join("out.podhop-tmp");
+    while !temporary.join("captures").exists() {
+        assert!(child.try_wait().expect("a child").is_none(), "it runs for a while");
+        std::thread::yield_now();
     }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert!(!temporary.exists() && !target.exists());
 }
 
 fn check_error(file: &str, want: &str) {

@@ -132,10 +132,10 @@ pub enum Placement {
 #[derive(Clone, PartialEq, Debug, Default, Deserr)]
 #[deserr(error = Problems, deny_unknown_fields, rename_all = camelCase)]
 pub struct Limits {
-    /// Frames that descend from one.
+    /// Frames received in one chain: what one event may cause before time goes on.
     #[deserr(default)]
     pub chain_frames: Option<Spanned<NonZeroU64>>,
-    /// Frames of the run.
+    /// Frames made in the run.
     #[deserr(default)]
     pub frames: Option<Spanned<NonZeroU64>>,
     /// Events of the run.
