@@ -14,10 +14,11 @@ tools='
 tcpdump   tcpdump         captures as tcpdump reads them
 tshark    tshark          captures as tshark dissects them
 capinfos  tshark          captures as capinfos checks them
-ip        iproute2        texts of ip and bridge, in real namespaces
-bridge    iproute2        texts of ip and bridge, in real namespaces
-ping      iputils-ping    texts of ip and bridge, in real namespaces
-sysctl    procps          texts of ip and bridge, in real namespaces
+ip        iproute2        the live kernel, and the texts of its tools
+bridge    iproute2        the live kernel, and the texts of its tools
+ping      iputils-ping    the live kernel, and the texts of its tools
+arping    iputils-arping  the live kernel, and the texts of its tools
+sysctl    procps          the live kernel, and the texts of its tools
 python3   python3         the judge of the recordings against its original
 cc        gcc             capture filters against libpcap
 pcap.h    libpcap-dev     capture filters against libpcap

@@ -3,9 +3,11 @@
 //! * [`judge`]: does a run show what the real kernel showed?
 //! * [`recordings`]: what the real kernel showed, lab by lab and case by case.
 //! * [`lab`]: the same labs and cases, simulated.
+//! * [`real`]: scenarios on the real kernel, with the real tools.
 //! * [`scenarios`]: the scenarios of the course.
 
 pub mod judge;
 pub mod lab;
+pub mod real;
 pub mod recordings;
 pub mod scenarios;

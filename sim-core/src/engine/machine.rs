@@ -254,20 +254,25 @@ impl Machine {
         self.drain(run)
     }
 
-    /// Receives until nothing is queued, then lets the woken processes in before everybody else.
+    /// Receives until nothing is queued, lets the work queue run, and then the woken processes before everybody else.
     fn drain(&mut self, run: &mut Run<'_>) -> Result<(), LimitHit> {
         let mut received = 0;
         // Where the chain was lately: a limit is explained by the last bridge among these.
         let mut lately = [None; LATELY];
-        while let Some(rx) = self.cpu.dequeue() {
-            received += 1;
-            lately[received as usize % LATELY] = Some((rx.ns, rx.dev, rx.frame.id));
-            if received > run.limits.chain_frames {
-                lately.rotate_left(received as usize % LATELY + 1);
-                return Err(LimitHit::chain(run.limits.chain_frames, &self.spaces, self.cpu.now, &lately));
+        loop {
+            while let Some(rx) = self.cpu.dequeue() {
+                received += 1;
+                lately[received as usize % LATELY] = Some((rx.ns, rx.dev, rx.frame.id));
+                if received > run.limits.chain_frames {
+                    lately.rotate_left(received as usize % LATELY + 1);
+                    return Err(LimitHit::chain(run.limits.chain_frames, &self.spaces, self.cpu.now, &lately));
+                }
+                self.cpu.now += SOFTIRQ_NS;
+                self.spaces.receive(&mut cx(&mut self.cpu, run), rx);
             }
-            self.cpu.now += SOFTIRQ_NS;
-            self.spaces.receive(&mut cx(&mut self.cpu, run), rx);
+            if !self.spaces.work(&mut cx(&mut self.cpu, run)) {
+                break;
+            }
         }
         let mut wakes = std::mem::take(&mut self.cpu.wakes);
         for pid in wakes.drain(..).rev() {

@@ -178,7 +178,8 @@ fn send(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, to: Mac, arp: &Arp, cause
     let _ = xmit(ns, cx, dev, f);
 }
 
-/// inetdev_send_gratuitous_arp: arp_notify wants an announcement when a device or an address comes up.
+/// inetdev_send_gratuitous_arp: arp_notify wants an announcement when a device comes up or gets another hardware
+/// address.
 pub(in crate::kernel) fn notify(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex) {
     if !ns.conf_or(dev, |c| c.arp_notify) {
         return;
@@ -187,7 +188,7 @@ pub(in crate::kernel) fn notify(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex) {
     let own = d.mac;
     let addrs: Vec<Ipv4Addr> = d.addrs.iter().map(|a| a.local.addr()).collect();
     for a in addrs {
-        let arp = Arp { request: true, sha: own, sip: a, tha: own, tip: a };
+        let arp = Arp { request: true, sha: own, sip: a, tha: Mac::ZERO, tip: a };
         send(ns, cx, dev, Mac::BROADCAST, &arp, None);
     }
 }

@@ -52,6 +52,8 @@ pub struct Cpu {
     pub timers: Wheel<Timer>,
     /// Processes that something happened for, in order.
     pub wakes: Vec<Pid>,
+    /// Devices whose carrier changed: link watch acts on them when the chain is over.
+    pub(in crate::kernel) linkwatch: VecDeque<(NsId, IfIndex)>,
     pool: Pool,
     /// Frames made so far: created and cloned.
     made: u64,
@@ -70,6 +72,7 @@ impl Cpu {
             process: VecDeque::new(),
             timers: Wheel::new(jiffies),
             wakes: Vec::new(),
+            linkwatch: VecDeque::new(),
             pool: Pool::default(),
             made: 0,
             ended: 0,

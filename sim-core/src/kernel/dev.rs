@@ -44,6 +44,8 @@ pub struct Dev {
     pub(in crate::kernel) was_up: bool,
     /// netif_carrier_ok
     pub(in crate::kernel) carrier: bool,
+    /// The carrier as link watch has acted on it (operstate): it follows when the system call is over.
+    pub(in crate::kernel) linked: bool,
     pub(in crate::kernel) noarp: bool,
     /// The user's own reference to IFF_PROMISC and IFF_ALLMULTI.
     pub(in crate::kernel) promisc: bool,
@@ -116,9 +118,9 @@ impl Dev {
         if matches!(self.kind, DevKind::Loopback) { ARPHRD_LOOPBACK } else { ARPHRD_ETHER }
     }
 
-    /// Up with a carrier: netif_running && netif_carrier_ok.
+    /// netif_running and netif_oper_up.
     pub(in crate::kernel) fn running(&self) -> bool {
-        self.up && self.carrier
+        self.up && self.linked
     }
 
     /// What the listeners are told.
@@ -185,7 +187,7 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
         d.stats.tx_dropped += 1;
         return cx.kill(f, DropReason::DevReady);
     }
-    if !d.carrier {
+    if !d.linked {
         // dev_deactivate has put the noop discipline in place.
         return cx.kill(f, DropReason::QdiscDrop);
     }
@@ -230,12 +232,20 @@ pub(in crate::kernel) fn forwardable(ns: &NetNs, dev: IfIndex, f: &Frame) -> Res
     }
 }
 
-/// netif_carrier_on and netif_carrier_off, with what hears of them: routes, neighbours, the bridge above.
+/// netif_carrier_on and netif_carrier_off: link watch will act on it (linkwatch_fire_event).
 pub(in crate::kernel) fn set_carrier(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, carrier: bool) {
     match ns.dev_mut(dev) {
         Some(d) if d.carrier != carrier => d.carrier = carrier,
         _ => return,
     }
+    cx.cpu.linkwatch.push_back((cx.ns, dev));
+}
+
+/// linkwatch_do_dev: the device's discipline, its routes, its neighbours and the bridge above follow the carrier.
+pub(in crate::kernel) fn linkwatch(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex) {
+    let Some(d) = ns.dev_mut(dev) else { return };
+    let carrier = d.carrier;
+    d.linked = carrier;
     ns.fib.set_linkdown(dev, !carrier);
     if !carrier {
         // neigh_carrier_down (arp_evict_nocarrier)

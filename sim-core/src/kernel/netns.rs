@@ -182,6 +182,14 @@ impl Spaces {
         let _ = super::dev::receive(self.get_mut(rx.ns), cx, rx.dev, rx.frame);
     }
 
+    /// A work queue's turn, after a chain: link watch. Whether there was something to do.
+    pub fn work(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Some((ns, dev)) = cx.cpu.linkwatch.pop_front() else { return false };
+        cx.ns = ns;
+        super::dev::linkwatch(self.get_mut(ns), cx, dev);
+        true
+    }
+
     /// A timer of the kernel's fired; [`Timer::Process`] is the caller's own.
     pub fn timer(&mut self, cx: &mut Cx<'_>, timer: Timer) {
         match timer {

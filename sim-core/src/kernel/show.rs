@@ -244,7 +244,7 @@ fn link(spaces: &Spaces, ns: NsId, d: &Dev, now: Time) -> Link {
         peer: peer(spaces, ns, d),
         flags: Flags {
             up: d.up,
-            lower_up: d.running(),
+            lower_up: d.up && d.carrier,
             loopback,
             broadcast: !loopback,
             multicast: !loopback,
@@ -273,9 +273,9 @@ fn operstate(d: &Dev) -> &'static str {
     match &d.kind {
         _ if !d.up => "DOWN",
         DevKind::Loopback => "UNKNOWN",
-        DevKind::Veth(_) if !d.carrier => "LOWERLAYERDOWN",
-        DevKind::Bridge(b) if d.carrier && b.ports.is_empty() => "UNKNOWN",
-        _ if d.carrier => "UP",
+        DevKind::Veth(_) if !d.linked => "LOWERLAYERDOWN",
+        DevKind::Bridge(b) if d.linked && b.ports.is_empty() => "UNKNOWN",
+        _ if d.linked => "UP",
         _ => "DOWN",
     }
 }

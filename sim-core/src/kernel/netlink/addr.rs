@@ -2,8 +2,6 @@
 
 use super::{Addr, Op, RouteType, Scope, TABLE_LOCAL, TABLE_MAIN, find};
 use crate::base::IfIndex;
-use crate::kernel::arp;
-use crate::kernel::cx::Cx;
 use crate::kernel::dev::IfAddr;
 use crate::kernel::errno::{Errno, NlError};
 use crate::kernel::fib::Alias;
@@ -16,7 +14,7 @@ const RTPROT_KERNEL: u8 = 2;
 /// As many addresses one device has.
 const MAX_ADDRS: usize = 4096;
 
-pub(super) fn add(ns: &mut NetNs, cx: &mut Cx<'_>, a: &Addr) -> Result<(), NlError> {
+pub(super) fn add(ns: &mut NetNs, a: &Addr) -> Result<(), NlError> {
     let dev = find(ns, &a.dev)?;
     let d = ns.dev_mut(dev).ok_or(Errno::ENODEV)?;
     let loopback = a.local.addr().is_loopback();
@@ -43,15 +41,11 @@ pub(super) fn add(ns: &mut NetNs, cx: &mut Cx<'_>, a: &Addr) -> Result<(), NlErr
     let last = d.addrs.iter().rposition(|a| !a.secondary && a.scope >= new.scope);
     let at = if new.secondary { d.addrs.len() } else { last.map_or(0, |at| at + 1) };
     d.addrs.insert(at, new.clone());
-    let up = d.up;
     add_routes(ns, dev, &new);
-    if up {
-        arp::notify(ns, cx, dev);
-    }
     Ok(())
 }
 
-pub(super) fn del(ns: &mut NetNs, cx: &mut Cx<'_>, a: &Addr) -> Result<(), NlError> {
+pub(super) fn del(ns: &mut NetNs, a: &Addr) -> Result<(), NlError> {
     let dev = find(ns, &a.dev)?;
     let d = ns.dev(dev).ok_or(Errno::ENODEV)?;
     let fits = |x: &IfAddr| {
@@ -61,20 +55,20 @@ pub(super) fn del(ns: &mut NetNs, cx: &mut Cx<'_>, a: &Addr) -> Result<(), NlErr
     };
     let at = d.addrs.iter().position(fits);
     let at = at.ok_or(NlError::ext(Errno::EADDRNOTAVAIL, "ipv4: Address not found"))?;
-    remove(ns, cx, dev, at);
+    remove(ns, dev, at);
     Ok(())
 }
 
-pub(super) fn flush(ns: &mut NetNs, cx: &mut Cx<'_>, dev: &str) -> Result<(), NlError> {
+pub(super) fn flush(ns: &mut NetNs, dev: &str) -> Result<(), NlError> {
     let dev = find(ns, dev)?;
     while ns.dev(dev).is_some_and(|d| !d.addrs.is_empty()) {
-        remove(ns, cx, dev, 0);
+        remove(ns, dev, 0);
     }
     Ok(())
 }
 
 /// __inet_del_ifa: a primary takes its secondaries with it, unless they are promoted.
-fn remove(ns: &mut NetNs, _: &mut Cx<'_>, dev: IfIndex, at: usize) {
+fn remove(ns: &mut NetNs, dev: IfIndex, at: usize) {
     let promote = ns.conf_or(dev, |c| c.promote_secondaries);
     let Some(d) = ns.dev_mut(dev).filter(|d| at < d.addrs.len()) else { return };
     let gone = d.addrs.remove(at);
@@ -143,7 +137,7 @@ fn del_routes(ns: &mut NetNs, dev: IfIndex, a: &IfAddr) {
 
 /// fib_magic: appended, so that an equal route of another address stays in front.
 fn put(ns: &mut NetNs, table: u32, dst: Ipv4Net, kind: RouteType, scope: Scope, dev: IfIndex, src: Ipv4Addr) {
-    let linkdown = kind != RouteType::Local && ns.dev(dev).is_some_and(|d| !d.carrier);
+    let linkdown = kind != RouteType::Local && ns.dev(dev).is_some_and(|d| !d.linked);
     let alias = Alias {
         kind,
         scope,

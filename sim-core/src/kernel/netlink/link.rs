@@ -26,7 +26,7 @@ const BR_MAX_PORTS: usize = 1 << 10;
 /// The loopback device of a new namespace: down, without an address.
 pub(in crate::kernel) fn loopback(ns: &NetNs) -> Dev {
     let mut d = device(ns, LOOPBACK, "lo".to_owned(), Mac::ZERO, 65_536, DevKind::Loopback);
-    d.carrier = true;
+    (d.carrier, d.linked) = (true, true);
     d
 }
 
@@ -68,7 +68,8 @@ fn add_bridge(
     let mac = link.address.unwrap_or_else(|| random_mac(cx, home, index));
     let kind = DevKind::Bridge(Box::default());
     let mut d = device(spaces.get(home), index, name, mac, link.mtu.unwrap_or(1500), kind);
-    (d.carrier, d.mac_set, d.mtu_set) = (true, link.address.is_some(), link.mtu.is_some());
+    (d.carrier, d.linked) = (true, true);
+    (d.mac_set, d.mtu_set) = (link.address.is_some(), link.mtu.is_some());
     register(spaces, cx, home, d);
     cx.ns = home;
     if link.address.is_some() {
@@ -232,7 +233,7 @@ fn move_to(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex, name:
     Ok(())
 }
 
-/// dev_open and NETDEV_UP
+/// dev_open and NETDEV_UP: the driver first, then what hears of it.
 pub(super) fn open(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex) {
     cx.ns = ns;
     let space = spaces.get_mut(ns);
@@ -245,12 +246,15 @@ pub(super) fn open(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfInde
     if is_bridge {
         bridge::open(space, cx, index);
     }
+    veth_carrier(spaces, cx, ns, index, true);
+    cx.ns = ns;
+    let space = spaces.get_mut(ns);
+    // dev_activate does not wait for link watch.
+    dev::linkwatch(space, cx, index);
     for a in space.dev(index).map_or(vec![], |d| d.addrs.clone()) {
         addr::add_routes(space, index, &a);
     }
-    bridge::update_port_state(space, cx, index);
     arp::notify(space, cx, index);
-    veth_carrier(spaces, cx, ns, index, true);
 }
 
 /// dev_close and NETDEV_DOWN: routes through the device go, local ones and addresses stay.
@@ -325,6 +329,7 @@ fn set_address(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex, m
         bridge::port_address_changed(space, cx, index, old);
     }
     neigh::remove(space, cx, |k, n| k.dev == index && n.state != super::NudState::Permanent);
+    arp::notify(space, cx, index);
     Ok(())
 }
 
@@ -514,6 +519,7 @@ fn device(ns: &NetNs, index: IfIndex, name: String, mac: Mac, mtu: u32, kind: De
         up: false,
         was_up: false,
         carrier: false,
+        linked: false,
         noarp: false,
         promisc: false,
         allmulti: false,

@@ -89,7 +89,7 @@ fn check(ns: &NetNs, r: &Route) -> Result<Alias, NlError> {
     {
         return Err(NlError::ext(Errno::EINVAL, "Invalid prefsrc address"));
     }
-    alias.linkdown = alias.oif.and_then(|o| ns.dev(o)).is_some_and(|d| !d.carrier);
+    alias.linkdown = alias.oif.and_then(|o| ns.dev(o)).is_some_and(|d| !d.linked);
     Ok(alias)
 }
 

@@ -1,0 +1,253 @@
+//! The live kernel shows what we show: small labs, built and run in real namespaces and by us, compared record by
+//! record.
+
+use podhop_tests::judge::{self, Case, Options};
+use podhop_tests::real::{self, Captures, Lab};
+use sim_core::kernel::show;
+use sim_core::observe::{Memory, Outputs};
+use sim_core::scenario::plan::{Plan, Traffic};
+use sim_core::scenario::{self, SourceFile};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// A node with a bridge and three pods; all addresses fixed.
+const LAB: &str = r#"
+apiVersion: podhop/v1
+kind: Scenario
+metadata: {name: live}
+spec:
+  namespaces:
+    node:
+      setup:
+        - ip link set lo up
+        - ip link add br0 address 0a:00:00:00:00:01 type bridge
+        - ip link add va address 4e:00:00:00:00:0a type veth peer name eth0 address 0a:00:00:00:00:0a netns a
+        - ip link add vb address 4e:00:00:00:00:0b type veth peer name eth0 address 0a:00:00:00:00:0b netns b
+        - ip link add vc address 4e:00:00:00:00:0c type veth peer name eth0 address 0a:00:00:00:00:0c netns c
+        - ip link set va master br0 up
+        - ip link set vb master br0 up
+        - ip link set vc master br0 up
+        - ip link set br0 up
+        - ip addr add 10.0.0.1/24 brd + dev br0
+    a: {setup: [ip link set lo up, ip link set eth0 up, ip addr add 10.0.0.10/24 brd + dev eth0]}
+    b: {setup: [ip link set lo up, ip link set eth0 up, ip addr add 10.0.0.11/24 brd + dev eth0]}
+    c: {setup: [ip link set lo up, ip link set eth0 up, ip addr add 10.0.0.12/24 brd + dev eth0]}
+  traffic:
+"#;
+
+macro_rules! live {
+    ($($(#[doc = $doc:literal])* $name:ident: [$(($ns:literal, $run:literal)),* $(,)?];)*) => {
+        $($(#[doc = $doc])* #[test] fn $name() { check(stringify!($name), &[$(($ns, $run)),*]); })*
+    };
+}
+
+live! {
+    ping: [("a", "ping -c2 -i0.2 10.0.0.11")];
+    ping_the_node: [("a", "ping -c1 10.0.0.1"), ("node", "ping -c1 10.0.0.11")];
+    ping_myself: [("a", "ping -c1 10.0.0.10"), ("a", "ping -c1 127.0.0.1")];
+    ping_nobody: [("a", "ping -c1 -W4 10.0.0.77"), ("node", "ping -c1 -W4 10.0.0.78")];
+    ping_broadcast_is_ignored: [("a", "ping -c1 -W1 -b 10.0.0.255")];
+    no_route: [("a", "ping -c1 -W1 192.0.2.1")];
+    sizes: [("a", "ping -c1 -s 0 10.0.0.11"), ("a", "ping -c1 -s 1472 10.0.0.11"), ("a", "ping -c1 -Q 0x48 10.0.0.11")];
+    df: [
+        ("a", "ping -c1 -W1 -M do -s 1473 10.0.0.11"),
+        ("a", "ping -c1 -M dont 10.0.0.11"),
+        ("a", "ping -c1 -t 3 10.0.0.11"),
+    ];
+    hairpin: [("node", "bridge link set dev va hairpin on"), ("a", "ping -c1 10.0.0.11"), ("a", "ping -c1 10.0.0.12")];
+    promiscuous: [("node", "ip link set br0 promisc on"), ("a", "ping -c1 10.0.0.11")];
+    isolated: [
+        ("node", "bridge link set dev va isolated on"),
+        ("node", "bridge link set dev vb isolated on"),
+        ("a", "ping -c1 10.0.0.12"),
+        ("a", "ping -c1 -W1 10.0.0.11"),
+    ];
+    no_learning: [("node", "bridge link set dev vb learning off"), ("a", "ping -c2 -i0.2 10.0.0.11")];
+    no_flood: [
+        ("a", "ping -c1 10.0.0.11"),
+        ("node", "bridge link set dev vb flood off"),
+        ("node", "ip link set br0 type bridge fdb_flush"),
+        ("a", "ping -c1 -W1 10.0.0.11"),
+    ];
+    unknown_unicast: [
+        ("a", "ping -c1 10.0.0.11"),
+        ("node", "ip link set br0 type bridge fdb_flush"),
+        ("a", "ping -c1 10.0.0.11"),
+    ];
+    static_entry: [
+        ("node", "bridge fdb add 0a:00:00:00:00:0b dev vc master static"),
+        ("a", "ping -c1 -W1 10.0.0.11"),
+    ];
+    port_down: [("a", "ping -c1 10.0.0.11"), ("node", "ip link set vb down"), ("a", "ping -c1 -W1 10.0.0.11")];
+    peer_down: [("a", "ping -c1 10.0.0.11"), ("b", "ip link set eth0 down"), ("a", "ping -c1 -W1 10.0.0.11")];
+    port_leaves: [("a", "ping -c1 10.0.0.11"), ("node", "ip link set vb nomaster"), ("a", "ping -c1 -W1 10.0.0.11")];
+    mtu_of_a_port: [
+        ("b", "ip link set eth0 mtu 1000"),
+        ("a", "ping -c1 -W1 -s 1200 10.0.0.11"),
+        ("a", "ping -c1 -s 900 10.0.0.11"),
+    ];
+    mtu_of_the_bridge: [("node", "ip link set br0 mtu 1000"), ("a", "ping -c1 -s 1200 10.0.0.11")];
+    arp_ignore_0: [("node", "ip addr add 10.9.9.9/32 dev lo"), ("a", "arping -c1 -w1 -I eth0 10.9.9.9")];
+    arp_ignore_1: [
+        ("node", "ip addr add 10.9.9.9/32 dev lo"),
+        ("node", "sysctl -qw net.ipv4.conf.br0.arp_ignore=1"),
+        ("a", "arping -c1 -w1 -I eth0 10.9.9.9"),
+        ("a", "arping -c1 -w1 -I eth0 10.0.0.1"),
+    ];
+    arp_ignore_2: [
+        ("node", "sysctl -qw net.ipv4.conf.br0.arp_ignore=2"),
+        ("a", "ip addr add 172.16.0.1/24 dev eth0"),
+        ("a", "arping -c1 -w1 -I eth0 -s 172.16.0.1 10.0.0.1"),
+        ("a", "arping -c1 -w1 -I eth0 10.0.0.1"),
+    ];
+    arp_ignore_8: [("node", "sysctl -qw net.ipv4.conf.all.arp_ignore=8"), ("a", "arping -c1 -w1 -I eth0 10.0.0.1")];
+    arp_announce: [
+        ("a", "ip addr add 172.16.0.1/32 dev lo"),
+        ("a", "ping -c1 -W1 -I 172.16.0.1 10.0.0.11"),
+        ("a", "ip neigh flush all"),
+        ("a", "sysctl -qw net.ipv4.conf.all.arp_announce=1"),
+        ("a", "ping -c1 -W1 -I 172.16.0.1 10.0.0.11"),
+        ("a", "ip neigh flush all"),
+        ("a", "sysctl -qw net.ipv4.conf.all.arp_announce=2"),
+        ("a", "ping -c1 -W1 -I 172.16.0.1 10.0.0.11"),
+    ];
+    arp_filter: [
+        ("node", "sysctl -qw net.ipv4.conf.all.arp_filter=1"),
+        ("a", "arping -c1 -w1 -I eth0 10.0.0.1"),
+    ];
+    arp_accept: [
+        ("b", "sysctl -qw net.ipv4.conf.eth0.arp_accept=1"),
+        ("a", "arping -c1 -w1 -U -I eth0 10.0.0.10"),
+        ("b", "ping -c1 10.0.0.10"),
+        ("c", "ping -c1 10.0.0.10"),
+    ];
+    gratuitous: [
+        ("b", "ping -c1 10.0.0.10"),
+        ("a", "arping -c1 -w1 -U -I eth0 10.0.0.10"),
+        ("a", "arping -c1 -w1 -A -I eth0 10.0.0.10"),
+        ("b", "ping -c1 10.0.0.10"),
+    ];
+    duplicate_address: [("a", "arping -c1 -w1 -D -I eth0 10.0.0.11"), ("a", "arping -c1 -w1 -D -I eth0 10.0.0.99")];
+    arp_notify: [
+        ("a", "sysctl -qw net.ipv4.conf.eth0.arp_notify=1"),
+        ("a", "ip addr add 10.0.0.50/24 dev eth0"),
+        ("a", "ip link set eth0 down"),
+        ("a", "ip link set eth0 up"),
+        ("a", "ip link set eth0 address 0a:00:00:00:00:aa"),
+    ];
+    proxy_arp: [
+        ("node", "sysctl -qw net.ipv4.ip_forward=1"),
+        ("node", "sysctl -qw net.ipv4.conf.br0.proxy_arp=1"),
+        ("node", "sysctl -qw net.ipv4.neigh.br0.proxy_delay=0"),
+        ("node", "ip link add u0 type veth peer name u1"),
+        ("node", "ip link set u0 up"),
+        ("node", "ip link set u1 up"),
+        ("node", "ip route add 172.16.0.0/16 dev u0"),
+        ("a", "arping -c1 -w1 -I eth0 172.16.0.9"),
+        ("a", "arping -c1 -w1 -I eth0 10.0.0.99"),
+    ];
+    neighbour_by_hand: [
+        ("a", "ip neigh add 10.0.0.11 lladdr 0a:00:00:00:00:0b dev eth0"),
+        ("a", "ping -c1 10.0.0.11"),
+        ("a", "ip neigh replace 10.0.0.12 lladdr 0a:00:00:00:00:99 dev eth0 nud reachable"),
+        ("a", "ping -c1 -W1 10.0.0.12"),
+        ("a", "ip neigh del 10.0.0.12 dev eth0"),
+        ("a", "ping -c1 10.0.0.12"),
+    ];
+    address_changes: [
+        ("a", "ping -c1 10.0.0.11"),
+        ("b", "ip link set eth0 address 0a:00:00:00:00:bb"),
+        ("a", "ping -c1 -W1 10.0.0.11"),
+        ("b", "ping -c1 10.0.0.10"),
+        ("a", "ping -c1 10.0.0.11"),
+    ];
+    secondary_addresses: [
+        ("b", "ip addr add 10.0.0.21/24 dev eth0"),
+        ("b", "ip addr add 10.0.0.22/32 dev eth0"),
+        ("a", "ping -c1 10.0.0.21"),
+        ("b", "ip addr del 10.0.0.11/24 dev eth0"),
+        ("a", "ping -c1 -W1 10.0.0.21"),
+        ("a", "ping -c1 -W1 10.0.0.22"),
+    ];
+    own_address_as_a_source: [("b", "ip addr add 10.0.0.10/32 dev lo"), ("a", "ping -c1 -W2 10.0.0.11")];
+    echo_ignored: [("b", "sysctl -qw net.ipv4.icmp_echo_ignore_all=1"), ("a", "ping -c1 -W1 10.0.0.11")];
+    queue_of_a_neighbour: [
+        ("a", "sysctl -qw net.ipv4.neigh.eth0.unres_qlen_bytes=2000"),
+        ("a", "ping -c4 -i0.2 -W3 10.0.0.77"),
+    ];
+    quick_retries: [
+        ("a", "sysctl -qw net.ipv4.neigh.eth0.retrans_time_ms=200 net.ipv4.neigh.eth0.mcast_solicit=5"),
+        ("a", "ping -c1 -W3 10.0.0.77"),
+    ];
+}
+
+fn check(name: &str, traffic: &[(&str, &str)]) {
+    if !real::can_run() {
+        return;
+    }
+    let lines = traffic.iter().map(|(ns, run)| format!("    - {{from: {ns}, run: \"{run}\"}}\n"));
+    let source = SourceFile::new(name, lines.fold(LAB.to_owned(), |text, l| text + &l));
+    let plan = scenario::resolve(&source).unwrap_or_else(|e| panic!("{}", e.render(false)));
+    let (ours, said) = simulated(&plan);
+    let (theirs, heard) = measured(name, &plan);
+    let options = Options { times: true, ..Options::default() };
+    let differences = judge::compare(&theirs, None, &ours, &options);
+    assert!(differences.is_empty(), "{name}\n{}\nreal:\n{heard}\nours:\n{said}", differences.join("\n"));
+}
+
+fn simulated(plan: &Plan) -> (Case, String) {
+    let mut memory = Memory::default();
+    let outputs = Outputs { captures: true, trace: false };
+    let options = scenario::Options { outputs, ..scenario::Options::default() };
+    let report = scenario::run(plan, &mut memory, options, &mut ()).expect("it runs");
+    let any = |p: &str| Some(p.strip_prefix("captures/namespaces/")?.strip_suffix("/any.pcap")?.to_owned());
+    let files = memory.files.into_iter().filter_map(|(p, b)| Some((format!("{}.any.pcap", any(&p)?), b)));
+    let mut files: BTreeMap<String, Vec<u8>> = files.collect();
+    files.insert("ifmap".to_owned(), ifmap(plan));
+    let said =
+        report.commands.iter().fold(String::new(), |s, c| s + &format!("[{}] {}\n{}", c.from, c.command, c.output));
+    (Case { order: None, files }, said)
+}
+
+/// Indices are ours for both: devices are made in the same order.
+fn ifmap(plan: &Plan) -> Vec<u8> {
+    let (world, _) = scenario::play(plan, &mut sim_core::kernel::trace::Mute).expect("it runs");
+    let mut text = String::new();
+    for m in world.machines() {
+        for (ns, name) in m.spaces().iter() {
+            for l in show::links(m.spaces(), ns, m.now()) {
+                text += &format!("{name} {} {}\n", l.index, l.name);
+            }
+        }
+    }
+    text.into_bytes()
+}
+
+fn measured(name: &str, plan: &Plan) -> (Case, String) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let lab = Lab::new(plan);
+    // What interfaces say of themselves when they come up.
+    sleep(Duration::from_millis(300));
+    let captures = Captures::start(&lab, dir.path());
+    let mut heard = String::new();
+    for t in &plan.traffic {
+        let Traffic::Run(run) = t else { continue };
+        let out = lab.exec(&run.from, &run.line.text);
+        heard += &format!("[{}] {}\n", run.from, run.line.text);
+        heard += &String::from_utf8_lossy(&[out.stdout, out.stderr].concat());
+    }
+    captures.stop();
+    let mut files = BTreeMap::new();
+    for n in &plan.namespaces {
+        let file = format!("{}.any.pcap", n.name);
+        let bytes = std::fs::read(Path::new(dir.path()).join(&file)).unwrap_or_default();
+        if bytes.len() > 24 {
+            files.insert(file, bytes);
+        }
+    }
+    assert!(!files.is_empty() || name == "no_route", "{name}: nothing was seen");
+    files.insert("ifmap".to_owned(), ifmap(plan));
+    (Case { order: None, files }, heard)
+}
