@@ -2,7 +2,7 @@
 
 use super::ip::link::words::is_keyword;
 use super::lex::quote;
-use super::show::{destination, kind, protocol, scope, state, table};
+use super::show::{destination, kind, protocol, scope, table};
 use crate::kernel::netlink::{
     Addr, BridgeChange, Fdb, FdbState, Feature, LinkAdd, LinkChange, LinkKind, LinkPeer, Neigh, Op, PortChange,
     Request, Route, RouteFlush, RouteType,
@@ -234,7 +234,7 @@ fn neighbour(neigh: &Neigh) -> String {
     let mut out = neigh.addr.to_string();
     put(&mut out, "lladdr", neigh.lladdr);
     put(&mut out, "dev", Some(&neigh.dev));
-    put(&mut out, "nud", neigh.state.map(|s| state(s).to_lowercase()));
+    put(&mut out, "nud", neigh.state.map(|s| s.label().to_lowercase()));
     out
 }
 

@@ -10,7 +10,6 @@ pub use link::{addrs, links};
 pub use neigh::neighs;
 pub use route::{PROTOCOLS, routes};
 
-pub(super) use neigh::state;
 pub(super) use route::{destination, kind, protocol, scope, table};
 
 use crate::base::{NsId, Time};

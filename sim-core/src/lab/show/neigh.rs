@@ -28,7 +28,7 @@ pub fn neighs(neighs: &[NeighInfo], filter: &NeighFilter, format: Format) -> Str
             stats(&mut out, neigh);
         }
         if neigh.state != NudState::None {
-            let _ = write!(out, "{} ", state(neigh.state));
+            let _ = write!(out, "{} ", neigh.state.label());
         }
         out.push('\n');
     }
@@ -56,19 +56,4 @@ fn stats(out: &mut String, neigh: &NeighInfo) {
     }
     let [used, confirmed, updated] = [neigh.used_ns, neigh.confirmed_ns, neigh.updated_ns].map(|ns| ns / SEC);
     let _ = write!(out, " used {used}/{confirmed}/{updated}probes {} ", neigh.probes);
-}
-
-/// The name of a state, in capitals.
-pub(in crate::lab) fn state(state: NudState) -> &'static str {
-    match state {
-        NudState::None => "NONE",
-        NudState::Incomplete => "INCOMPLETE",
-        NudState::Reachable => "REACHABLE",
-        NudState::Stale => "STALE",
-        NudState::Delay => "DELAY",
-        NudState::Probe => "PROBE",
-        NudState::Failed => "FAILED",
-        NudState::Noarp => "NOARP",
-        NudState::Permanent => "PERMANENT",
-    }
 }
