@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// As many cases are pending. The number only falls: whoever simulates a case takes its line out of
 /// recordings/pending.txt and lowers this.
-const PENDING: usize = 425;
+const PENDING: usize = 424;
 
 macro_rules! recorded {
     ($($lab:ident $name:literal { $($case:ident)* })*) => {
@@ -31,6 +31,7 @@ recorded! {
         ping_ttl1
         ping_ttl2
         ping_ttl3
+        route_types
         unknown_unicast
     }
     lab_a_off_k618 "labA-off-k618" {
