@@ -29,6 +29,8 @@ pub enum Purpose {
     ProxyDelay = 6,
     /// An ephemeral port.
     EphemeralPort = 7,
+    /// What an ICMP error takes of the namespace's credit (`icmp_global_consume`).
+    IcmpCredit = 8,
 }
 
 impl Prf {

@@ -4,6 +4,7 @@ use super::cx::{Cx, Timer};
 use super::dev::bridge::{self, Port};
 use super::dev::{Dev, DevKind, VethPeer};
 use super::fib::Fib;
+use super::ip::Ipv4;
 use super::ip::ident::IpIds;
 use super::neigh::{self, NeighTable};
 use super::socket::Sockets;
@@ -32,6 +33,7 @@ pub struct NetNs {
     pub(in crate::kernel) neigh: NeighTable,
     pub(in crate::kernel) sockets: Sockets,
     pub(in crate::kernel) ip_ids: IpIds,
+    pub(in crate::kernel) ipv4: Ipv4,
 }
 
 impl NetNs {
@@ -46,6 +48,7 @@ impl NetNs {
             neigh: NeighTable::default(),
             sockets: Sockets::default(),
             ip_ids: IpIds::default(),
+            ipv4: Ipv4::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use super::netns::NetNs;
 use crate::base::IfIndex;
 
 /// net.ipv4.conf.*: settings of one device, of `all` or of `default`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the kernel's own names: Documentation/networking/ip-sysctl.rst")]
 pub struct Ipv4Conf {
     pub forwarding: i32,
@@ -22,6 +22,33 @@ pub struct Ipv4Conf {
     pub route_localnet: i32,
     pub rp_filter: i32,
     pub promote_secondaries: i32,
+    pub accept_redirects: i32,
+    pub secure_redirects: i32,
+    pub send_redirects: i32,
+    pub shared_media: i32,
+}
+
+impl Default for Ipv4Conf {
+    /// ipv4_devconf and ipv4_devconf_dflt.
+    fn default() -> Self {
+        Ipv4Conf {
+            forwarding: 0,
+            accept_local: 0,
+            arp_accept: 0,
+            arp_announce: 0,
+            arp_filter: 0,
+            arp_ignore: 0,
+            arp_notify: 0,
+            proxy_arp: 0,
+            route_localnet: 0,
+            rp_filter: 0,
+            promote_secondaries: 0,
+            accept_redirects: 1,
+            secure_redirects: 1,
+            send_redirects: 1,
+            shared_media: 1,
+        }
+    }
 }
 
 /// A namespace's settings that belong to no device.
@@ -56,6 +83,7 @@ type ConfField = fn(&mut Ipv4Conf) -> &mut i32;
 /// net.ipv4.conf.WHOSE.NAME
 const CONF: &[(&str, ConfField)] = &[
     ("accept_local", |c| &mut c.accept_local),
+    ("accept_redirects", |c| &mut c.accept_redirects),
     ("arp_accept", |c| &mut c.arp_accept),
     ("arp_announce", |c| &mut c.arp_announce),
     ("arp_filter", |c| &mut c.arp_filter),
@@ -66,6 +94,9 @@ const CONF: &[(&str, ConfField)] = &[
     ("proxy_arp", |c| &mut c.proxy_arp),
     ("route_localnet", |c| &mut c.route_localnet),
     ("rp_filter", |c| &mut c.rp_filter),
+    ("secure_redirects", |c| &mut c.secure_redirects),
+    ("send_redirects", |c| &mut c.send_redirects),
+    ("shared_media", |c| &mut c.shared_media),
 ];
 
 type NeighField = fn(&mut NeighParms) -> &mut u64;
@@ -127,7 +158,7 @@ impl NetNs {
             "net.ipv4.icmp_echo_ignore_all" => u8::from(s.icmp_echo_ignore_all).to_string(),
             "net.ipv4.icmp_echo_ignore_broadcasts" => u8::from(s.icmp_echo_ignore_broadcasts).to_string(),
             "net.ipv4.ping_group_range" => format!("{}\t{}", s.ping_group_range.0, s.ping_group_range.1),
-            _ => return None,
+            _ => return self.ipv4.sysctl.get(name.strip_prefix("net.ipv4.")?),
         })
     }
 
@@ -170,7 +201,7 @@ impl NetNs {
                 };
                 self.sysctl.ping_group_range = (first, last);
             }
-            _ => return Err(Errno::ENOENT),
+            _ => self.ipv4.sysctl.set(name.strip_prefix("net.ipv4.").ok_or(Errno::ENOENT)?, value)?,
         }
         Ok(())
     }
@@ -183,6 +214,13 @@ impl NetNs {
     /// IN_DEV_ORCONF: set for `all` or for the device.
     pub(in crate::kernel) fn conf_or(&self, dev: IfIndex, field: fn(&Ipv4Conf) -> i32) -> bool {
         self.conf_max(dev, field) != 0
+    }
+
+    /// IN_DEV_RX_REDIRECTS: a router wants it set for `all` and for the device, a host for one of them.
+    pub(in crate::kernel) fn accepts_redirects(&self, dev: IfIndex) -> bool {
+        let Some(d) = self.dev(dev) else { return false };
+        let (all, own) = (self.sysctl.all.accept_redirects != 0, d.conf.accept_redirects != 0);
+        if d.conf.forwarding != 0 { all && own } else { all || own }
     }
 
     /// `prefix` + WHOSE + `.` + leaf, if WHOSE exists. Device names may hold dots; leaves do not.
@@ -223,6 +261,7 @@ impl NetNs {
     /// inet_forward_change: `all` stands for every device and for those to come.
     fn set_forwarding(&mut self, on: i32) {
         self.sysctl.all.forwarding = on;
+        self.sysctl.all.accept_redirects = i32::from(on == 0);
         self.sysctl.default.forwarding = on;
         self.devs_mut().for_each(|d| d.conf.forwarding = on);
     }

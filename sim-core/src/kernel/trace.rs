@@ -73,6 +73,8 @@ drop_reasons! {
     IpRpFilter = "IP_RPFILTER";
     /// No handler for the transport protocol.
     IpNoProto = "IP_NOPROTO";
+    /// A router has no route on.
+    IpInNoRoutes = "IP_INNOROUTES";
     /// No route out.
     IpOutNoRoutes = "IP_OUTNOROUTES";
     /// A bad ICMP checksum.

@@ -7,8 +7,10 @@ use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::{Frame, PacketType};
 use crate::kernel::netlink::{RouteType, Scope};
-use crate::kernel::netns::NetNs;
+use crate::base::rng::Purpose;
+use crate::kernel::netns::{LOOPBACK, NetNs};
 use crate::kernel::socket::{ping, raw};
+use crate::kernel::timer::{HZ, ms_to_jiffies};
 use crate::kernel::trace::{Consumer, DropReason, Fate, Flow};
 use crate::wire::{IPPROTO_ICMP, be16, checksum};
 use smoltcp::wire::Ipv4Packet;
@@ -34,12 +36,16 @@ const LAST_TYPE: u8 = 18;
 /// The errors that the kernel reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::kernel) enum Error {
+    /// 3/0
+    NetUnreachable,
     /// 3/1
     HostUnreachable,
     /// 3/2
     ProtocolUnreachable,
     /// 3/4, with the MTU that would do
     FragNeeded { mtu: u32 },
+    /// 3/13
+    AdminProhibited,
     /// 11/0
     TtlExceeded,
 }
@@ -48,9 +54,11 @@ impl Error {
     /// Type, code and the second word of the header.
     fn parts(self) -> (u8, u8, u32) {
         match self {
+            Error::NetUnreachable => (DEST_UNREACH, 0, 0),
             Error::HostUnreachable => (DEST_UNREACH, 1, 0),
             Error::ProtocolUnreachable => (DEST_UNREACH, 2, 0),
             Error::FragNeeded { mtu } => (DEST_UNREACH, 4, mtu),
+            Error::AdminProhibited => (DEST_UNREACH, 13, 0),
             Error::TtlExceeded => (TIME_EXCEEDED, 0, 0),
         }
     }
@@ -196,11 +204,22 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
     if no_answer {
         return;
     }
+    // What came in by the loopback device is not limited.
+    let limited = f.iif != LOOPBACK && limits(ns, error);
+    if limited && !global_allow(ns, cx.jiffies()) {
+        return;
+    }
     let own = (to_us == RouteType::Local && f.iif != IfIndex(0)).then_some(dst);
     let Ok(r) = route::output(ns, &route::Flow4 { dst: src, src: own, oif: None, scope: Scope::Global }) else {
         return;
     };
-    let room = (r.mtu as usize).min(MAX_ERROR) - IP_HLEN - ICMP_HLEN;
+    if limited && !xrlim_allow(ns, cx, &r) {
+        return;
+    }
+    let room = (r.mtu as usize).min(MAX_ERROR).saturating_sub(IP_HLEN + ICMP_HLEN);
+    if room <= IP_HLEN {
+        return;
+    }
     let quote = &packet[..packet.len().min(room)];
     let (kind, code, word) = error.parts();
     let tos = packet[1] & 0x1e | 0xc0;
@@ -211,6 +230,54 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
         out[ICMP_HLEN..].copy_from_slice(quote);
         seal(out, kind, code);
     });
+}
+
+/// icmpv4_mask_allow: only the types of icmp_ratemask are limited, and never what path MTU discovery needs.
+fn limits(ns: &NetNs, error: Error) -> bool {
+    let (kind, ..) = error.parts();
+    !matches!(error, Error::FragNeeded { .. }) && ns.ipv4.sysctl.icmp_ratemask >> kind & 1 != 0
+}
+
+/// The errors that a namespace may send in all (icmp_global in struct netns_ipv4).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GlobalLimit {
+    credit: i64,
+    /// When credit was given; in ticks.
+    stamp: Option<u64>,
+}
+
+/// icmp_global_allow: icmp_msgs_per_sec of them, icmp_msgs_burst at once.
+fn global_allow(ns: &mut NetNs, now: u64) -> bool {
+    let (limit, sysctl) = (&mut ns.ipv4.icmp_limit, &ns.ipv4.sysctl);
+    if limit.credit > 0 {
+        return true;
+    }
+    let elapsed = limit.stamp.map_or(HZ, |stamp| now.saturating_sub(stamp).min(HZ));
+    let gained = sysctl.icmp_msgs_per_sec * elapsed as i64 / HZ as i64;
+    if elapsed < HZ / 50 || gained == 0 {
+        return false;
+    }
+    limit.stamp = Some(now);
+    limit.credit = (limit.credit + gained).min(sysctl.icmp_msgs_burst);
+    true
+}
+
+/// icmpv4_xrlim_allow: one error in icmp_ratelimit to each destination, six at once; never limited on the loopback
+/// device. What goes out takes nought to two of the namespace's credit, so that nobody can count it from outside.
+fn xrlim_allow(ns: &mut NetNs, cx: &Cx<'_>, r: &route::Output) -> bool {
+    let now = cx.jiffies();
+    let mut draws = 0;
+    if let Some(peer) = ns.ipv4.peers.entry(r.dst, now) {
+        let timeout = ms_to_jiffies(ns.ipv4.sysctl.icmp_ratelimit as u64);
+        if r.oif != LOOPBACK && !peer.xrlim_allow(now, timeout) {
+            return false;
+        }
+        peer.draws += 1;
+        draws = peer.draws;
+    }
+    let input = [u64::from(cx.ns.0), u64::from(u32::from(r.dst)), draws];
+    ns.ipv4.icmp_limit.credit -= cx.prf.below(Purpose::IcmpCredit, &input, 3) as i64;
+    true
 }
 
 /// An ICMP error about which no error is sent (RFC 1122 section 3.2.2).

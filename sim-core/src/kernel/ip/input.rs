@@ -47,6 +47,9 @@ fn ip_rcv_finish(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flo
         Err(why) => return cx.kill(f, why),
     };
     r.explain(cx, &f, dst);
+    if let Some(errno) = r.error {
+        return route::ip_error(ns, cx, errno, f);
+    }
     match r.kind {
         RouteType::Local | RouteType::Broadcast => local_deliver(ns, cx, dev, f),
         _ => forward::ip_forward(ns, cx, &r, f),

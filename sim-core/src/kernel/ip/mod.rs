@@ -3,9 +3,11 @@
 pub mod forward;
 pub mod icmp;
 pub mod ident;
+pub mod inetpeer;
 pub mod input;
 pub mod output;
 pub mod route;
+mod sysctl;
 
 use crate::wire::IPPROTO_ICMP;
 use smoltcp::wire::Ipv4Packet;
@@ -13,6 +15,14 @@ use std::net::Ipv4Addr;
 
 /// Bytes of an IPv4 header without options.
 pub const IP_HLEN: usize = 20;
+
+/// struct netns_ipv4: what one namespace keeps besides its tables of routes and neighbours.
+#[derive(Clone, Debug, Default)]
+pub struct Ipv4 {
+    pub(in crate::kernel) sysctl: sysctl::Ipv4Sysctl,
+    pub(in crate::kernel) peers: inetpeer::Peers,
+    pub(in crate::kernel) icmp_limit: icmp::GlobalLimit,
+}
 
 /// The source of an IPv4 packet; unspecified if there is no header.
 pub(in crate::kernel) fn source(packet: &[u8]) -> Ipv4Addr {

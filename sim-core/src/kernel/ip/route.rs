@@ -1,5 +1,6 @@
 //! Mirrors net/ipv4/route.c: which way out, and what is to become of what came in.
 
+use super::icmp::{self, Error};
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
@@ -7,7 +8,7 @@ use crate::kernel::fib::Found;
 use crate::kernel::frame::Frame;
 use crate::kernel::netlink::{RouteType, Scope};
 use crate::kernel::netns::{LOOPBACK, NetNs};
-use crate::kernel::trace::{DropReason, RouteStep, What};
+use crate::kernel::trace::{DropReason, Flow, RouteStep, What};
 use std::net::Ipv4Addr;
 
 /// struct flowi4: what a sender knows.
@@ -53,6 +54,8 @@ pub(in crate::kernel) struct Input {
     pub kind: RouteType,
     /// Where it would leave by; the loopback device for what stays.
     pub oif: IfIndex,
+    /// No way on: what ip_error is told of it.
+    pub error: Option<Errno>,
     found: Option<Found>,
 }
 
@@ -160,7 +163,7 @@ pub(in crate::kernel) fn input_dst(
     if src.is_multicast() || src.is_broadcast() {
         return Err(IpInvalidSource);
     }
-    let local = |kind| Input { kind, oif: LOOPBACK, found: None };
+    let local = |kind| Input { kind, oif: LOOPBACK, error: None, found: None };
     if dst.is_broadcast() || src.is_unspecified() && dst.is_unspecified() {
         return Ok(local(RouteType::Broadcast));
     }
@@ -175,18 +178,40 @@ pub(in crate::kernel) fn input_dst(
         return Err(IpLocalnet);
     }
     let forwarding = ns.dev(dev).is_some_and(|d| d.conf.forwarding != 0);
-    let Ok(found) = ns.fib.lookup(dst, Scope::Global, None) else { return Err(IpInAddrErrors) };
+    let found = match ns.fib.lookup(dst, Scope::Global, None) {
+        Ok(found) => found,
+        // A host that does not forward says nothing.
+        Err(_) if !forwarding => return Err(IpInAddrErrors),
+        Err(errno) => return Ok(Input { error: Some(errno), ..local(RouteType::Unreachable) }),
+    };
     match found.route.kind {
         kind @ (RouteType::Local | RouteType::Broadcast) => {
             validate_source(ns, src, dev)?;
-            Ok(Input { kind, oif: LOOPBACK, found: Some(found) })
+            Ok(Input { found: Some(found), ..local(kind) })
         }
         RouteType::Unicast if forwarding => {
             validate_source(ns, src, dev)?;
-            Ok(Input { kind: RouteType::Unicast, oif: found.route.oif.ok_or(IpInAddrErrors)?, found: Some(found) })
+            let oif = found.route.oif.ok_or(IpInAddrErrors)?;
+            Ok(Input { oif, found: Some(found), ..local(RouteType::Unicast) })
         }
         _ => Err(IpInAddrErrors),
     }
+}
+
+/// ip_error: the packet has no way on; its sender is told as far as the two limits allow.
+pub(in crate::kernel) fn ip_error(ns: &mut NetNs, cx: &mut Cx<'_>, errno: Errno, f: Frame) -> Flow {
+    let error = match errno {
+        Errno::EHOSTUNREACH => Error::HostUnreachable,
+        Errno::ENETUNREACH => Error::NetUnreachable,
+        Errno::EACCES => Error::AdminProhibited,
+        _ => return cx.kill(f, DropReason::NotSpecified),
+    };
+    let now = cx.jiffies();
+    if ns.ipv4.peers.entry(super::source(f.l3()), now).is_none_or(|peer| peer.error_allow(now)) {
+        icmp::send(ns, cx, &f, error);
+    }
+    let why = if errno == Errno::ENETUNREACH { DropReason::IpInNoRoutes } else { DropReason::NotSpecified };
+    cx.kill(f, why)
 }
 
 /// fib_validate_source: would an answer go back the way that this came?
