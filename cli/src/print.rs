@@ -116,8 +116,9 @@ impl Ui {
                 }
                 Text::Note(note) => {
                     let pad = " ".repeat(e.at.to_string().len());
-                    let note = self.paint(DIM, &format!("· {note}"));
-                    writeln!(s, "  {pad}  {:<ns_width$}  {note}", e.namespace)
+                    let lines = note.lines().enumerate();
+                    let text = |(n, line)| self.paint(DIM, &format!("{} {line}", if n == 0 { "·" } else { " " }));
+                    lines.map(text).try_for_each(|l| writeln!(s, "  {pad}  {:<ns_width$}  {l}", e.namespace))
                 }
             };
         }

@@ -90,6 +90,18 @@ impl Fib {
         None
     }
 
+    /// The prefixes that a destination is compared with, the longest first; host routes only if it is theirs.
+    pub fn candidates(&self, dst: Ipv4Addr) -> Vec<(u32, (Ipv4Addr, u8))> {
+        let mut all = vec![];
+        for table in [TABLE_LOCAL, TABLE_MAIN, TABLE_DEFAULT] {
+            let nets = self.iter(table).map(|(net, _)| (net.network(), net.prefix_len()));
+            all.extend(nets.filter(|(net, len)| *len < 32 || *net == dst).map(|prefix| (table, prefix)));
+        }
+        all.dedup();
+        all.sort_by_key(|(_, (_, len))| std::cmp::Reverse(*len));
+        all
+    }
+
     /// inet_addr_type: what the local table says of an address; unicast if it says nothing.
     pub fn addr_type(&self, addr: Ipv4Addr, dev: Option<IfIndex>) -> RouteType {
         if addr.is_unspecified() || addr.is_broadcast() {

@@ -20,3 +20,5 @@ pub mod syscall;
 mod sysctl;
 pub mod timer;
 pub mod trace;
+
+pub use fib::mask;

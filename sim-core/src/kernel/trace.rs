@@ -142,6 +142,17 @@ pub enum What {
     RouteOutput(RouteStep),
     /// ip_route_input: what is to become of a received packet.
     RouteInput(RouteStep),
+    /// A route that was a candidate for the decision that follows: told to listeners who want details.
+    RouteCandidate {
+        /// The destination looked up.
+        dst: Ipv4Addr,
+        /// The route's prefix, with its length.
+        prefix: (Ipv4Addr, u8),
+        /// Its table.
+        table: u32,
+        /// The destination lies in it, and it is the longest such prefix.
+        wins: bool,
+    },
     /// A neighbour entry was looked up to send.
     Neigh {
         /// The next hop.
@@ -281,6 +292,10 @@ pub trait Sink {
     fn namespace(&mut self, ns: NsId, name: &str);
     /// A device was made, renamed or moved here.
     fn device(&mut self, dev: &DevName);
+    /// It also wants what did not happen: the candidates of a decision.
+    fn details(&self) -> bool {
+        false
+    }
 }
 
 /// A sink that hears nothing: set-up, replay, benches.

@@ -160,6 +160,10 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
     fn device(&mut self, dev: &DevName) {
         self.names.device(dev);
     }
+
+    fn details(&self) -> bool {
+        self.journeys.as_ref().is_some_and(Journeys::keeps_all)
+    }
 }
 
 /// Nobody watches.

@@ -2,8 +2,10 @@
 
 use super::names::Names;
 use crate::base::FlowId;
+use crate::kernel::mask;
 use crate::kernel::trace::{Consumer, Edge, Fate, FloodWhy, Step, What};
 use serde_json::{Map, Value, json};
+use std::net::Ipv4Addr;
 
 /// What happened, as a sentence for the story; none for what the captures show by themselves.
 pub fn sentence(step: &Step, names: &Names) -> Option<String> {
@@ -18,6 +20,7 @@ pub fn sentence(step: &Step, names: &Names) -> Option<String> {
             let (net, len) = r.prefix;
             format!("{} matches {net}/{len}: {}", r.dst, route_kind(r.kind, dev(r.oif)))
         }
+        What::RouteCandidate { dst, prefix, wins, .. } => and_table(dst, prefix, wins),
         What::Neigh { addr, state, lladdr: None } => format!("neighbour {addr} is {}", state.label()),
         What::Neigh { addr, state, lladdr: Some(mac) } => format!("neighbour {addr} is {mac} ({})", state.label()),
         What::NeighWait { addr } => format!("the packet waits until {addr} has answered an ARP request"),
@@ -43,6 +46,28 @@ fn route_kind(kind: crate::kernel::netlink::RouteType, dev: &str) -> String {
         RouteType::Broadcast => "for everybody here".to_owned(),
         _ => format!("to be forwarded out of {dev}"),
     }
+}
+
+/// Does the destination lie in the subnet? Destination AND mask, bit by bit.
+fn and_table(dst: Ipv4Addr, (net, len): (Ipv4Addr, u8), wins: bool) -> String {
+    let netmask = mask(Ipv4Addr::BROADCAST, len);
+    let result = mask(dst, len);
+    let verdict = match (result == net, wins) {
+        (true, true) => format!("is {net}/{len}: matches, and no longer prefix does"),
+        (true, false) => format!("is {net}/{len}: matches, but another route comes first"),
+        (false, _) => format!("is not {net}: not in {net}/{len}"),
+    };
+    format!(
+        "    {}  {dst}\nAND {}  {netmask}\n  = {}  {result} {verdict}",
+        binary(dst),
+        binary(netmask),
+        binary(result)
+    )
+}
+
+/// Four groups of eight binary digits.
+fn binary(addr: Ipv4Addr) -> String {
+    addr.octets().map(|byte| format!("{byte:08b}")).join(".")
 }
 
 fn flood(why: FloodWhy) -> &'static str {
@@ -81,6 +106,11 @@ fn what(step: &Step, names: &Names) -> (&'static str, Value) {
         What::Queued { ns, dev } => ("queued", json!({"to": format!("{}/{}", names.ns(ns), names.dev(ns, dev))})),
         What::RouteOutput(r) => ("route_output", route(&r, dev(r.oif))),
         What::RouteInput(r) => ("route_input", route(&r, dev(r.oif))),
+        What::RouteCandidate { dst, prefix: (net, len), table, wins } => {
+            let matches = mask(dst, len) == net;
+            let prefix = format!("{net}/{len}");
+            ("route_candidate", json!({"dst": dst, "prefix": prefix, "table": table, "matches": matches, "wins": wins}))
+        }
         What::Neigh { addr, state, lladdr } => {
             ("neigh", json!({"address": addr, "state": state.label(), "lladdr": lladdr.map(|m| m.to_string())}))
         }
@@ -113,5 +143,24 @@ fn ended(fate: Fate) -> Value {
         Fate::Consumed(Consumer::Arp) => json!({"fate": "consumed", "by": "arp"}),
         Fate::Consumed(Consumer::Icmp) => json!({"fate": "consumed", "by": "icmp"}),
         Fate::Dropped(why) => json!({"fate": "dropped", "reason": why.name()}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of article 001: 172.16.1.1 is not in the subnet of 192.168.1.1/24.
+    #[test]
+    fn anding() {
+        let text = and_table([172, 16, 1, 1].into(), ([192, 168, 1, 0].into(), 24), false);
+        let want = [
+            "    10101100.00010000.00000001.00000001  172.16.1.1",
+            "AND 11111111.11111111.11111111.00000000  255.255.255.0",
+            "  = 10101100.00010000.00000001.00000000  172.16.1.0 is not 192.168.1.0: not in 192.168.1.0/24",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), want);
+        let text = and_table([192, 168, 1, 2].into(), ([192, 168, 1, 0].into(), 24), true);
+        assert!(text.ends_with("192.168.1.0 is 192.168.1.0/24: matches, and no longer prefix does"), "{text}");
     }
 }

@@ -117,6 +117,11 @@ impl Journeys {
         Journeys { keep_all: lines, ..Journeys::default() }
     }
 
+    /// The journeys of all packets are kept: somebody wants to know everything.
+    pub fn keeps_all(&self) -> bool {
+        self.keep_all > 0
+    }
+
     /// This packet's journey is to be kept.
     pub fn want(&mut self, packet: PacketId) {
         self.wanted.insert(packet, ());

@@ -203,6 +203,9 @@ impl Sink for Only<'_> {
     fn device(&mut self, dev: &DevName) {
         self.0.device(dev);
     }
+    fn details(&self) -> bool {
+        self.0.details()
+    }
 }
 
 /// A run under way.

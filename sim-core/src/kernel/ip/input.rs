@@ -46,7 +46,7 @@ fn ip_rcv_finish(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flo
         Ok(r) => r,
         Err(why) => return cx.kill(f, why),
     };
-    r.explain(cx, &f, dst);
+    r.explain(ns, cx, &f, dst);
     if let Some(errno) = r.error {
         return route::ip_error(ns, cx, errno, f);
     }

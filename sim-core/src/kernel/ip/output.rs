@@ -52,7 +52,7 @@ pub(in crate::kernel) fn send(
     p.set_dst_addr(r.dst);
     f.l3_mut()[1] = h.tos;
     Ipv4Packet::new_unchecked(f.l3_mut()).fill_checksum();
-    r.explain(cx, &f);
+    r.explain(ns, cx, &f);
     finish(ns, cx, r.oif, r.next_hop(), r.mtu, f)
 }
 

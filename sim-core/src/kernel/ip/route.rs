@@ -40,8 +40,9 @@ impl Output {
     }
 
     /// Tells the listeners how it was decided.
-    pub fn explain(&self, cx: &mut Cx<'_>, f: &Frame) {
+    pub fn explain(&self, ns: &NetNs, cx: &mut Cx<'_>, f: &Frame) {
         let (prefix, table) = self.found.unwrap_or(((self.dst, 32), 0));
+        candidates(ns, cx, f, self.dst, self.found);
         let step =
             RouteStep { dst: self.dst, prefix, table, kind: self.kind, via: self.via, oif: self.oif, src: self.src };
         cx.step(f, self.oif, What::RouteOutput(step));
@@ -72,11 +73,26 @@ impl Input {
     }
 
     /// Tells the listeners how it was decided.
-    pub fn explain(&self, cx: &mut Cx<'_>, f: &Frame, dst: Ipv4Addr) {
+    pub fn explain(&self, ns: &NetNs, cx: &mut Cx<'_>, f: &Frame, dst: Ipv4Addr) {
+        candidates(ns, cx, f, dst, self.found.map(|f| (f.prefix, f.table)));
         let (prefix, table, via) = self.found.map_or(((dst, 32), 0, None), |f| (f.prefix, f.table, f.route.via));
         let src = Ipv4Addr::UNSPECIFIED;
         let step = RouteStep { dst, prefix, table, kind: self.kind, via, oif: self.oif, src };
         cx.step(f, self.oif, What::RouteInput(step));
+    }
+}
+
+/// As many candidates of one decision are told.
+const MAX_CANDIDATES: usize = 64;
+
+/// Tells listeners who want details which prefixes the destination was compared with.
+fn candidates(ns: &NetNs, cx: &mut Cx<'_>, f: &Frame, dst: Ipv4Addr, won: Option<((Ipv4Addr, u8), u32)>) {
+    if !cx.sink.details() {
+        return;
+    }
+    for (table, prefix) in ns.fib.candidates(dst).into_iter().take(MAX_CANDIDATES) {
+        let wins = won == Some((prefix, table));
+        cx.step(f, IfIndex(0), What::RouteCandidate { dst, prefix, table, wins });
     }
 }
 
