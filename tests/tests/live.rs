@@ -172,6 +172,8 @@ live! {
         ("a", "ping -c1 -W1 10.0.0.22"),
     ];
     own_address_as_a_source: [("b", "ip addr add 10.0.0.10/32 dev lo"), ("a", "ping -c1 -W2 10.0.0.11")];
+    /// Local and main share one trie: a longer prefix in main goes before 127/8.
+    longer_than_local: [("c", "ip route add 127.0.0.9/32 via 10.0.0.11"), ("c", "ping -c1 -W1 127.0.0.9")];
     echo_ignored: [("b", "sysctl -qw net.ipv4.icmp_echo_ignore_all=1"), ("a", "ping -c1 -W1 10.0.0.11")];
     queue_of_a_neighbour: [
         ("a", "sysctl -qw net.ipv4.neigh.eth0.unres_qlen_bytes=2000"),

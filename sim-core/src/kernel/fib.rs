@@ -51,14 +51,15 @@ pub(in crate::kernel) struct Found {
 pub const MAX_ROUTES: usize = 1 << 20;
 
 impl Fib {
-    /// fib_lookup: the tables in the order of the default rules (0, 32766, 32767), the longest prefix in each. Routes
-    /// of a scope wider than `scope` do not count.
+    /// fib_lookup: local and main as one table (fib_trie_unmerge has not come, since there are no rules of the user's), so
+    /// that a longer prefix in main goes before a shorter one in local; then default. Routes of a scope wider than
+    /// `scope` do not count.
     ///
     /// # Errors
     /// What the route's type stands for, ENETUNREACH without a route.
     pub fn lookup(&self, dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Result<Found, Errno> {
-        for table in [TABLE_LOCAL, TABLE_MAIN, TABLE_DEFAULT] {
-            match self.lookup_in(table, dst, scope, oif) {
+        for tables in [&[TABLE_LOCAL, TABLE_MAIN][..], &[TABLE_DEFAULT]] {
+            match self.lookup_in(tables, dst, scope, oif) {
                 Some(found) if found.route.kind != RouteType::Throw => {
                     return match found.route.kind {
                         RouteType::Blackhole => Err(Errno::EINVAL),
@@ -73,18 +74,20 @@ impl Fib {
         Err(Errno::ENETUNREACH)
     }
 
-    /// fib_table_lookup
-    pub fn lookup_in(&self, table: u32, dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Option<Found> {
-        let t = self.tables.get(&table)?;
+    /// fib_table_lookup, in tables that share one trie: the longest prefix of all, of equal ones the first table's.
+    pub fn lookup_in(&self, tables: &[u32], dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Option<Found> {
+        let usable = |a: &&Alias| a.scope >= scope && (oif.is_none() || a.oif.is_none() || a.oif == oif);
         for len in (0..=32u8).rev() {
-            if t.lengths.get(len as usize).is_none_or(|n| *n == 0) {
-                continue;
-            }
-            let prefix = mask(dst, len);
-            let Some(aliases) = t.routes.get(&(IpAddr::V4(prefix), len)) else { continue };
-            let usable = |a: &&Alias| a.scope >= scope && (oif.is_none() || a.oif.is_none() || a.oif == oif);
-            if let Some(route) = aliases.iter().find(usable) {
-                return Some(Found { prefix: (prefix, len), table, route: *route });
+            for &table in tables {
+                let Some(t) = self.tables.get(&table) else { continue };
+                if t.lengths.get(len as usize).is_none_or(|n| *n == 0) {
+                    continue;
+                }
+                let prefix = mask(dst, len);
+                let Some(aliases) = t.routes.get(&(IpAddr::V4(prefix), len)) else { continue };
+                if let Some(route) = aliases.iter().find(usable) {
+                    return Some(Found { prefix: (prefix, len), table, route: *route });
+                }
             }
         }
         None
@@ -110,7 +113,7 @@ impl Fib {
         if addr.is_multicast() {
             return RouteType::Multicast;
         }
-        match self.lookup_in(TABLE_LOCAL, addr, Scope::Global, None) {
+        match self.lookup_in(&[TABLE_LOCAL], addr, Scope::Global, None) {
             Some(found) if dev.is_none() || found.route.oif == dev => found.route.kind,
             _ => RouteType::Unicast,
         }
@@ -245,7 +248,7 @@ impl NetNs {
 
     /// The device that has a local address (__ip_dev_find).
     pub(in crate::kernel) fn local_dev(&self, addr: Ipv4Addr) -> Option<IfIndex> {
-        let found = self.fib.lookup_in(TABLE_LOCAL, addr, Scope::Global, None)?;
+        let found = self.fib.lookup_in(&[TABLE_LOCAL], addr, Scope::Global, None)?;
         (found.route.kind == RouteType::Local).then_some(found.route.oif).flatten()
     }
 }
