@@ -37,13 +37,102 @@ spec:
   traffic:
 "#;
 
+/// A router r between a, b and c on one link and d on another, which is shorter.
+const ROUTED: &str = r#"
+apiVersion: podhop/v1
+kind: Scenario
+metadata: {name: routed}
+spec:
+  namespaces:
+    sw:
+      setup:
+        - ip link add br0 address 0a:00:00:00:00:01 type bridge
+        - ip link add va address 4e:00:00:00:00:0a type veth peer name eth0 address 0a:00:00:00:00:0a netns a
+        - ip link add vb address 4e:00:00:00:00:0b type veth peer name eth0 address 0a:00:00:00:00:0b netns b
+        - ip link add vr address 4e:00:00:00:00:0f type veth peer name eth0 address 0a:00:00:00:00:0f netns r
+        - ip link set va master br0 up
+        - ip link set vb master br0 up
+        - ip link set vr master br0 up
+        - ip link set br0 up
+    r:
+      setup:
+        - ip link set lo up
+        - ip link add eth1 address 0a:00:00:00:01:0f mtu 1400 type veth peer name eth0 address 0a:00:00:00:01:0d netns d
+        - ip link set eth0 up
+        - ip link set eth1 up
+        - ip addr add 10.0.0.1/24 brd + dev eth0
+        - ip addr add 10.0.1.1/24 brd + dev eth1
+        - sysctl -qw net.ipv4.ip_forward=1
+    a:
+      setup:
+        - ip link set lo up
+        - ip link set eth0 up
+        - ip addr add 10.0.0.10/24 brd + dev eth0
+        - ip route add default via 10.0.0.1
+    b:
+      setup:
+        - ip link set lo up
+        - ip link set eth0 up
+        - ip addr add 10.0.0.11/24 brd + dev eth0
+        - ip route add default via 10.0.0.1
+    d:
+      setup:
+        - ip link set lo up
+        - ip link set eth0 mtu 1400 up
+        - ip addr add 10.0.1.13/24 brd + dev eth0
+        - ip route add default via 10.0.1.1
+  traffic:
+"#;
+
 macro_rules! live {
-    ($($(#[doc = $doc:literal])* $name:ident: [$(($ns:literal, $run:literal)),* $(,)?];)*) => {
-        $($(#[doc = $doc])* #[test] fn $name() { check(stringify!($name), &[$(($ns, $run)),*]); })*
+    ($lab:ident: $($(#[doc = $doc:literal])* $name:ident: [$(($ns:literal, $run:literal)),* $(,)?];)*) => {
+        $($(#[doc = $doc])* #[test] fn $name() { check($lab, stringify!($name), &[$(($ns, $run)),*]); })*
     };
 }
 
-live! {
+live! { ROUTED:
+    routed: [("a", "ping -c2 -i0.2 10.0.1.13"), ("d", "ping -c1 10.0.0.11")];
+    ttl: [("a", "ping -c1 -W1 -t1 10.0.1.13"), ("a", "ping -c1 -t2 10.0.1.13")];
+    router_itself: [("a", "ping -c1 10.0.1.1"), ("d", "ping -c1 10.0.0.1"), ("r", "ping -c1 10.0.0.1")];
+    not_forwarding: [("r", "sysctl -qw net.ipv4.ip_forward=0"), ("a", "ping -c1 -W1 10.0.1.13")];
+    nobody_behind_the_router: [("a", "ping -c3 -W4 10.0.1.77")];
+    no_route_on_the_router: [("a", "ping -c2 -i0.3 -W1 10.9.0.1")];
+    route_types: [
+        ("r", "ip route add unreachable 10.2.0.0/16"),
+        ("r", "ip route add prohibit 10.3.0.0/16"),
+        ("r", "ip route add blackhole 10.4.0.0/16"),
+        ("r", "ip route add throw 10.5.0.0/16"),
+        ("a", "ping -c1 -W1 10.2.0.1"),
+        ("a", "ping -c1 -W1 10.3.0.1"),
+        ("a", "ping -c1 -W1 10.4.0.1"),
+        ("a", "ping -c1 -W1 10.5.0.1"),
+    ];
+    errors_are_limited: [("a", "ping -c12 -i0.01 -W1 -t1 10.0.1.13")];
+    route_errors_are_limited: [("a", "ping -c8 -i0.01 -W1 10.9.0.1")];
+    too_big_for_the_way: [("a", "ping -c1 -W1 -M do -s 1400 10.0.1.13"), ("a", "ping -c1 -s 1300 10.0.1.13")];
+    reverse_path_filter: [
+        ("r", "sysctl -qw net.ipv4.conf.all.rp_filter=1"),
+        ("r", "ip addr add 10.7.0.1/24 dev eth1"),
+        ("a", "ip addr add 10.7.0.9/32 dev lo"),
+        ("a", "ping -c1 -W1.5 -I 10.7.0.9 10.0.1.13"),
+        ("r", "sysctl -qw net.ipv4.conf.all.rp_filter=2"),
+        ("a", "ping -c1 -W1.5 -I 10.7.0.9 10.0.1.13"),
+    ];
+    metrics: [
+        ("a", "ip route add 10.0.1.0/24 via 10.0.0.11 metric 100"),
+        ("a", "ip route add 10.0.1.0/24 via 10.0.0.1 metric 50"),
+        ("a", "ping -c1 10.0.1.13"),
+    ];
+    gateway_is_down: [("a", "ip route replace default via 10.0.0.99"), ("a", "ping -c2 -W4 10.0.1.13")];
+    source_of_a_route: [
+        ("a", "ip addr add 10.0.0.50/24 dev eth0"),
+        ("a", "ip route add 10.0.1.0/24 via 10.0.0.1 src 10.0.0.50"),
+        ("a", "ping -c1 10.0.1.13"),
+    ];
+    directed_broadcast: [("a", "ping -c1 -W1 10.0.1.255")];
+}
+
+live! { LAB:
     ping: [("a", "ping -c2 -i0.2 10.0.0.11")];
     ping_the_node: [("a", "ping -c1 10.0.0.1"), ("node", "ping -c1 10.0.0.11")];
     ping_myself: [("a", "ping -c1 10.0.0.10"), ("a", "ping -c1 127.0.0.1")];
@@ -185,18 +274,21 @@ live! {
     ];
 }
 
-fn check(name: &str, traffic: &[(&str, &str)]) {
+fn check(lab: &str, name: &str, traffic: &[(&str, &str)]) {
     if !real::can_run() {
         return;
     }
     let lines = traffic.iter().map(|(ns, run)| format!("    - {{from: {ns}, run: \"{run}\"}}\n"));
-    let source = SourceFile::new(name, lines.fold(LAB.to_owned(), |text, l| text + &l));
+    let source = SourceFile::new(name, lines.fold(lab.to_owned(), |text, l| text + &l));
     let plan = scenario::resolve(&source).unwrap_or_else(|e| panic!("{}", e.render(false)));
     let (ours, said) = simulated(&plan);
     let (theirs, heard) = measured(name, &plan);
     let options = Options { times: true, ..Options::default() };
     let differences = judge::compare(&theirs, None, &ours, &options);
-    assert!(differences.is_empty(), "{name}\n{}\nreal:\n{heard}\nours:\n{said}", differences.join("\n"));
+    if !differences.is_empty() {
+        let [theirs, ours] = [theirs, ours].map(|case| judge::canon(&case, &options));
+        panic!("{name}\n{}\nreal:\n{heard}{theirs}\nours:\n{said}{ours}", differences.join("\n"));
+    }
 }
 
 fn simulated(plan: &Plan) -> (Case, String) {

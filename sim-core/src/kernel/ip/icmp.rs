@@ -75,7 +75,7 @@ pub(in crate::kernel) fn icmp_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex,
     }
     match message[0] {
         ECHO if ns.sysctl.icmp_echo_ignore_all => {}
-        ECHO if f.pkt_type != PacketType::Host && ns.sysctl.icmp_echo_ignore_broadcasts => {}
+        ECHO if to_many(ns, &f) && ns.sysctl.icmp_echo_ignore_broadcasts => {}
         ECHO => echo(ns, cx, &f),
         ECHO_REPLY if ping::deliver(ns, cx, dev, &f) => {
             return cx.end(f, Fate::Delivered);
@@ -85,6 +85,12 @@ pub(in crate::kernel) fn icmp_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex,
         _ => {}
     }
     cx.end(f, Fate::Consumed(Consumer::Icmp))
+}
+
+/// RTCF_BROADCAST and RTCF_MULTICAST: the destination is not one host.
+fn to_many(ns: &NetNs, f: &Frame) -> bool {
+    let dst = Ipv4Packet::new_unchecked(f.l3()).dst_addr();
+    matches!(ns.fib.addr_type(dst, None), RouteType::Broadcast | RouteType::Multicast)
 }
 
 /// icmp_reply to an echo request: its data and its TOS come back.
