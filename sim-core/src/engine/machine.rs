@@ -255,13 +255,19 @@ impl Machine {
     /// Receives until nothing is queued, then lets the woken processes in before everybody else.
     fn drain(&mut self, run: &mut Run<'_>) -> Result<(), LimitHit> {
         let mut received = 0;
-        while let Some(rx) = self.cpu.dequeue() {
-            received += 1;
-            if received > run.limits.chain_frames {
-                return Err(LimitHit::chain(run.limits.chain_frames, &self.spaces, self.cpu.now, &rx));
+        loop {
+            while let Some(rx) = self.cpu.dequeue() {
+                received += 1;
+                if received > run.limits.chain_frames {
+                    return Err(LimitHit::chain(run.limits.chain_frames, &self.spaces, self.cpu.now, &rx));
+                }
+                self.cpu.now += SOFTIRQ_NS;
+                self.spaces.receive(&mut cx(&mut self.cpu, run), rx);
             }
-            self.cpu.now += SOFTIRQ_NS;
-            self.spaces.receive(&mut cx(&mut self.cpu, run), rx);
+            let Some(rest) = self.cpu.take_rest() else { break };
+            self.cpu.set_process(true);
+            self.spaces.go_on(&mut cx(&mut self.cpu, run), rest);
+            self.cpu.set_process(false);
         }
         let mut wakes = std::mem::take(&mut self.cpu.wakes);
         for pid in wakes.drain(..).rev() {
@@ -342,8 +348,10 @@ impl Machine {
                 None => Some(Ret::Err(Errno::ENOENT)),
             },
             _ => {
-                let mut cx = cx(&mut self.cpu, run);
-                syscall::call(&mut self.spaces, &mut cx, ns, pid, &call)
+                self.cpu.set_process(true);
+                let ret = syscall::call(&mut self.spaces, &mut cx(&mut self.cpu, run), ns, pid, &call);
+                self.cpu.set_process(false);
+                ret
             }
         };
         match ret {
