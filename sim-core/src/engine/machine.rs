@@ -270,7 +270,11 @@ impl Machine {
                 self.cpu.now += SOFTIRQ_NS;
                 self.spaces.receive(&mut cx(&mut self.cpu, run), rx);
             }
-            if !self.spaces.work(&mut cx(&mut self.cpu, run)) {
+            if let Some(rest) = self.cpu.take_rest() {
+                self.cpu.set_process(true);
+                self.spaces.go_on(&mut cx(&mut self.cpu, run), rest);
+                self.cpu.set_process(false);
+            } else if !self.spaces.work(&mut cx(&mut self.cpu, run)) {
                 break;
             }
         }
@@ -353,8 +357,10 @@ impl Machine {
                 None => Some(Ret::Err(Errno::ENOENT)),
             },
             _ => {
-                let mut cx = cx(&mut self.cpu, run);
-                syscall::call(&mut self.spaces, &mut cx, ns, pid, &call)
+                self.cpu.set_process(true);
+                let ret = syscall::call(&mut self.spaces, &mut cx(&mut self.cpu, run), ns, pid, &call);
+                self.cpu.set_process(false);
+                ret
             }
         };
         match ret {

@@ -1,10 +1,11 @@
 //! What a stage may touch besides its own namespace: the CPU that runs it, randomness and the listeners.
 
 use super::frame::{Frame, PacketType, Pool};
+use super::ip::frag;
 use super::neigh::NeighKey;
 use super::timer::{Jiffies, TimerId, Wheel};
 use super::trace::{DropReason, Edge, Fate, Flow, Sink, Step, Tap, What};
-use crate::base::{FrameId, IfIndex, MachineId, NsId, Pid, Prf, Time};
+use crate::base::{FrameId, IfIndex, MachineId, NsId, PacketId, Pid, Prf, Time};
 use std::collections::VecDeque;
 use std::ops::ControlFlow::Break;
 
@@ -23,6 +24,8 @@ pub enum Timer {
     FdbGc(NsId, IfIndex),
     /// neigh_proxy_process of a device
     ArpProxy(NsId, IfIndex),
+    /// ip_expire of an incomplete datagram
+    Frag(NsId, frag::Key),
     /// schedule_timeout of a process
     Process(Pid),
 }
@@ -36,6 +39,13 @@ pub struct Rx {
     pub dev: IfIndex,
     /// The frame.
     pub frame: Frame,
+}
+
+/// What a system call still has to do after the CPU has received what is queued: the rest of it is kept with its frame.
+#[derive(Clone, Debug)]
+pub enum Continuation {
+    /// The next fragments of a datagram.
+    Fragments(frag::Rest),
 }
 
 /// One CPU: its clock, its softirq queue, its timer wheel and its free frames.
@@ -54,6 +64,9 @@ pub struct Cpu {
     pub wakes: Vec<Pid>,
     /// Devices whose carrier changed: link watch acts on them when the chain is over.
     pub(in crate::kernel) linkwatch: VecDeque<(NsId, IfIndex)>,
+    /// A system call is carried out: its frames are received as soon as they are sent, not when it ends.
+    in_process: bool,
+    rest: Option<Continuation>,
     pool: Pool,
     /// Frames made so far: created and cloned.
     made: u64,
@@ -73,6 +86,8 @@ impl Cpu {
             timers: Wheel::new(jiffies),
             wakes: Vec::new(),
             linkwatch: VecDeque::new(),
+            in_process: false,
+            rest: None,
             pool: Pool::default(),
             made: 0,
             ended: 0,
@@ -100,6 +115,16 @@ impl Cpu {
             std::mem::swap(&mut self.process, &mut self.input);
         }
         self.process.pop_front()
+    }
+
+    /// A system call begins or ends (in_task).
+    pub fn set_process(&mut self, on: bool) {
+        self.in_process = on;
+    }
+
+    /// What is left to do of a system call once nothing is queued.
+    pub fn take_rest(&mut self) -> Option<Continuation> {
+        self.rest.take()
     }
 
     /// Frames made and frames ended: their difference is alive in queues.
@@ -161,6 +186,26 @@ impl Cx<'_> {
         let f = self.cpu.pool.copy(of, id);
         self.step(&f, f.dev, What::Made(Edge::Clone(of.id)));
         f
+    }
+
+    /// A frame made of the bytes of others, for the same datagram.
+    pub fn derived_frame(&mut self, edge: Edge, packet: PacketId) -> Frame {
+        let id = self.next_id();
+        let mut f = self.cpu.pool.fresh(id);
+        f.packet = packet;
+        self.step(&f, IfIndex(0), What::Made(edge));
+        f
+    }
+
+    /// A system call is carried out, not what an interrupt brought.
+    pub fn in_process(&self) -> bool {
+        self.cpu.in_process
+    }
+
+    /// Goes on with `rest` after what is queued was received. A call has one thing to go on with at a time.
+    pub fn defer(&mut self, rest: Continuation) {
+        debug_assert!(self.cpu.rest.is_none(), "a call sends one datagram at a time");
+        self.cpu.rest = Some(rest);
     }
 
     /// Tells the listeners what happens to `f`.

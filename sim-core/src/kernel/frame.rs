@@ -32,6 +32,10 @@ pub struct Skb {
     pub pkt_type: PacketType,
     /// skb->truesize: what the frame costs the queues that count memory.
     pub truesize: u32,
+    /// IPCB(skb)->frag_max_size: the longest fragment that it was put together from; zero for none.
+    pub frag_max_size: u16,
+    /// IPSKB_FRAG_PMTU: those had DF.
+    pub frag_pmtu: bool,
 }
 
 /// PACKET_*: how a frame was addressed, seen from the device that received it.
@@ -106,6 +110,8 @@ impl Frame {
             tstamp: Time::default(),
             pkt_type: PacketType::default(),
             truesize: 0,
+            frag_max_size: 0,
+            frag_pmtu: false,
         }))
     }
 
@@ -124,6 +130,8 @@ impl Frame {
             tstamp: Time::default(),
             pkt_type: PacketType::default(),
             truesize: 0,
+            frag_max_size: 0,
+            frag_pmtu: false,
         };
     }
 

@@ -1,6 +1,6 @@
 //! struct net: the state of one network namespace, and the namespaces of one kernel.
 
-use super::cx::{Cx, Timer};
+use super::cx::{Continuation, Cx, Timer};
 use super::dev::bridge::{self, Port};
 use super::dev::{Dev, DevKind, VethPeer};
 use super::fib::Fib;
@@ -208,13 +208,27 @@ impl Spaces {
                 cx.ns = ns;
                 super::arp::proxy_timer(self.get_mut(ns), cx, dev);
             }
+            Timer::Frag(ns, key) => {
+                cx.ns = ns;
+                super::ip::frag::expire(self.get_mut(ns), cx, key);
+            }
             Timer::Process(_) => {}
         }
     }
 
-    /// Frames that wait in queues of the namespaces: for neighbours, for proxied answers.
+    /// Goes on with a system call after what its first part sent was received.
+    pub fn go_on(&mut self, cx: &mut Cx<'_>, rest: Continuation) {
+        match rest {
+            Continuation::Fragments(rest) => {
+                cx.ns = rest.ns;
+                let _ = super::ip::frag::go_on(self.get_mut(rest.ns), cx, rest);
+            }
+        }
+    }
+
+    /// Frames that wait in queues of the namespaces: for neighbours, for proxied answers, for other fragments.
     pub fn waiting(&self) -> usize {
-        self.spaces.iter().map(|s| s.ns.neigh.waiting()).sum()
+        self.spaces.iter().map(|s| s.ns.neigh.waiting() + s.ns.ipv4.frags.waiting()).sum()
     }
 
     /// The other end of a veth pair.

@@ -29,6 +29,10 @@ pub enum Consumer {
     Arp,
     /// icmp_rcv
     Icmp,
+    /// ip_do_fragment: its fragments travel on.
+    Fragmentation,
+    /// ip_frag_reasm: the datagram that it is a part of travels on.
+    Reassembly,
 }
 
 macro_rules! drop_reasons {
@@ -95,6 +99,12 @@ drop_reasons! {
     DevReady = "DEV_READY";
     /// The queueing discipline drops: the device has no carrier.
     QdiscDrop = "QDISC_DROP";
+    /// A fragment that is there already.
+    DupFrag = "DUP_FRAG";
+    /// Too many other fragments came from the sender in between (ipfrag_max_dist).
+    FragTooFar = "FRAG_TOO_FAR";
+    /// The rest of its datagram did not come in time.
+    FragReasmTimeout = "FRAG_REASM_TIMEOUT";
     /// Longer than the outgoing device allows.
     PktTooBig = "PKT_TOO_BIG";
     /// An invalid source hardware address.
@@ -131,6 +141,8 @@ pub struct Step {
 pub enum What {
     /// A new frame, with where it came from.
     Made(Edge),
+    /// One more frame that this one came from.
+    Edge(Edge),
     /// netif_rx: queued for the device at the other end of a veth, or for lo.
     Queued {
         /// The receiver's namespace.
@@ -242,6 +254,10 @@ pub enum Edge {
     Clone(FrameId),
     /// The kernel made it because of that one: an answer, an error, an ARP request.
     CausedBy(FrameId),
+    /// A part of that datagram, which was too long.
+    FragmentOf(FrameId),
+    /// A datagram put together from that fragment and others.
+    MergedFrom(FrameId),
 }
 
 /// A frame at a tap, where AF_PACKET sits.

@@ -32,6 +32,7 @@ pub fn sentence(step: &Step, names: &Names) -> Option<String> {
         What::Ended(Fate::Delivered) => "delivered to a socket".to_owned(),
         What::Ended(Fate::Dropped(why)) => format!("dropped: {}", why.name()),
         What::Made(_)
+        | What::Edge(_)
         | What::Queued { .. }
         | What::FdbLearn { new: false, .. }
         | What::Accept
@@ -100,9 +101,8 @@ pub fn line(step: &Step, names: &Names, flow: Option<FlowId>) -> String {
 fn what(step: &Step, names: &Names) -> (&'static str, Value) {
     let dev = |d| names.dev(step.ns, d);
     match step.what {
-        What::Made(Edge::Origin) => ("made", json!({})),
-        What::Made(Edge::Clone(of)) => ("made", json!({"edge": "clone", "of": of.0})),
-        What::Made(Edge::CausedBy(of)) => ("made", json!({"edge": "caused_by", "of": of.0})),
+        What::Made(e) => ("made", edge(e)),
+        What::Edge(e) => ("edge", edge(e)),
         What::Queued { ns, dev } => ("queued", json!({"to": format!("{}/{}", names.ns(ns), names.dev(ns, dev))})),
         What::RouteOutput(r) => ("route_output", route(&r, dev(r.oif))),
         What::RouteInput(r) => ("route_input", route(&r, dev(r.oif))),
@@ -136,12 +136,24 @@ fn route(r: &crate::kernel::trace::RouteStep, oif: &str) -> Value {
     })
 }
 
+fn edge(edge: Edge) -> Value {
+    match edge {
+        Edge::Origin => json!({}),
+        Edge::Clone(of) => json!({"edge": "clone", "of": of.0}),
+        Edge::CausedBy(of) => json!({"edge": "caused_by", "of": of.0}),
+        Edge::FragmentOf(of) => json!({"edge": "fragment_of", "of": of.0}),
+        Edge::MergedFrom(of) => json!({"edge": "merged_from", "of": of.0}),
+    }
+}
+
 fn ended(fate: Fate) -> Value {
     match fate {
         Fate::Queued => json!({"fate": "queued"}),
         Fate::Delivered => json!({"fate": "delivered"}),
         Fate::Consumed(Consumer::Arp) => json!({"fate": "consumed", "by": "arp"}),
         Fate::Consumed(Consumer::Icmp) => json!({"fate": "consumed", "by": "icmp"}),
+        Fate::Consumed(Consumer::Fragmentation) => json!({"fate": "consumed", "by": "fragmentation"}),
+        Fate::Consumed(Consumer::Reassembly) => json!({"fate": "consumed", "by": "reassembly"}),
         Fate::Dropped(why) => json!({"fate": "dropped", "reason": why.name()}),
     }
 }

@@ -48,6 +48,8 @@ pub(in crate::kernel) enum Error {
     AdminProhibited,
     /// 11/0
     TtlExceeded,
+    /// 11/1
+    ReassemblyTime,
 }
 
 impl Error {
@@ -60,6 +62,7 @@ impl Error {
             Error::FragNeeded { mtu } => (DEST_UNREACH, 4, mtu),
             Error::AdminProhibited => (DEST_UNREACH, 13, 0),
             Error::TtlExceeded => (TIME_EXCEEDED, 0, 0),
+            Error::ReassemblyTime => (TIME_EXCEEDED, 1, 0),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Mirrors net/ipv4/ip_input.c: from the device to the protocol.
 
-use super::{forward, icmp, route};
+use super::{forward, frag, icmp, route};
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
 use crate::kernel::frame::{Frame, PacketType};
@@ -57,12 +57,11 @@ fn ip_rcv_finish(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flo
 }
 
 /// ip_local_deliver_finish: copies for raw sockets, the packet itself for its protocol.
-fn local_deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
+fn local_deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let protocol: u8 = p.next_header().into();
     if p.more_frags() || p.frag_offset() != 0 {
-        // Differs: reassembly is not simulated yet (docs/limitations.md).
-        return cx.kill(f, DropReason::NotSpecified);
+        f = frag::defrag(ns, cx, dev, frag::User::LocalDeliver, f)?;
     }
     cx.step(&f, dev, What::Accept);
     let taken = raw::deliver(ns, cx, dev, protocol, &f);

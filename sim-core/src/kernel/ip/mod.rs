@@ -1,6 +1,7 @@
 //! Mirrors net/ipv4: the Internet Protocol, version 4. Read RFC 791 and RFC 1122 section 3 before editing.
 
 pub mod forward;
+pub mod frag;
 pub mod icmp;
 pub mod ident;
 pub mod inetpeer;
@@ -21,6 +22,7 @@ pub const IP_HLEN: usize = 20;
 pub struct Ipv4 {
     pub(in crate::kernel) sysctl: sysctl::Ipv4Sysctl,
     pub(in crate::kernel) peers: inetpeer::Peers,
+    pub(in crate::kernel) frags: frag::Frags,
     pub(in crate::kernel) icmp_limit: icmp::GlobalLimit,
 }
 

@@ -1,12 +1,12 @@
 //! Mirrors net/ipv4/ip_output.c: from a socket or the kernel itself to the neighbour.
 
-use super::{IP_HLEN, route};
+use super::{IP_HLEN, frag, route};
 use crate::base::{FrameId, IfIndex};
 use crate::kernel::cx::Cx;
 use crate::kernel::frame::{Frame, truesize};
 use crate::kernel::neigh;
 use crate::kernel::netns::NetNs;
-use crate::kernel::trace::{DropReason, Flow};
+use crate::kernel::trace::Flow;
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
 
@@ -45,7 +45,8 @@ pub(in crate::kernel) fn send(
     p.set_header_len(IP_HLEN as u8);
     p.set_total_len((IP_HLEN + len) as u16);
     p.set_ident(id);
-    p.set_dont_frag(h.df);
+    // What has to be cut may be cut on its way, too.
+    p.set_dont_frag(h.df && IP_HLEN + len <= r.mtu as usize);
     p.set_hop_limit(h.ttl);
     p.set_next_header(h.protocol.into());
     p.set_src_addr(r.src);
@@ -65,9 +66,8 @@ pub(in crate::kernel) fn finish(
     mtu: u32,
     f: Frame,
 ) -> Flow {
-    if f.l3().len() > mtu as usize {
-        // Differs: fragmentation is not simulated yet (docs/limitations.md).
-        return cx.kill(f, DropReason::PktTooBig);
+    if f.l3().len() > mtu as usize || f.frag_max_size != 0 {
+        return frag::fragment(ns, cx, oif, next_hop, mtu, f);
     }
     neigh::output(ns, cx, oif, next_hop, f)
 }

@@ -85,7 +85,7 @@ pub(super) fn raise(s: &mut Socket, cx: &mut Cx<'_>, report: &Report<'_>) {
 pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: &[u8]) -> Result<(), Errno> {
     let s = super::find(ns, fd)?;
     let (kind, pmtu, broadcast, ident) = (s.kind, s.pmtu, s.broadcast, s.ident);
-    if data.len() > MAX_PAYLOAD {
+    if data.len() > usize::from(u16::MAX) {
         return Err(Errno::EMSGSIZE);
     }
     let protocol = match kind {
@@ -95,12 +95,19 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
     if kind == SocketKind::Ping && data.len() < ICMP_HLEN {
         return Err(Errno::EINVAL);
     }
-    let r = route::output(ns, &Flow4 { dst: to, src: s.local, oif: s.dev, scope: s.scope() })?;
+    let mut r = route::output(ns, &Flow4 { dst: to, src: s.local, oif: s.dev, scope: s.scope() })?;
     if r.kind == RouteType::Broadcast && !broadcast {
         return Err(Errno::EACCES);
     }
     let h = s.header(ns, protocol);
-    if matches!(pmtu, PmtuDisc::Do | PmtuDisc::Probe) && IP_HLEN + data.len() > r.mtu as usize {
+    // ip_sk_use_pmtu: who probes wants to know whether the path MTU still holds.
+    if pmtu == PmtuDisc::Probe {
+        r.mtu = ns.dev(r.oif).map_or(r.mtu, |d| d.mtu);
+    }
+    // ip_sk_ignore_df: only what may be cut may be longer than the MTU.
+    let may_be_cut = matches!(pmtu, PmtuDisc::Dont | PmtuDisc::Want);
+    let most = if may_be_cut { MAX_PAYLOAD } else { (r.mtu as usize).saturating_sub(IP_HLEN) };
+    if data.len() > most {
         return too_long(ns, cx, fd, to, r.mtu);
     }
     let ident = match kind {
