@@ -163,7 +163,9 @@ impl Arping {
             (At::ProbeDevice, _) => {
                 self.call(At::DontRoute, Call::SetSockOpt { fd: probe, opt: SockOpt::DontRoute(true) })
             }
-            (At::DontRoute, _) => self.call(At::Connect, Call::Connect { fd: probe, addr: SocketAddrV4::new(self.o.dst, PROBE_PORT) }),
+            (At::DontRoute, _) => {
+                self.call(At::Connect, Call::Connect { fd: probe, addr: SocketAddrV4::new(self.o.dst, PROBE_PORT) })
+            }
             (At::Connect, _) => self.call(At::SockName, Call::SockName { fd: probe }),
             (At::SockName, Ret::Addr(addr)) => {
                 self.source = *addr.ip();

@@ -41,7 +41,12 @@ pub(in crate::kernel) fn deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
             && s.dev.is_none_or(|d| d == dev)
     };
     let Some(s) = ns.sockets.open.values_mut().find(wants) else { return false };
-    s.receive(cx, f.truesize, || Message { data: message.to_vec(), from: From::Ip(SocketAddrV4::new(src, 0)), at: f.tstamp, ttl })
+    s.receive(cx, f.truesize, || Message {
+        data: message.to_vec(),
+        from: From::Ip(SocketAddrV4::new(src, 0)),
+        at: f.tstamp,
+        ttl,
+    })
 }
 
 /// ping_err: an ICMP error about an echo request of a ping socket.

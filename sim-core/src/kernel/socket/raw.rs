@@ -36,7 +36,8 @@ pub(in crate::kernel) fn deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
             continue;
         }
         let copy = cx.clone_frame(f);
-        let message = || Message { data: copy.l3().to_vec(), from: From::Ip(SocketAddrV4::new(src, 0)), at: copy.tstamp, ttl };
+        let message =
+            || Message { data: copy.l3().to_vec(), from: From::Ip(SocketAddrV4::new(src, 0)), at: copy.tstamp, ttl };
         let received = s.receive(cx, copy.truesize, message);
         let fate = if received { Fate::Delivered } else { Fate::Dropped(DropReason::SocketRcvBuff) };
         let _ = cx.end(copy, fate);
