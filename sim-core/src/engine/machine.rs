@@ -240,9 +240,12 @@ impl Machine {
                     alarmed: std::mem::take(&mut p.alarmed),
                     spaces: &self.spaces,
                     prf: run.prf,
+                    spent_ns: 0,
                     console: &mut p.console,
                 };
-                (p.program.step(ret, &mut env), Deadline::Unset)
+                let call = p.program.step(ret, &mut env);
+                self.cpu.now += env.spent_ns;
+                (call, Deadline::Unset)
             }
             State::Retry(call, deadline) => (call, deadline),
             state @ (State::Waiting(..) | State::Exited(_)) => {

@@ -31,6 +31,9 @@ pub struct Env<'a> {
     pub spaces: &'a Spaces,
     /// The scenario's randomness.
     pub prf: &'a Prf,
+    /// What the program has computed since its last system call: the CPU is taken for so many nanoseconds before the
+    /// next one.
+    pub spent_ns: u64,
     /// Standard output and standard error.
     pub console: &'a mut Console,
 }

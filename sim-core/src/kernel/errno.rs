@@ -47,6 +47,7 @@ errno! {
     ENODEV = 19, "No such device";
     EINVAL = 22, "Invalid argument";
     ENFILE = 23, "Too many open files in system";
+    EPIPE = 32, "Broken pipe";
     ERANGE = 34, "Numerical result out of range";
     ELOOP = 40, "Too many levels of symbolic links";
     EPROTO = 71, "Protocol error";

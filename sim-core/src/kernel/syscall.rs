@@ -7,7 +7,7 @@ use super::netlink::Request;
 use super::netns::Spaces;
 use super::socket;
 use crate::base::{IfIndex, Mac, NsId, Pid, Time};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// A file descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -23,8 +23,7 @@ pub enum SocketKind {
     },
     /// `socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)`: a ping socket, for groups in `net.ipv4.ping_group_range` (icmp(7)).
     Ping,
-    /// `socket(AF_INET, SOCK_DGRAM, 0)`: a UDP socket, so far only to ask for a source address (connect, getsockname),
-    /// as ping does.
+    /// `socket(AF_INET, SOCK_DGRAM, 0)`: payloads in and out (udp(7)).
     Udp,
     /// `socket(AF_PACKET, SOCK_DGRAM, ETHERTYPE)`: packet(7), without the hardware header.
     Packet {
@@ -54,6 +53,8 @@ pub enum SockOpt {
     RecvBuf(u32),
     /// SO_BINDTODEVICE
     BindToDevice(IfIndex),
+    /// SO_REUSEADDR: several UDP sockets that all have it may be bound to one address and port.
+    ReuseAddr(bool),
     /// SO_DONTROUTE: only to what is on the link.
     DontRoute(bool),
     /// SO_ATTACH_FILTER, with the one program that ping loads: echo replies with another id than this are kept away.
@@ -70,8 +71,12 @@ pub enum PmtuDisc {
     Want,
     /// Always set DF; too long is EMSGSIZE.
     Do,
-    /// Set DF, ignore the path MTU.
+    /// Set DF, ignore the path MTU; longer than the device's MTU is EMSGSIZE.
     Probe,
+    /// As `Probe`, but without DF.
+    Interface,
+    /// As `Interface`, but what is longer is fragmented.
+    Omit,
 }
 
 /// One system call.
@@ -83,8 +88,9 @@ pub enum Call {
     Bind {
         /// The socket.
         fd: Fd,
-        /// The address; unspecified for any.
-        addr: Ipv4Addr,
+        /// The address, unspecified for any, and the port, zero for one that the kernel chooses. Raw and ping sockets
+        /// have no port.
+        addr: SocketAddrV4,
     },
     /// bind(2) of a packet socket to a device.
     BindDev {
@@ -98,10 +104,22 @@ pub enum Call {
         /// The socket.
         fd: Fd,
         /// Where later sends go.
-        addr: Ipv4Addr,
+        addr: SocketAddrV4,
     },
     /// getsockname(2); returns [`Ret::Addr`].
     SockName {
+        /// The socket.
+        fd: Fd,
+    },
+    /// shutdown(2).
+    Shutdown {
+        /// The socket.
+        fd: Fd,
+        /// Which directions.
+        how: Shutdown,
+    },
+    /// close(2); what was received and not read is lost.
+    Close {
         /// The socket.
         fd: Fd,
     },
@@ -156,11 +174,22 @@ pub enum Call {
     Exit(i32),
 }
 
+/// SHUT_*: the directions that shutdown(2) ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shutdown {
+    /// SHUT_RD: a recv that waited returns nothing.
+    Read,
+    /// SHUT_WR: sending is EPIPE.
+    Write,
+    /// SHUT_RDWR
+    Both,
+}
+
 /// Where a datagram goes (struct sockaddr).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendTo {
-    /// AF_INET
-    Ip(Ipv4Addr),
+    /// AF_INET; the port is a UDP socket's.
+    Ip(SocketAddrV4),
     /// AF_PACKET: out of this device to that hardware address.
     Link {
         /// The device.
@@ -192,8 +221,10 @@ pub enum Ret {
         /// POLLERR
         error: bool,
     },
-    /// An address.
-    Addr(Ipv4Addr),
+    /// An address; its port is zero where the socket has none.
+    Addr(SocketAddrV4),
+    /// recv after SHUT_RD: no bytes, from nobody.
+    Eof,
     /// -1, with errno.
     Err(Errno),
     /// A netlink request refused.
@@ -203,7 +234,7 @@ pub enum Ret {
 /// A received datagram with its ancillary data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    /// Raw sockets: the whole IPv4 packet. Ping and packet sockets: the payload.
+    /// Raw sockets: the whole IPv4 packet. UDP, ping and packet sockets: the payload.
     pub data: Vec<u8>,
     /// Who sent it: the IPv4 source, or the hardware source of a packet socket.
     pub from: From,
@@ -216,8 +247,8 @@ pub struct Message {
 /// The sender of a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum From {
-    /// AF_INET
-    Ip(Ipv4Addr),
+    /// AF_INET; the port is a UDP socket's.
+    Ip(SocketAddrV4),
     /// AF_PACKET: the sender and how its frame was addressed.
     Link {
         /// The source address.

@@ -62,6 +62,8 @@ pub struct Sysctl {
     pub(in crate::kernel) icmp_echo_ignore_broadcasts: bool,
     /// First and last group that may open ping sockets; none while first is above last.
     pub(in crate::kernel) ping_group_range: (u32, u32),
+    /// First and last port that the kernel chooses by itself.
+    pub(in crate::kernel) ip_local_port_range: (u16, u16),
 }
 
 impl Default for Sysctl {
@@ -74,6 +76,7 @@ impl Default for Sysctl {
             icmp_echo_ignore_all: false,
             icmp_echo_ignore_broadcasts: true,
             ping_group_range: (1, 0),
+            ip_local_port_range: (32_768, 60_999),
         }
     }
 }
@@ -126,6 +129,15 @@ enum Whose {
     Dev(IfIndex),
 }
 
+/// Two numbers.
+fn range<T: std::str::FromStr>(value: &str) -> Result<(T, T), Errno> {
+    let mut numbers = value.split_whitespace().map(str::parse);
+    match (numbers.next(), numbers.next(), numbers.next()) {
+        (Some(Ok(first)), Some(Ok(last)), None) => Ok((first, last)),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 impl NetNs {
     /// Reads a value by its dotted name (slashes do as well); none if there is no such name.
     pub fn sysctl_get(&self, name: &str) -> Option<String> {
@@ -157,6 +169,7 @@ impl NetNs {
             "net.ipv4.ip_default_ttl" => s.ip_default_ttl.to_string(),
             "net.ipv4.icmp_echo_ignore_all" => u8::from(s.icmp_echo_ignore_all).to_string(),
             "net.ipv4.icmp_echo_ignore_broadcasts" => u8::from(s.icmp_echo_ignore_broadcasts).to_string(),
+            "net.ipv4.ip_local_port_range" => format!("{}\t{}", s.ip_local_port_range.0, s.ip_local_port_range.1),
             "net.ipv4.ping_group_range" => format!("{}\t{}", s.ping_group_range.0, s.ping_group_range.1),
             _ => return self.ipv4.sysctl.get(name.strip_prefix("net.ipv4.")?),
         })
@@ -194,13 +207,15 @@ impl NetNs {
             }
             "net.ipv4.icmp_echo_ignore_all" => self.sysctl.icmp_echo_ignore_all = flag()?,
             "net.ipv4.icmp_echo_ignore_broadcasts" => self.sysctl.icmp_echo_ignore_broadcasts = flag()?,
-            "net.ipv4.ping_group_range" => {
-                let mut numbers = value.split_whitespace().map(str::parse);
-                let (Some(Ok(first)), Some(Ok(last)), None) = (numbers.next(), numbers.next(), numbers.next()) else {
+            "net.ipv4.ip_local_port_range" => {
+                // ipv4_local_port_range: not below ip_unprivileged_port_start, and not the wrong way round.
+                let (first, last): (u16, u16) = range(value)?;
+                if first < 1024 || last < first {
                     return Err(Errno::EINVAL);
-                };
-                self.sysctl.ping_group_range = (first, last);
+                }
+                self.sysctl.ip_local_port_range = (first, last);
             }
+            "net.ipv4.ping_group_range" => self.sysctl.ping_group_range = range(value)?,
             _ => self.ipv4.sysctl.set(name.strip_prefix("net.ipv4.").ok_or(Errno::ENOENT)?, value)?,
         }
         Ok(())

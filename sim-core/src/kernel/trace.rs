@@ -83,6 +83,10 @@ drop_reasons! {
     IpOutNoRoutes = "IP_OUTNOROUTES";
     /// A bad ICMP checksum.
     IcmpCsum = "ICMP_CSUM";
+    /// A bad UDP checksum.
+    UdpCsum = "UDP_CSUM";
+    /// No socket is bound to the port.
+    NoSocket = "NO_SOCKET";
     /// A socket's receive buffer is full.
     SocketRcvBuff = "SOCKET_RCVBUFF";
     /// The neighbour did not answer.

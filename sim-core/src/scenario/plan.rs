@@ -7,7 +7,10 @@ use crate::kernel::frame::PacketType;
 use crate::kernel::netlink::NudState;
 use crate::lab::Command;
 use crate::observe::filter::Filter;
+use crate::user::Server;
+use crate::user::scripted::Step;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// A scenario, ready to run.
 #[derive(Clone, Debug)]
@@ -35,6 +38,21 @@ pub struct Namespace {
     pub name: String,
     /// Run in this order before the traffic.
     pub setup: Vec<Line>,
+    /// Started in this order when all namespaces are set up.
+    pub servers: Vec<ServerLine>,
+}
+
+/// A server with its text.
+#[derive(Clone, Debug)]
+pub struct ServerLine {
+    /// As written.
+    pub text: String,
+    /// As understood.
+    pub server: Server,
+    /// The file that it stands in.
+    pub source: SourceFile,
+    /// Where it stands there, in bytes.
+    pub span: std::ops::Range<usize>,
 }
 
 /// A command with its text.
@@ -55,8 +73,25 @@ pub struct Line {
 pub enum Traffic {
     /// A program.
     Run(Box<Run>),
+    /// A script.
+    Script(Script),
     /// Nothing for so long, in nanoseconds.
     Sleep(u64),
+}
+
+/// A script that is started.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// In which namespace.
+    pub from: String,
+    /// What expectations and reports call it.
+    pub name: String,
+    /// Its lines.
+    pub lines: Arc<[Step]>,
+    /// When; left out, 15 ms after the one before has ended.
+    pub at: Option<Time>,
+    /// The next one does not wait for it.
+    pub background: bool,
 }
 
 /// A program that is started.

@@ -9,6 +9,7 @@
 mod form;
 mod locate;
 mod problem;
+mod script;
 mod text;
 mod value;
 
@@ -20,12 +21,15 @@ use deserr::Deserr;
 use self::form::{exit_is_limit, fdb_has_or_lacks, neigh_has_or_lacks, one_check, some_check, some_counter, some_hop};
 use self::locate::Locate;
 use self::problem::{Problems, Tree};
+use self::script::not_too_long;
 use super::diag::{Diagnostic, Diagnostics, SourceFile, quote};
 use super::tree::{self, Kind, Node};
 use crate::base::Mac;
 use crate::kernel::frame::PacketType;
 use crate::kernel::netlink::NudState;
+use crate::user::scripted;
 
+pub use self::script::{MAX_SCRIPT_CALLS, MAX_SEND_SIZE};
 pub use self::value::{
     CapturePoint, Count, Duration, Hop, Interface, Label, MAX_INTERFACE_LEN, MAX_NAME_LEN, Spanned, Timestamp,
 };
@@ -178,6 +182,9 @@ pub struct NamespaceBody {
     /// Commands, one after the other.
     #[deserr(default)]
     pub setup: Vec<Spanned<String>>,
+    /// Programs that run in the background when all is set up.
+    #[deserr(default)]
+    pub servers: Vec<Spanned<String>>,
 }
 
 /// An item of `traffic`.
@@ -185,6 +192,8 @@ pub struct NamespaceBody {
 pub enum Step {
     /// A command is run.
     Run(Run),
+    /// A script is run.
+    Script(Script),
     /// Nothing happens for a while.
     Sleep(Sleep),
 }
@@ -197,6 +206,25 @@ pub struct Run {
     pub from: Spanned<String>,
     /// A command.
     pub run: Spanned<String>,
+    /// When, since the start of the run. Without it, after the step before.
+    #[deserr(default)]
+    pub at: Option<Spanned<Duration>>,
+    /// The next step does not wait for it.
+    #[deserr(default)]
+    pub background: bool,
+}
+
+/// A script and where it is run.
+#[derive(Clone, PartialEq, Debug, Deserr)]
+#[deserr(error = Problems, deny_unknown_fields, validate = not_too_long -> Problems)]
+pub struct Script {
+    /// A namespace.
+    pub from: Spanned<String>,
+    /// System calls, one after the other.
+    pub script: Vec<scripted::Step>,
+    /// What `expect` calls it.
+    #[deserr(default)]
+    pub name: Option<Spanned<String>>,
     /// When, since the start of the run. Without it, after the step before.
     #[deserr(default)]
     pub at: Option<Spanned<Duration>>,
@@ -256,7 +284,7 @@ pub struct CaptureExpect {
 #[derive(Clone, PartialEq, Debug, Deserr)]
 #[deserr(error = Problems, deny_unknown_fields, validate = some_check -> Problems)]
 pub struct CommandExpect {
-    /// The command, as `run` has it.
+    /// The command, as `run` has it, or the name of a script.
     pub command: Spanned<String>,
     /// The namespace that it ran in.
     #[deserr(default)]

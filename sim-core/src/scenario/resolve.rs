@@ -3,7 +3,7 @@
 
 use super::diag::{Diagnostic, Diagnostics, SourceFile, nearest, quote, read_file};
 use super::expect::ANY;
-use super::plan::{Check, Expect, Line, Namespace, Place, Plan, Range, Run, Traffic};
+use super::plan::{Check, Expect, Line, Namespace, Place, Plan, Range, Run, Script, ServerLine, Traffic};
 use super::raw::{self, Spanned};
 use super::run::{SetupError, build};
 use crate::base::Time;
@@ -12,6 +12,7 @@ use crate::kernel::show;
 use crate::kernel::trace::Mute;
 use crate::lab;
 use crate::observe::filter::{Filter, LinkType};
+use crate::user;
 use std::num::NonZeroU64;
 use std::ops;
 use std::path::{Component, Path, PathBuf};
@@ -54,6 +55,9 @@ pub fn setup_diagnostics(errors: &[SetupError]) -> Diagnostics {
     all
 }
 
+/// What a script is called that has no name.
+const UNNAMED_SCRIPT: &str = "script";
+
 struct Resolver<'a> {
     source: &'a SourceFile,
     names: Vec<String>,
@@ -81,6 +85,7 @@ impl Resolver<'_> {
                 lines.extend(n.body.setup.iter().filter_map(|c| r.line(c)));
                 lines
             },
+            servers: n.body.servers.iter().filter_map(|s| r.server(s)).collect(),
         };
         let namespaces = spec.namespaces.0.iter().map(|n| namespace(self, n)).collect();
         self.setup_reads = self.errors.is_empty();
@@ -104,6 +109,29 @@ impl Resolver<'_> {
                 let at = run.at.as_ref().map(|d| Time(d.value.0));
                 let run = Run { from: run.from.value.clone(), line, at, background: run.background };
                 Some(Traffic::Run(Box::new(run)))
+            }
+            raw::Step::Script(s) => {
+                self.namespace(&s.from.value, s.from.span.clone());
+                Some(Traffic::Script(Script {
+                    from: s.from.value.clone(),
+                    name: s.name.as_ref().map_or(UNNAMED_SCRIPT, |n| &n.value).to_owned(),
+                    lines: s.script.clone().into(),
+                    at: s.at.as_ref().map(|d| Time(d.value.0)),
+                    background: s.background,
+                }))
+            }
+        }
+    }
+
+    fn server(&mut self, text: &Spanned<String>) -> Option<ServerLine> {
+        match lab::lex::words(&text.value).and_then(|words| user::parse_server(&words)) {
+            Ok(server) => {
+                let source = self.source.clone();
+                Some(ServerLine { text: text.value.clone(), server, source, span: text.span.clone() })
+            }
+            Err(e) => {
+                self.error(text.part(self.source, e.span), sentence(&e.message), e.hint);
+                None
             }
         }
     }
@@ -207,15 +235,19 @@ impl Resolver<'_> {
         if let Some(from) = &c.from {
             self.namespace(&from.value, from.span.clone());
         }
-        let runs: Vec<&raw::Run> = traffic
-            .iter()
-            .filter_map(|t| if let raw::Step::Run(r) = t { Some(r) } else { None })
-            .filter(|r| c.from.as_ref().is_none_or(|f| f.value == r.from.value))
-            .collect();
-        if !runs.iter().any(|r| r.run.value == c.command.value) {
+        let named = |t: &'_ raw::Step| match t {
+            raw::Step::Run(r) => Some((r.from.value.clone(), r.run.value.clone())),
+            raw::Step::Script(s) => Some((s.from.value.clone(), s.name.as_ref()?.value.clone())),
+            raw::Step::Sleep(_) => None,
+        };
+        let here = |(from, _): &(String, String)| c.from.as_ref().is_none_or(|f| f.value == *from);
+        let runs: Vec<(String, String)> = traffic.iter().filter_map(named).filter(here).collect();
+        if !runs.iter().any(|(_, command)| *command == c.command.value) {
             let message = format!("no command of `traffic` is {}", quote(&c.command.value));
-            let hint = nearest(&c.command.value, runs.iter().map(|r| r.run.value.as_str()));
-            let hint = hint.map_or("write it as `run` has it".to_owned(), |h| format!("did you mean `{h}`?"));
+            let hint = nearest(&c.command.value, runs.iter().map(|(_, command)| command.as_str()));
+            let hint = hint.map_or("write it as `run` has it, or the `name` of a script".to_owned(), |h| {
+                format!("did you mean `{h}`?")
+            });
             self.error(c.command.span.clone(), message, Some(hint));
         }
         Check::Command {
@@ -322,7 +354,7 @@ impl Resolver<'_> {
         let links = show::links(m.spaces(), id, m.now());
         let named = raw.spec.traffic.iter().any(|t| match t {
             raw::Step::Run(r) => r.run.value.split_whitespace().any(|w| w == device),
-            raw::Step::Sleep(_) => false,
+            raw::Step::Script(_) | raw::Step::Sleep(_) => false,
         });
         if named || links.iter().any(|l| l.name == device) {
             return;

@@ -2,7 +2,7 @@
 
 use super::diag::SourceFile;
 use super::expect::Watch;
-use super::plan::{Check, Expect, Plan, Run, Traffic};
+use super::plan::{Check, Expect, Line, Plan, Script, ServerLine, Traffic};
 use super::report::{CommandReport, Expectation, Report, Verdict};
 use crate::base::time::{MS, SEC};
 use crate::base::{NsId, Pid, Time};
@@ -11,6 +11,7 @@ use crate::kernel::netlink::Request;
 use crate::kernel::trace::{DevName, Sink, Step, Tap};
 use crate::observe::story::{Journeys, Story};
 use crate::observe::{Outputs, Recorder, Store};
+use crate::user::scripted::Scripted;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -19,6 +20,8 @@ use std::ops::Range;
 const BETWEEN_COMMANDS_NS: u64 = 15 * MS;
 /// A run goes on for this long after its last program.
 const AFTER_LAST_NS: u64 = SEC / 2;
+/// A server that has not failed after this much simulated time is up.
+const SERVER_START_NS: u64 = MS;
 /// A set-up command that has not ended after this much simulated time will not.
 const SETUP_MAX_NS: u64 = 3600 * SEC;
 
@@ -61,10 +64,10 @@ impl Progress for () {
     fn commands(&mut self, _: usize, _: usize) {}
 }
 
-/// Builds the world of a plan: all namespaces, then the set-up commands in file order.
+/// Builds the world of a plan: all namespaces, then the set-up commands in file order, then the servers.
 ///
 /// # Errors
-/// Every command that failed.
+/// Every command that failed; if none did, every server.
 pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>> {
     let mut world = World::new(plan.config.clone());
     let mut errors = vec![];
@@ -84,10 +87,41 @@ pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>>
             }
         }
     }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    for n in &plan.namespaces {
+        for server in &n.servers {
+            let started = match world.namespace(&n.name) {
+                Some(ns) => start_server(&mut world, ns, server, sink),
+                None => Err(format!("the namespace {} is gone", n.name)),
+            };
+            if let Err(message) = started {
+                errors.push(SetupError { source: server.source.clone(), span: server.span.clone(), message });
+            }
+        }
+    }
     if errors.is_empty() { Ok(world) } else { Err(errors) }
 }
 
-fn setup(world: &mut World, ns: NsId, line: &super::plan::Line, sink: &mut dyn Sink) -> Result<(), String> {
+/// Starts a server and lets it run until it waits for its first client.
+fn start_server(world: &mut World, ns: NsId, line: &ServerLine, sink: &mut dyn Sink) -> Result<(), String> {
+    let pid = world.spawn(ns, line.server.clone().into_program(), Time(0)).ok_or("too many processes")?;
+    let until = world.machine(ns).now() + SERVER_START_NS;
+    loop {
+        match world.run(until, sink) {
+            Ok(Stopped::Exit(other)) if other != pid => {}
+            Ok(Stopped::Exit(_)) => {
+                let text = world.reap(ns, pid).map_or(String::new(), |done| done.console.all());
+                return Err(text.trim_end().to_owned());
+            }
+            Ok(Stopped::Time) => return Ok(()),
+            Err(limit) => return Err(limit.to_string()),
+        }
+    }
+}
+
+fn setup(world: &mut World, ns: NsId, line: &Line, sink: &mut dyn Sink) -> Result<(), String> {
     let (ns, pid) = spawn(world, ns, line, Time(0)).ok_or("too many processes")?;
     let until = world.machine(ns).now() + SETUP_MAX_NS;
     loop {
@@ -110,7 +144,7 @@ fn setup(world: &mut World, ns: NsId, line: &super::plan::Line, sink: &mut dyn S
 }
 
 /// Starts a command, in the namespace that it enters first; which, and its process.
-fn spawn(world: &mut World, here: NsId, line: &super::plan::Line, at: Time) -> Option<(NsId, Pid)> {
+fn spawn(world: &mut World, here: NsId, line: &Line, at: Time) -> Option<(NsId, Pid)> {
     let ns = line.command.start_ns(world.machine(here).spaces(), here);
     Some((ns, world.spawn(ns, line.command.clone().into_program(), at)?))
 }
@@ -208,6 +242,28 @@ impl Sink for Only<'_> {
     }
 }
 
+/// A program of `traffic:`.
+enum Job<'a> {
+    Command(&'a Line),
+    Script(&'a Script),
+}
+
+impl Job<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Job::Command(line) => &line.text,
+            Job::Script(s) => &s.name,
+        }
+    }
+
+    fn spawn(&self, world: &mut World, here: NsId, at: Time) -> Option<(NsId, Pid)> {
+        match self {
+            Job::Command(line) => spawn(world, here, line, at),
+            Job::Script(s) => Some((here, world.spawn(here, Box::new(Scripted::new(s.lines.clone())), at)?)),
+        }
+    }
+}
+
 /// A run under way.
 struct Stage<'a, A> {
     world: World,
@@ -237,7 +293,7 @@ impl<'a, A: Audience> Stage<'a, A> {
 
     fn play(&mut self, plan: &Plan, prelude: usize, progress: &mut dyn Progress) -> Result<(), LimitHit> {
         self.times.reverse();
-        let all = plan.traffic.iter().filter(|t| matches!(t, Traffic::Run(_))).count();
+        let all = plan.traffic.iter().filter(|t| !matches!(t, Traffic::Sleep(_))).count();
         let end = plan.duration_ns.map(Time);
         let mut now = self.world.machine(NsId::default()).now();
         for (n, t) in plan.traffic.iter().enumerate() {
@@ -250,9 +306,13 @@ impl<'a, A: Audience> Stage<'a, A> {
                     self.advance(now)?;
                 }
                 Traffic::Run(run) => {
-                    let at = run.at.unwrap_or(now + BETWEEN_COMMANDS_NS);
-                    self.advance(end.map_or(at, |e| e.min(at)))?;
-                    now = self.start(run, at, end)?;
+                    let job = Job::Command(&run.line);
+                    now = self.job(&run.from, &job, (now, run.at, end), run.background)?;
+                    progress.commands(self.commands.len(), all);
+                }
+                Traffic::Script(s) => {
+                    let job = Job::Script(s);
+                    now = self.job(&s.from, &job, (now, s.at, end), s.background)?;
                     progress.commands(self.commands.len(), all);
                 }
             }
@@ -267,22 +327,31 @@ impl<'a, A: Audience> Stage<'a, A> {
         self.advance(end.unwrap_or(self.last_exit.max(now) + AFTER_LAST_NS))
     }
 
-    /// Starts a command and, unless it stays in the background, waits for its end. When the next one may start from.
-    fn start(&mut self, run: &Run, at: Time, end: Option<Time>) -> Result<Time, LimitHit> {
+    /// Starts a program when it is time and, unless it stays in the background, waits for its end. When the next one
+    /// may start from.
+    fn job(
+        &mut self,
+        from: &str,
+        job: &Job<'_>,
+        (now, at, end): (Time, Option<Time>, Option<Time>),
+        background: bool,
+    ) -> Result<Time, LimitHit> {
+        let at = at.unwrap_or(now + BETWEEN_COMMANDS_NS);
+        self.advance(end.map_or(at, |e| e.min(at)))?;
         self.close_story();
-        let Some(ns) = self.world.namespace(&run.from) else { return Ok(at) };
-        let Some((ns, pid)) = spawn(&mut self.world, ns, &run.line, at) else { return Ok(at) };
+        let Some(ns) = self.world.namespace(from) else { return Ok(at) };
+        let Some((ns, pid)) = job.spawn(&mut self.world, ns, at) else { return Ok(at) };
         self.running.insert(pid, (ns, self.commands.len()));
         self.commands.push(CommandReport {
-            from: run.from.clone(),
-            command: run.line.text.clone(),
+            from: from.to_owned(),
+            command: job.name().to_owned(),
             started: at,
             ended: None,
             exit: None,
             output: String::new(),
             story: Story::default(),
         });
-        if run.background {
+        if background {
             return Ok(at);
         }
         while self.running.contains_key(&pid) {

@@ -14,10 +14,12 @@ use crate::kernel::syscall::{Call, Fd, From, Message, Ret, SendTo, SockOpt, Sock
 use crate::wire::ETH_P_ARP;
 use crate::wire::arp::{ARP_LEN, Arp};
 use options::Options;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// ARPHRD_ETHER
 const ARPHRD_ETHER: u16 = 1;
+/// The port that the probe for the source address is connected to; nothing is sent there.
+const PROBE_PORT: u16 = 1025;
 
 /// A run of arping.
 #[derive(Clone)]
@@ -142,13 +144,13 @@ impl Arping {
             }
             (At::GuessSocket, Ret::Fd(fd)) => {
                 self.probe = *fd;
-                self.call(At::GuessConnect, Call::Connect { fd: *fd, addr: self.o.dst })
+                self.call(At::GuessConnect, Call::Connect { fd: *fd, addr: SocketAddrV4::new(self.o.dst, PROBE_PORT) })
             }
             (At::GuessConnect, _) => self.call(At::GuessName, Call::SockName { fd: probe }),
             // Differs: the real program asks for the route's device, this one for the device of the route's source.
-            (At::GuessName, Ret::Addr(addr)) => match *addr == self.o.dst {
+            (At::GuessName, Ret::Addr(addr)) => match *addr.ip() == self.o.dst {
                 true => self.use_device(|l| l.flags.loopback, "lo", env),
-                false => self.use_device(|l| l.addrs.iter().any(|a| a.local.addr() == *addr), "", env),
+                false => self.use_device(|l| l.addrs.iter().any(|a| a.local.addr() == *addr.ip()), "", env),
             },
             (At::ProbeSocket, Ret::Fd(fd)) => {
                 self.probe = *fd;
@@ -156,15 +158,17 @@ impl Arping {
                 self.call(At::ProbeDevice, Call::SetSockOpt { fd: *fd, opt })
             }
             (At::ProbeDevice, _) if !self.source.is_unspecified() => {
-                self.call(At::BindSource, Call::Bind { fd: probe, addr: self.source })
+                self.call(At::BindSource, Call::Bind { fd: probe, addr: SocketAddrV4::new(self.source, 0) })
             }
             (At::ProbeDevice, _) => {
                 self.call(At::DontRoute, Call::SetSockOpt { fd: probe, opt: SockOpt::DontRoute(true) })
             }
-            (At::DontRoute, _) => self.call(At::Connect, Call::Connect { fd: probe, addr: self.o.dst }),
+            (At::DontRoute, _) => {
+                self.call(At::Connect, Call::Connect { fd: probe, addr: SocketAddrV4::new(self.o.dst, PROBE_PORT) })
+            }
             (At::Connect, _) => self.call(At::SockName, Call::SockName { fd: probe }),
             (At::SockName, Ret::Addr(addr)) => {
-                self.source = *addr;
+                self.source = *addr.ip();
                 self.bind_device()
             }
             (At::BindSource, _) => self.bind_device(),

@@ -6,6 +6,8 @@ mod arping;
 mod ping;
 #[cfg(test)]
 mod script;
+pub mod scripted;
+mod udpecho;
 
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
@@ -24,5 +26,43 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
         "ping" => Ok(Box::new(ping::Ping::new(ping::options::parse(name, rest)?))),
         "arping" => Ok(Box::new(arping::Arping::new(arping::options::parse(name, rest)?))),
         other => Err(SyntaxError::at(name, format!("{other}: command not found")).hint_nearest(other, PROGRAMS)),
+    }
+}
+
+/// The servers that [`parse_server`] knows.
+pub const SERVERS: [&str; 1] = ["udpecho"];
+
+/// A program that never ends by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Server {
+    /// Sends each datagram back.
+    UdpEcho(udpecho::UdpEcho),
+}
+
+impl Server {
+    /// The server, ready to start.
+    pub fn into_program(self) -> Box<dyn Program> {
+        match self {
+            Server::UdpEcho(echo) => Box::new(echo),
+        }
+    }
+}
+
+/// Reads the command line of a server; its name comes first.
+///
+/// # Errors
+/// There is no such server, or its words are wrong.
+pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
+    let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
+    match name.text.as_str() {
+        "udpecho" => udpecho::parse(name, rest).map(Server::UdpEcho),
+        other => {
+            let known = format!("the servers are: {}", SERVERS.join(", "));
+            let hint = match crate::base::words::nearest(other, SERVERS) {
+                Some(near) => format!("did you mean \"{near}\"? {known}"),
+                None => known,
+            };
+            Err(SyntaxError::at(name, format!("{other}: there is no such server")).hint(hint))
+        }
     }
 }

@@ -21,7 +21,7 @@ use reply::Whose;
 use setup::Setup;
 use stats::Stats;
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// It never waits shorter than this for an answer. Milliseconds.
 const MIN_INTERVAL_MS: i64 = 10;
@@ -184,7 +184,7 @@ impl Ping {
         self.stats.forget(seq);
         let data = wire::request(&self.payload, self.ident, seq, time_of_day_us(env, env.now));
         self.at = At::Send;
-        Call::Send { fd: self.sock, to: Some(SendTo::Ip(self.dst)), data }
+        Call::Send { fd: self.sock, to: Some(SendTo::Ip(SocketAddrV4::new(self.dst, 0))), data }
     }
 
     fn sent(&mut self, ret: &Ret, env: &mut Env<'_>) -> Call {

@@ -12,7 +12,7 @@ use crate::kernel::syscall::{Call, Fd, From, Message, QueuedError, Ret, SendTo, 
 use crate::kernel::trace::Mute;
 use crate::wire::checksum;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// What a system call takes. Nanoseconds.
 pub(super) const CALL_NS: u64 = 1_000;
@@ -155,6 +155,7 @@ impl Script {
                 alarmed: alarmed || ret == Ret::Err(Errno::EINTR),
                 spaces: &self.spaces,
                 prf: &prf,
+                spent_ns: 0,
                 console: &mut console,
             };
             let call = program.step(ret, &mut env);
@@ -176,7 +177,7 @@ impl Script {
         }
         match call {
             Call::Socket(kind) => Ret::Fd(Fd(if *kind == SocketKind::Udp { 5 } else { 3 })),
-            Call::SockName { .. } => Ret::Addr(self.source),
+            Call::SockName { .. } => Ret::Addr(SocketAddrV4::new(self.source, 0)),
             Call::SetSockOpt { opt, .. } => {
                 match opt {
                     SockOpt::RecvTimeout(ns) => self.recv_timeout_ns = *ns,
@@ -300,9 +301,9 @@ fn written(call: &Call) -> String {
         Call::Poll { timeout_ns, .. } => format!("Poll({})", timeout_ns.map_or(-1, |ns| (ns / 1_000_000) as i64)),
         Call::Alarm { ns } => format!("Alarm({})", ns / 1000),
         Call::SetSockOpt { fd, opt } => format!("SetSockOpt({}, {opt:?})", fd.0),
-        Call::Connect { fd, addr } => format!("Connect({}, {addr})", fd.0),
+        Call::Connect { fd, addr } => format!("Connect({}, {})", fd.0, addr.ip()),
         Call::SockName { fd } => format!("SockName({})", fd.0),
-        Call::Bind { fd, addr } => format!("Bind({}, {addr})", fd.0),
+        Call::Bind { fd, addr } => format!("Bind({}, {})", fd.0, addr.ip()),
         Call::BindDev { fd, dev } => format!("BindDev({}, {dev})", fd.0),
         call => format!("{call:?}"),
     }
@@ -318,7 +319,7 @@ pub(super) fn icmp(from: [u8; 4], ttl: u8, mut message: Vec<u8>) -> Arrival {
     data.extend(from);
     data.extend([10, 8, 0, 2]);
     data.extend(message);
-    Arrival::Message(Message { data, from: From::Ip(from.into()), at: Time(0), ttl })
+    Arrival::Message(Message { data, from: From::Ip(SocketAddrV4::new(from.into(), 0)), at: Time(0), ttl })
 }
 
 /// The reply to an echo request.

@@ -14,6 +14,8 @@ pub const ETH_P_IP: u16 = 0x0800;
 pub const ETH_P_ARP: u16 = 0x0806;
 /// The IP protocol number of ICMP.
 pub const IPPROTO_ICMP: u8 = 1;
+/// The IP protocol number of UDP.
+pub const IPPROTO_UDP: u8 = 17;
 
 /// The Ethertype of an Ethernet frame; zero if it is too short to have one.
 pub fn ethertype(frame: &[u8]) -> u16 {

@@ -9,10 +9,10 @@ use crate::kernel::errno::Errno;
 use crate::kernel::frame::{Frame, PacketType};
 use crate::kernel::netlink::{RouteType, Scope};
 use crate::kernel::netns::{LOOPBACK, NetNs};
-use crate::kernel::socket::{ping, raw};
+use crate::kernel::socket::{ping, raw, udp};
 use crate::kernel::timer::{HZ, ms_to_jiffies};
 use crate::kernel::trace::{Consumer, DropReason, Fate, Flow};
-use crate::wire::{IPPROTO_ICMP, be16, checksum};
+use crate::wire::{IPPROTO_ICMP, IPPROTO_UDP, be16, checksum};
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
 
@@ -25,11 +25,15 @@ const MAX_ERROR: usize = 576;
 pub(in crate::kernel) const ECHO_REPLY: u8 = 0;
 /// ICMP_DEST_UNREACH
 pub(in crate::kernel) const DEST_UNREACH: u8 = 3;
-const SOURCE_QUENCH: u8 = 4;
-const REDIRECT: u8 = 5;
+/// ICMP_SOURCE_QUENCH
+pub(in crate::kernel) const SOURCE_QUENCH: u8 = 4;
+/// ICMP_REDIRECT
+pub(in crate::kernel) const REDIRECT: u8 = 5;
 const ECHO: u8 = 8;
 const TIME_EXCEEDED: u8 = 11;
 const PARAMETER_PROBLEM: u8 = 12;
+/// ICMP_FRAG_NEEDED, a code of ICMP_DEST_UNREACH
+pub(in crate::kernel) const FRAG_NEEDED: u8 = 4;
 /// NR_ICMP_TYPES
 const LAST_TYPE: u8 = 18;
 
@@ -42,6 +46,8 @@ pub(in crate::kernel) enum Error {
     HostUnreachable,
     /// 3/2
     ProtocolUnreachable,
+    /// 3/3
+    PortUnreachable,
     /// 3/4, with the MTU that would do
     FragNeeded { mtu: u32 },
     /// 3/13
@@ -59,6 +65,7 @@ impl Error {
             Error::NetUnreachable => (DEST_UNREACH, 0, 0),
             Error::HostUnreachable => (DEST_UNREACH, 1, 0),
             Error::ProtocolUnreachable => (DEST_UNREACH, 2, 0),
+            Error::PortUnreachable => (DEST_UNREACH, 3, 0),
             Error::FragNeeded { mtu } => (DEST_UNREACH, 4, mtu),
             Error::AdminProhibited => (DEST_UNREACH, 13, 0),
             Error::TtlExceeded => (TIME_EXCEEDED, 0, 0),
@@ -105,7 +112,7 @@ fn echo(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
     let Ok(r) = route::output(ns, &flow) else { return };
     let Some((_, message)) = super::payload(f.l3()) else { return };
     let ttl = ns.sysctl.ip_default_ttl;
-    let h = output::Header { protocol: IPPROTO_ICMP, tos: tos & !3, ttl, df: false, counted_id: true };
+    let h = output::Header { protocol: IPPROTO_ICMP, tos: tos & !3, ttl, df: false, ident: output::Ident::Flow };
     let _ = output::send(ns, cx, &r, &h, Some(f.id), message.len(), |out| {
         out.copy_from_slice(message);
         seal(out, ECHO_REPLY, 0);
@@ -116,14 +123,17 @@ fn echo(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
 fn unreach(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: &Frame) {
     let Some(message) = super::icmp_of(f.l3()) else { return };
     let quoted = &message[ICMP_HLEN..];
-    let Some(inner) = Quoted::parse(quoted) else { return };
+    // icmp_socket_deliver: eight bytes of the payload tell which socket.
+    let Some(inner) = Quoted::parse(quoted).filter(|q| q.payload.len() >= 8) else { return };
     let (kind, code, word) = (message[0], message[1], u32::from(be16(message, 6)));
     let info = if (kind, code) == (DEST_UNREACH, 4) { word } else { 0 };
     let offender = super::source(f.l3());
     let report = Report { kind, code, info, offender, inner };
     raw::error(ns, cx, dev, &report);
-    if report.inner.protocol == IPPROTO_ICMP {
-        ping::error(ns, cx, &report);
+    match report.inner.protocol {
+        IPPROTO_ICMP => ping::error(ns, cx, &report),
+        IPPROTO_UDP => udp::error(ns, cx, dev, &report),
+        _ => {}
     }
 }
 
@@ -233,7 +243,7 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
     let (kind, code, word) = error.parts();
     let tos = packet[1] & 0x1e | 0xc0;
     let ttl = ns.sysctl.ip_default_ttl;
-    let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: false, counted_id: true };
+    let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: false, ident: output::Ident::Flow };
     let _ = output::send(ns, cx, &r, &h, Some(f.id), ICMP_HLEN + quote.len(), |out| {
         out[4..8].copy_from_slice(&word.to_be_bytes());
         out[ICMP_HLEN..].copy_from_slice(quote);

@@ -6,9 +6,9 @@ use crate::kernel::cx::Cx;
 use crate::kernel::frame::{Frame, PacketType};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
-use crate::kernel::socket::raw;
+use crate::kernel::socket::{raw, udp};
 use crate::kernel::trace::{DropReason, Flow, What};
-use crate::wire::IPPROTO_ICMP;
+use crate::wire::{IPPROTO_ICMP, IPPROTO_UDP};
 use smoltcp::wire::Ipv4Packet;
 
 /// ip_rcv: a received IPv4 packet, checked, routed and handed on.
@@ -67,6 +67,7 @@ fn local_deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) ->
     let taken = raw::deliver(ns, cx, dev, protocol, &f);
     match protocol {
         IPPROTO_ICMP => icmp::icmp_rcv(ns, cx, dev, f),
+        IPPROTO_UDP => udp::udp_rcv(ns, cx, dev, f),
         _ => {
             if !taken {
                 icmp::send(ns, cx, &f, icmp::Error::ProtocolUnreachable);

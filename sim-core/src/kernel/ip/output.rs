@@ -17,8 +17,18 @@ pub(in crate::kernel) struct Header {
     pub tos: u8,
     pub ttl: u8,
     pub df: bool,
-    /// The IP id: zero where Linux leaves it so, else from the counter of the flow.
-    pub counted_id: bool,
+    pub ident: Ident,
+}
+
+/// ip_select_ident: where the IP id comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::kernel) enum Ident {
+    /// DF is set and the packet is never cut: zero.
+    Zero,
+    /// The counter of the flow, which nobody can guess.
+    Flow,
+    /// The counter of a connected socket.
+    Socket(u16),
 }
 
 /// ip_make_skb and ip_local_out: builds the packet, with `fill` for its payload of `len` bytes, and sends it along `r`.
@@ -34,11 +44,10 @@ pub(in crate::kernel) fn send(
     let mut f = cx.new_frame(cause);
     fill(f.put_l3(IP_HLEN + len, IP_HLEN));
     f.truesize = truesize(IP_HLEN + len);
-    let id = if h.counted_id {
-        let flow = (r.dst, r.src, h.protocol);
-        ns.ip_ids.next(cx.prf, cx.ns.0, cx.jiffies(), flow)
-    } else {
-        0
+    let id = match h.ident {
+        Ident::Zero => 0,
+        Ident::Flow => ns.ip_ids.next(cx.prf, cx.ns.0, cx.jiffies(), (r.dst, r.src, h.protocol)),
+        Ident::Socket(id) => id,
     };
     let mut p = Ipv4Packet::new_unchecked(f.l3_mut());
     p.set_version(4);

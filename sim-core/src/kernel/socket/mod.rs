@@ -4,22 +4,26 @@
 pub mod packet;
 pub mod ping;
 pub mod raw;
+pub mod udp;
 
 use super::cx::Cx;
 use super::errno::Errno;
-use super::ip::output::Header;
+use super::ip::output::{Header, Ident};
 use super::ip::route::{self, Flow4};
 use super::netlink::Scope;
 use super::netns::NetNs;
-use super::syscall::{Call, Fd, Message, PmtuDisc, QueuedError, Ret, SendTo, SockOpt, SocketKind};
+use super::syscall::{Call, Fd, Message, PmtuDisc, QueuedError, Ret, SendTo, Shutdown, SockOpt, SocketKind};
+use crate::base::rng::Purpose;
 use crate::base::{IfIndex, Pid};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// As many sockets one namespace may have open.
 pub const MAX_SOCKETS: usize = 1 << 16;
 /// net.core.rmem_default
 const RMEM_DEFAULT: u64 = 212_992;
+/// net.core.rmem_max
+const RMEM_MAX: u64 = 4 << 20;
 
 /// The open sockets of one namespace, by descriptor: a descriptor is unique in its namespace.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +32,8 @@ pub struct Sockets {
     last: u32,
     /// ping_port_rover: the last ping socket's id.
     rover: u16,
+    /// The bound UDP sockets.
+    ports: udp::Ports,
 }
 
 /// struct sock with its inet_sock.
@@ -41,12 +47,20 @@ pub(in crate::kernel) struct Socket {
     remote: Option<Ipv4Addr>,
     /// A ping socket's id, in place of a port.
     ident: u16,
+    udp: udp::State,
+    /// inet_id: the IP id of the last packet of a connected socket.
+    last_id: u16,
     dev: Option<IfIndex>,
     ttl: Option<u8>,
     tos: u8,
     pmtu: PmtuDisc,
     recv_err: bool,
     broadcast: bool,
+    /// sk_reuse
+    reuse: bool,
+    /// sk_shutdown: RCV_SHUTDOWN and SEND_SHUTDOWN
+    shut_read: bool,
+    shut_write: bool,
     icmp_filter: u32,
     /// The echo id of ping's socket filter.
     echo_filter: Option<u16>,
@@ -69,12 +83,17 @@ impl Socket {
             local: None,
             remote: None,
             ident: 0,
+            udp: udp::State::default(),
+            last_id: 0,
             dev: None,
             ttl: None,
             tos: 0,
             pmtu: PmtuDisc::default(),
             recv_err: false,
             broadcast: false,
+            reuse: false,
+            shut_read: false,
+            shut_write: false,
             icmp_filter: 0,
             echo_filter: None,
             dont_route: false,
@@ -107,6 +126,11 @@ impl Socket {
         cx.wake(self.owner);
     }
 
+    /// inet_getname
+    fn name(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.local.unwrap_or(Ipv4Addr::UNSPECIFIED), self.udp.port)
+    }
+
     /// ip_sock_rt_scope: what a route may be like.
     fn scope(&self) -> Scope {
         if self.dont_route { Scope::Link } else { Scope::Global }
@@ -115,15 +139,19 @@ impl Socket {
     /// The header that this socket's datagrams get.
     fn header(&self, ns: &NetNs, protocol: u8) -> Header {
         let ttl = self.ttl.unwrap_or(ns.sysctl.ip_default_ttl);
-        let df = self.pmtu != PmtuDisc::Dont;
-        // skb->ignore_df: only a path MTU that is enforced leaves the id at zero.
-        Header {
-            protocol,
-            tos: self.tos,
-            ttl,
-            df,
-            counted_id: self.pmtu != PmtuDisc::Do && self.pmtu != PmtuDisc::Probe,
-        }
+        let df = matches!(self.pmtu, PmtuDisc::Want | PmtuDisc::Do | PmtuDisc::Probe);
+        let ident = match self.pmtu {
+            _ if self.remote.is_some() => Ident::Socket(self.last_id.wrapping_add(1)),
+            // skb->ignore_df: only a path MTU that is enforced leaves the id at zero.
+            PmtuDisc::Do | PmtuDisc::Probe => Ident::Zero,
+            _ => Ident::Flow,
+        };
+        Header { protocol, tos: self.tos, ttl, df, ident }
+    }
+
+    /// The header's id is used up.
+    fn count_id(&mut self) {
+        self.last_id = self.last_id.wrapping_add(1);
     }
 }
 
@@ -133,14 +161,17 @@ pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, call: &Call) -> Option<Re
     let answer = |r: Result<Ret, Errno>| Some(r.unwrap_or_else(Ret::Err));
     match call {
         Call::Socket(kind) => answer(open(ns, pid, *kind)),
-        Call::Bind { fd, addr } => answer(bind(ns, *fd, *addr)),
+        Call::Bind { fd, addr } => answer(bind(ns, cx, *fd, *addr)),
         Call::BindDev { fd, dev } => answer(bind_dev(ns, *fd, *dev)),
-        Call::Connect { fd, addr } => answer(connect(ns, *fd, *addr)),
-        Call::SockName { fd } => answer(find(ns, *fd).map(|s| Ret::Addr(s.local.unwrap_or(Ipv4Addr::UNSPECIFIED)))),
+        Call::Connect { fd, addr } => answer(connect(ns, cx, *fd, *addr)),
+        Call::Shutdown { fd, how } => answer(shutdown(ns, *fd, *how)),
+        Call::Close { fd } => answer(close(ns, *fd)),
+        Call::SockName { fd } => answer(find(ns, *fd).map(|s| Ret::Addr(s.name()))),
         Call::SetSockOpt { fd, opt } => answer(set_option(ns, *fd, *opt)),
         Call::Send { fd, to, data } => answer(send(ns, cx, *fd, *to, data)),
         Call::Recv { fd, errqueue: true, .. } => answer(recv_error(ns, *fd)),
         Call::Recv { fd, dontwait, .. } => match recv(ns, *fd) {
+            Err(Errno::EAGAIN) if !dontwait && find(ns, *fd).is_ok_and(|s| s.shut_read) => Some(Ret::Eof),
             Err(Errno::EAGAIN) if !dontwait => None,
             r => answer(r),
         },
@@ -161,7 +192,14 @@ pub fn recv_timeout_ns(ns: &NetNs, fd: Fd) -> u64 {
 
 /// close(2) for all sockets of a process that has ended.
 pub fn close_all(ns: &mut NetNs, pid: Pid) {
-    ns.sockets.open.retain(|_, s| s.owner != pid);
+    let Sockets { open, ports, .. } = &mut ns.sockets;
+    open.retain(|fd, s| {
+        let gone = s.owner == pid;
+        if gone {
+            ports.remove(s.udp.port, *fd);
+        }
+        !gone
+    });
 }
 
 fn find(ns: &NetNs, fd: Fd) -> Result<&Socket, Errno> {
@@ -189,7 +227,17 @@ fn open(ns: &mut NetNs, pid: Pid, kind: SocketKind) -> Result<Ret, Errno> {
     Ok(Ret::Fd(fd))
 }
 
-fn bind(ns: &mut NetNs, fd: Fd, addr: Ipv4Addr) -> Result<Ret, Errno> {
+fn close(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
+    let s = ns.sockets.open.remove(&fd).ok_or(Errno::EBADF)?;
+    ns.sockets.ports.remove(s.udp.port, fd);
+    Ok(Ret::Done)
+}
+
+fn bind(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd, addr: SocketAddrV4) -> Result<Ret, Errno> {
+    if find(ns, fd)?.kind == SocketKind::Udp {
+        return udp::bind(ns, cx.prf, fd, addr).map(|()| Ret::Done);
+    }
+    let addr = *addr.ip();
     let local = addr.is_unspecified() || ns.local_dev(addr).is_some();
     let s = find_mut(ns, fd)?;
     if !local {
@@ -208,16 +256,36 @@ fn bind_dev(ns: &mut NetNs, fd: Fd, dev: IfIndex) -> Result<Ret, Errno> {
 }
 
 /// ip4_datagram_connect: the route of this moment gives the source address.
-fn connect(ns: &mut NetNs, fd: Fd, addr: Ipv4Addr) -> Result<Ret, Errno> {
+fn connect(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd, addr: SocketAddrV4) -> Result<Ret, Errno> {
+    if find(ns, fd)?.kind == SocketKind::Udp {
+        udp::autobind(ns, cx.prf, fd)?;
+    }
     let s = find(ns, fd)?;
-    let r = route::output(ns, &Flow4 { dst: addr, src: s.local, oif: s.dev, scope: s.scope() })?;
+    let r = route::output(ns, &Flow4 { dst: *addr.ip(), src: s.source(), oif: s.dev, scope: s.scope() })?;
     if r.kind == super::netlink::RouteType::Broadcast && !s.broadcast {
         return Err(Errno::EACCES);
     }
+    let peer = u64::from(u32::from(r.dst)) << 16 | u64::from(addr.port());
+    let id = cx.prf.draw(Purpose::IpId, &[u64::from(ns.id.0), u64::from(fd.0), peer]);
     let s = find_mut(ns, fd)?;
+    let (any, port) = (s.local.is_none(), s.udp.port);
     s.local = s.local.or(Some(r.src));
-    s.remote = Some(addr);
+    (s.remote, s.last_id) = (Some(r.dst), id as u16);
+    if s.kind == SocketKind::Udp {
+        s.udp.remote_port = addr.port();
+        if any {
+            udp::rehash(ns, fd, port);
+        }
+    }
     Ok(Ret::Done)
+}
+
+/// inet_shutdown of a socket for datagrams: an unconnected one is shut all the same, but that is an error.
+fn shutdown(ns: &mut NetNs, fd: Fd, how: Shutdown) -> Result<Ret, Errno> {
+    let s = find_mut(ns, fd)?;
+    s.shut_read |= how != Shutdown::Write;
+    s.shut_write |= how != Shutdown::Read;
+    if s.remote.is_none() { Err(Errno::ENOTCONN) } else { Ok(Ret::Done) }
 }
 
 fn set_option(ns: &mut NetNs, fd: Fd, opt: SockOpt) -> Result<Ret, Errno> {
@@ -241,8 +309,9 @@ fn set_option(ns: &mut NetNs, fd: Fd, opt: SockOpt) -> Result<Ret, Errno> {
         SockOpt::DontRoute(on) => s.dont_route = on,
         SockOpt::RecvTimeout(ns) => s.recv_timeout_ns = ns,
         SockOpt::Broadcast(on) => s.broadcast = on,
+        SockOpt::ReuseAddr(on) => s.reuse = on,
         // The kernel doubles it, for its own overhead.
-        SockOpt::RecvBuf(bytes) => s.recv_buf = (u64::from(bytes) * 2).clamp(2304, RMEM_DEFAULT * 2),
+        SockOpt::RecvBuf(bytes) => s.recv_buf = (u64::from(bytes).min(RMEM_MAX) * 2).max(2304),
         SockOpt::BindToDevice(_) => {}
     }
     Ok(Ret::Done)
@@ -250,6 +319,15 @@ fn set_option(ns: &mut NetNs, fd: Fd, opt: SockOpt) -> Result<Ret, Errno> {
 
 fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Option<SendTo>, data: &[u8]) -> Result<Ret, Errno> {
     let s = find_mut(ns, fd)?;
+    if s.kind == SocketKind::Udp {
+        let to = match to {
+            Some(SendTo::Ip(to)) => Some(to),
+            Some(SendTo::Link { .. }) => return Err(Errno::EAFNOSUPPORT),
+            None => None,
+        };
+        udp::send(ns, cx, fd, to, data)?;
+        return Ok(Ret::Sent(data.len()));
+    }
     // sock_alloc_send_skb: a pending error comes first. A raw socket allocates by sock_wmalloc, which does not look.
     if !matches!(s.kind, SocketKind::Raw { .. })
         && let Some(e) = s.error.take()
@@ -262,7 +340,7 @@ fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Option<SendTo>, data: &[u8]
         }
         (SocketKind::Raw { .. } | SocketKind::Ping, to) => {
             let to = match to {
-                Some(SendTo::Ip(addr)) => addr,
+                Some(SendTo::Ip(addr)) => *addr.ip(),
                 None => s.remote.ok_or(Errno::EDESTADDRREQ)?,
                 Some(SendTo::Link { .. }) => return Err(Errno::EAFNOSUPPORT),
             };
@@ -278,6 +356,9 @@ fn recv(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
     let s = find_mut(ns, fd)?;
     if let Some(e) = s.error.take() {
         return Err(e);
+    }
+    if s.kind == SocketKind::Udp {
+        return udp::dequeue(s).map(Ret::Message);
     }
     let (truesize, message) = s.queue.pop_front().ok_or(Errno::EAGAIN)?;
     s.queued -= u64::from(truesize);
@@ -298,5 +379,5 @@ fn recv_error(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
 /// datagram_poll
 fn poll(ns: &NetNs, fd: Fd) -> Result<Ret, Errno> {
     let s = find(ns, fd)?;
-    Ok(Ret::Poll { readable: !s.queue.is_empty(), error: s.error.is_some() || !s.errors.is_empty() })
+    Ok(Ret::Poll { readable: !s.queue.is_empty() || s.shut_read, error: s.error.is_some() || !s.errors.is_empty() })
 }

@@ -12,6 +12,7 @@ use crate::kernel::netns::NetNs;
 use crate::kernel::syscall::{Fd, From, Message, SocketKind};
 use crate::wire::be16;
 use smoltcp::wire::Ipv4Packet;
+use std::net::SocketAddrV4;
 
 /// ping_get_port: the socket's id, chosen at the first send.
 pub(super) fn autobind(ns: &mut NetNs, fd: Fd, ident: u16) -> Result<u16, Errno> {
@@ -40,7 +41,12 @@ pub(in crate::kernel) fn deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
             && s.dev.is_none_or(|d| d == dev)
     };
     let Some(s) = ns.sockets.open.values_mut().find(wants) else { return false };
-    s.receive(cx, f.truesize, || Message { data: message.to_vec(), from: From::Ip(src), at: f.tstamp, ttl })
+    s.receive(cx, f.truesize, || Message {
+        data: message.to_vec(),
+        from: From::Ip(SocketAddrV4::new(src, 0)),
+        at: f.tstamp,
+        ttl,
+    })
 }
 
 /// ping_err: an ICMP error about an echo request of a ping socket.

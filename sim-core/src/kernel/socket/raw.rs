@@ -15,7 +15,7 @@ use crate::kernel::syscall::{Fd, From, Message, PmtuDisc, QueuedError, SocketKin
 use crate::kernel::trace::{DropReason, Fate};
 use crate::wire::{IPPROTO_ICMP, checksum};
 use smoltcp::wire::Ipv4Packet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// As many errors wait on one socket's error queue.
 pub(super) const MAX_QUEUED_ERRORS: usize = 256;
@@ -36,7 +36,8 @@ pub(in crate::kernel) fn deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
             continue;
         }
         let copy = cx.clone_frame(f);
-        let message = || Message { data: copy.l3().to_vec(), from: From::Ip(src), at: copy.tstamp, ttl };
+        let message =
+            || Message { data: copy.l3().to_vec(), from: From::Ip(SocketAddrV4::new(src, 0)), at: copy.tstamp, ttl };
         let received = s.receive(cx, copy.truesize, message);
         let fate = if received { Fate::Delivered } else { Fate::Dropped(DropReason::SocketRcvBuff) };
         let _ = cx.end(copy, fate);
@@ -114,6 +115,7 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
         SocketKind::Ping => Some(super::ping::autobind(ns, fd, ident)?),
         _ => None,
     };
+    super::find_mut(ns, fd)?.count_id();
     let _ = output::send(ns, cx, &r, &h, None, data.len(), |out| {
         out.copy_from_slice(data);
         if let Some(ident) = ident {
@@ -127,9 +129,9 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
 }
 
 /// ip_local_error: the datagram does not fit and must not be cut.
-fn too_long(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, mtu: u32) -> Result<(), Errno> {
+pub(super) fn too_long(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, mtu: u32) -> Result<(), Errno> {
     let s = super::find_mut(ns, fd)?;
-    if s.recv_err {
+    if s.recv_err && s.errors.len() < MAX_QUEUED_ERRORS {
         let errno = Errno::EMSGSIZE;
         s.errors.push_back(QueuedError { errno, local: true, icmp: (0, 0), info: mtu, offender: to, data: vec![] });
         cx.wake(s.owner);

@@ -7,7 +7,7 @@ use super::problem::Problems;
 use super::value::{MAX_NAME_LEN, Spanned};
 use super::{
     CaptureExpect, CommandExpect, CountersExpect, EXIT_LIMIT, Expect, FdbExpect, JourneyExpect, LimitExpect, Namespace,
-    NamespaceBody, Namespaces, NeighExpect, Run, Sleep, Step, Texts,
+    NamespaceBody, Namespaces, NeighExpect, Run, Script, Sleep, Step, Texts,
 };
 use crate::scenario::diag::quote;
 use crate::scenario::tree::Node;
@@ -120,7 +120,7 @@ macro_rules! forms {
     };
 }
 
-forms!(Step: "run" => Run(Run), "sleep" => Sleep(Sleep));
+forms!(Step: "run" => Run(Run), "script" => Script(Script), "sleep" => Sleep(Sleep));
 
 forms!(
     Expect:

@@ -5,7 +5,8 @@
 use super::value::{Read, Spanned};
 use super::{
     CaptureExpect, CommandExpect, CountersExpect, FdbAbsence, FdbEntry, FdbExpect, JourneyExpect, LimitExpect, Limits,
-    Metadata, NamespaceBody, Namespaces, NeighAbsence, NeighEntry, NeighExpect, Run, Scenario, Sleep, Spec, Texts,
+    Metadata, NamespaceBody, Namespaces, NeighAbsence, NeighEntry, NeighExpect, Run, Scenario, Script, Sleep, Spec,
+    Texts,
 };
 use crate::scenario::tree::{Kind, Node};
 
@@ -59,8 +60,9 @@ locate!(Spec {
     seed, start_time, jiffies, placement
 });
 locate!(Limits { chain_frames = "chainFrames", frames = "frames", events = "events"; });
-locate!(NamespaceBody { setup_file = "setupFile", setup = "setup"; });
+locate!(NamespaceBody { setup_file = "setupFile", setup = "setup", servers = "servers"; });
 locate!(Run { from = "from", run = "run", at = "at"; background });
+locate!(Script { from = "from", name = "name", at = "at"; script, background });
 locate!(Sleep { sleep = "sleep"; });
 locate!(CaptureExpect { capture = "capture", filter = "filter", count = "count", sequence = "sequence"; direction });
 locate!(CommandExpect { command = "command", from = "from", exit = "exit", stdout = "stdout"; });

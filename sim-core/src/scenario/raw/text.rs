@@ -1,6 +1,6 @@
 //! Values that are written as text: addresses, times, names.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
 
@@ -100,6 +100,15 @@ impl FromText for Ipv4Addr {
             _ => "four numbers of 0 to 255 between dots, without zeros in front: 10.244.1.3".to_owned(),
         };
         text.parse().map_err(|_| Bad(format!("{} is not an IPv4 address", quote(text)), Some(hint)))
+    }
+}
+
+impl FromText for SocketAddrV4 {
+    const WHAT: &'static str = "ADDRESS:PORT";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let hint = "an IPv4 address, a colon and a port of 0 to 65535: 10.244.1.3:7".to_owned();
+        text.parse().map_err(|_| Bad(format!("{} is not an address with a port", quote(text)), Some(hint)))
     }
 }
 
@@ -238,7 +247,7 @@ fn check_interface_name(name: &str) -> Result<(), Bad> {
 }
 
 /// Go's time.ParseDuration without a sign: numbers with units, added up, or a plain 0. In nanoseconds, rounded down.
-fn parse_duration(text: &str) -> Option<u128> {
+pub(super) fn parse_duration(text: &str) -> Option<u128> {
     if text == "0" {
         return Some(0);
     }

@@ -28,7 +28,7 @@ impl Ping {
         };
         match icmp[0] {
             wire::ECHO_REPLY if self.is_ours(be16(icmp, 4)) => {
-                self.echo_reply(icmp, from, ttl, message.at, env);
+                self.echo_reply(icmp, *from.ip(), ttl, message.at, env);
                 Whose::Ours
             }
             wire::ECHO_REPLY | wire::ECHO => Whose::NotOurs,
@@ -36,7 +36,7 @@ impl Ping {
             | wire::SOURCE_QUENCH
             | wire::REDIRECT
             | wire::TIME_EXCEEDED
-            | wire::PARAMETER_PROBLEM) => self.icmp_error(kind, icmp, from, env),
+            | wire::PARAMETER_PROBLEM) => self.icmp_error(kind, icmp, *from.ip(), env),
             _ => Whose::Ours,
         }
     }

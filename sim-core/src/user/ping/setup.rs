@@ -8,7 +8,10 @@ use crate::kernel::errno::Errno;
 use crate::kernel::show;
 use crate::kernel::syscall::{Call, Fd, PmtuDisc, Ret, SockOpt, SocketKind};
 use std::collections::VecDeque;
+use std::net::SocketAddrV4;
 
+/// The port that the probe is connected to; nothing is sent there.
+const PROBE_PORT: u16 = 1025;
 /// SO_RCVBUF
 const RECV_BUF: u32 = 65_536;
 /// The ICMP types that a raw socket lets through at first.
@@ -114,10 +117,10 @@ impl Ping {
             Setup::ProbeTos => set(probe, SockOpt::Tos(self.o.tos.unwrap_or(0))),
             Setup::Device => set(sock, self.bind_to_device(env)?),
             Setup::ProbeDevice => set(probe, self.bind_to_device(env)?),
-            Setup::Connect => Call::Connect { fd: probe, addr: self.dst },
+            Setup::Connect => Call::Connect { fd: probe, addr: SocketAddrV4::new(self.dst, PROBE_PORT) },
             Setup::ProbeBroadcast => set(probe, SockOpt::Broadcast(true)),
             Setup::SockName => Call::SockName { fd: probe },
-            Setup::Bind => Call::Bind { fd: sock, addr: self.source },
+            Setup::Bind => Call::Bind { fd: sock, addr: SocketAddrV4::new(self.source, 0) },
             Setup::Pmtu => set(sock, SockOpt::MtuDiscover(pmtu(&self.o).unwrap_or_default())),
             Setup::IcmpFilter => set(sock, SockOpt::IcmpFilter(!WANTED)),
             Setup::RecvErr => set(sock, SockOpt::RecvErr(true)),
@@ -155,9 +158,9 @@ impl Ping {
             }
             (Setup::Probe, Ret::Fd(fd)) => self.probe = *fd,
             (Setup::SockName, Ret::Addr(addr)) => {
-                self.source = *addr;
+                self.source = *addr.ip();
                 if self.dst.is_unspecified() {
-                    self.dst = *addr;
+                    self.dst = *addr.ip();
                 }
                 self.warn_of_device(env);
             }

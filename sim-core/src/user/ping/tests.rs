@@ -684,7 +684,12 @@ fn garbage() {
     for size in 0..60 {
         for byte in [0, 0x45, 0xff] {
             let answer = move |_: usize, data: &[u8], _: SendTo| {
-                let junk = Message { data: vec![byte; size], from: From::Ip(HOST.into()), at: Time(0), ttl: 1 };
+                let junk = Message {
+                    data: vec![byte; size],
+                    from: From::Ip(SocketAddrV4::new(HOST.into(), 0)),
+                    at: Time(0),
+                    ttl: 1,
+                };
                 let error = QueuedError { data: vec![8; size.min(9)], ..icmp_error(Errno::EPROTO, 99, 9, 0, data) };
                 Ok(vec![(1, Arrival::Message(junk)), (2, Arrival::Error(error)), (3, echo(HOST, 63, data))])
             };
