@@ -3,11 +3,11 @@
 
 use super::{IP_HLEN, exception, output, route};
 use crate::base::IfIndex;
+use crate::base::rng::Purpose;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::{Frame, PacketType};
 use crate::kernel::netlink::{RouteType, Scope};
-use crate::base::rng::Purpose;
 use crate::kernel::netns::{LOOPBACK, NetNs};
 use crate::kernel::socket::{ping, raw};
 use crate::kernel::timer::{HZ, ms_to_jiffies};
