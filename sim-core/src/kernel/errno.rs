@@ -66,6 +66,7 @@ errno! {
     ECONNREFUSED = 111, "Connection refused";
     EHOSTDOWN = 112, "Host is down";
     EHOSTUNREACH = 113, "No route to host";
+    EREMOTEIO = 121, "Remote I/O error";
 }
 
 impl fmt::Display for Errno {

@@ -13,14 +13,22 @@ use std::net::{IpAddr, Ipv4Addr};
 #[derive(Clone, Debug, Default)]
 pub(in crate::kernel) struct Fib {
     tables: BTreeMap<u32, Table>,
+    last_nh: u64,
 }
 
 /// One table: routes by prefix. Keyed by types that hold IPv6 too.
 #[derive(Clone, Debug, Default)]
 struct Table {
-    routes: BTreeMap<(IpAddr, u8), Vec<Alias>>,
+    routes: BTreeMap<(IpAddr, u8), Vec<Entry>>,
     /// How many prefixes there are of each length.
     lengths: Vec<u32>,
+}
+
+/// A route in its table.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    route: Alias,
+    nh: u64,
 }
 
 /// struct fib_alias with its fib_info: one route.
@@ -45,6 +53,8 @@ pub(in crate::kernel) struct Found {
     pub prefix: (Ipv4Addr, u8),
     pub table: u32,
     pub route: Alias,
+    /// Its next hop (struct fib_nh_common): what is learned of it ends with the route.
+    pub nh: u64,
 }
 
 /// As many routes one table holds.
@@ -76,7 +86,7 @@ impl Fib {
 
     /// fib_table_lookup, in tables that share one trie: the longest prefix of all, of equal ones the first table's.
     pub fn lookup_in(&self, tables: &[u32], dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Option<Found> {
-        let usable = |a: &&Alias| a.scope >= scope && (oif.is_none() || a.oif.is_none() || a.oif == oif);
+        let usable = |a: &Alias| a.scope >= scope && (oif.is_none() || a.oif.is_none() || a.oif == oif);
         for len in (0..=32u8).rev() {
             for &table in tables {
                 let Some(t) = self.tables.get(&table) else { continue };
@@ -85,8 +95,8 @@ impl Fib {
                 }
                 let prefix = mask(dst, len);
                 let Some(aliases) = t.routes.get(&(IpAddr::V4(prefix), len)) else { continue };
-                if let Some(route) = aliases.iter().find(usable) {
-                    return Some(Found { prefix: (prefix, len), table, route: *route });
+                if let Some(e) = aliases.iter().find(|e| usable(&e.route)) {
+                    return Some(Found { prefix: (prefix, len), table, route: e.route, nh: e.nh });
                 }
             }
         }
@@ -124,12 +134,14 @@ impl Fib {
     /// # Errors
     /// EEXIST, ENOENT as rtnetlink answers for `op`.
     pub fn insert(&mut self, table: u32, dst: Ipv4Net, route: Alias, op: Op) -> Result<(), NlError> {
+        self.last_nh += 1;
+        let entry = Entry { route, nh: self.last_nh };
         let t = self.tables.entry(table).or_default();
         if t.routes.len() >= MAX_ROUTES {
             return Err(Errno::ENFILE.into());
         }
         let key = (IpAddr::V4(dst.network()), dst.prefix_len());
-        let same = t.routes.get(&key).and_then(|aliases| aliases.iter().position(|a| a.metric == route.metric));
+        let same = t.routes.get(&key).and_then(|aliases| aliases.iter().position(|e| e.route.metric == route.metric));
         if op == Op::Change && same.is_none() {
             return Err(Errno::ENOENT.into());
         }
@@ -137,15 +149,15 @@ impl Fib {
         match (op, same) {
             (Op::Add, Some(_)) => return Err(Errno::EEXIST.into()),
             (Op::Replace | Op::Change, Some(at)) => {
-                aliases[at] = route;
+                aliases[at] = entry;
                 return Ok(());
             }
-            (Op::Append, Some(_)) if aliases.contains(&route) => return Err(Errno::EEXIST.into()),
+            (Op::Append, Some(_)) if aliases.iter().any(|e| e.route == route) => return Err(Errno::EEXIST.into()),
             _ => {}
         }
         // Lower metrics first; behind those of the same metric.
-        let at = aliases.partition_point(|a| a.metric <= route.metric);
-        aliases.insert(at, route);
+        let at = aliases.partition_point(|e| e.route.metric <= route.metric);
+        aliases.insert(at, entry);
         if aliases.len() == 1 {
             t.lengths.resize(33, 0);
             t.lengths[dst.prefix_len() as usize] += 1;
@@ -154,12 +166,12 @@ impl Fib {
     }
 
     /// fib_table_delete: the first route to `dst` that `which` accepts.
-    pub fn remove(&mut self, table: u32, dst: Ipv4Net, which: impl FnMut(&Alias) -> bool) -> Option<Alias> {
+    pub fn remove(&mut self, table: u32, dst: Ipv4Net, mut which: impl FnMut(&Alias) -> bool) -> Option<Alias> {
         let t = self.tables.get_mut(&table)?;
         let key = (IpAddr::V4(dst.network()), dst.prefix_len());
         let aliases = t.routes.get_mut(&key)?;
-        let at = aliases.iter().position(which)?;
-        let gone = aliases.remove(at);
+        let at = aliases.iter().position(|e| which(&e.route))?;
+        let gone = aliases.remove(at).route;
         t.forget_empty(key);
         Some(gone)
     }
@@ -171,7 +183,7 @@ impl Fib {
             let lengths = &mut t.lengths;
             t.routes.retain(|key, aliases| {
                 let before = aliases.len();
-                aliases.retain(|a| net(*key).is_none_or(|dst| !which(*id, dst, a)));
+                aliases.retain(|e| net(*key).is_none_or(|dst| !which(*id, dst, &e.route)));
                 any |= aliases.len() < before;
                 if aliases.is_empty() {
                     lengths[key.1 as usize] -= 1;
@@ -185,7 +197,13 @@ impl Fib {
     /// All routes of a table, by prefix, as /proc and rtnetlink list them.
     pub fn iter(&self, table: u32) -> impl Iterator<Item = (Ipv4Net, &Alias)> {
         let routes = self.tables.get(&table).into_iter().flat_map(|t| t.routes.iter());
-        routes.flat_map(|(key, aliases)| aliases.iter().filter_map(|a| Some((net(*key)?, a))))
+        routes.flat_map(|(key, aliases)| aliases.iter().filter_map(|e| Some((net(*key)?, &e.route))))
+    }
+
+    /// ip_fib_check_default: some route leads through this gateway.
+    pub fn is_gateway(&self, via: Ipv4Addr, dev: IfIndex) -> bool {
+        let mut routes = self.tables.values().flat_map(|t| t.routes.values().flatten());
+        routes.any(|e| e.route.via == Some(via) && e.route.oif == Some(dev))
     }
 
     /// The tables that hold routes.
@@ -196,7 +214,7 @@ impl Fib {
     /// Marks the routes of a device that lost or found its carrier (fib_sync_down_dev, fib_sync_up).
     pub fn set_linkdown(&mut self, dev: IfIndex, down: bool) {
         for t in self.tables.values_mut() {
-            for a in t.routes.values_mut().flatten() {
+            for a in t.routes.values_mut().flatten().map(|e| &mut e.route) {
                 if a.oif == Some(dev) && a.kind != RouteType::Local {
                     a.linkdown = down;
                 }

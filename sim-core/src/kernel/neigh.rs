@@ -247,11 +247,24 @@ fn send(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, to: Mac, mut f: Frame) ->
     xmit(ns, cx, dev, f)
 }
 
-/// neigh_event_send: somebody wants to send. The frame comes back if it may go, and waits otherwise.
-fn event_send(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey, f: Frame) -> Flow {
+/// The hardware address of a neighbour can be used.
+pub(in crate::kernel) fn valid(ns: &NetNs, key: NeighKey) -> bool {
+    ns.neigh.get(key).is_some_and(|n| n.state.is_valid())
+}
+
+/// neigh_event_send without a frame: somebody will want to send.
+pub(in crate::kernel) fn resolve(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey) {
+    if ensure(ns, cx, key) && start(ns, cx, key) == Some(true) {
+        probe(ns, cx, key);
+    }
+}
+
+/// The state in which a neighbour is as soon as somebody wants to send; whether it has to be asked at once. None if it
+/// cannot be asked.
+fn start(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey) -> Option<bool> {
     let now = cx.jiffies();
-    let Some(parms) = ns.dev(key.dev).map(|d| d.neigh) else { return cx.kill(f, DropReason::NeighDead) };
-    let Some(n) = ns.neigh.entries.get_mut(&key) else { return cx.kill(f, DropReason::NeighDead) };
+    let parms = ns.dev(key.dev).map(|d| d.neigh)?;
+    let n = ns.neigh.entries.get_mut(&key)?;
     n.used = now;
     let mut probe_now = false;
     match n.state {
@@ -263,7 +276,7 @@ fn event_send(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey, f: Frame) -> Flow 
         NudState::None | NudState::Failed => {
             if parms.mcast_probes + parms.app_probes == 0 {
                 (n.state, n.updated) = (NudState::Failed, now);
-                return cx.kill(f, DropReason::NeighFailed);
+                return None;
             }
             n.stop_timer(cx);
             (n.probes, n.state, n.updated) = (parms.ucast_probes, NudState::Incomplete, now);
@@ -272,6 +285,14 @@ fn event_send(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey, f: Frame) -> Flow 
         }
         _ => {}
     }
+    Some(probe_now)
+}
+
+/// neigh_event_send: somebody wants to send. The frame comes back if it may go, and waits otherwise.
+fn event_send(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey, f: Frame) -> Flow {
+    let Some(probe_now) = start(ns, cx, key) else { return cx.kill(f, DropReason::NeighFailed) };
+    let Some(parms) = ns.dev(key.dev).map(|d| d.neigh) else { return cx.kill(f, DropReason::NeighDead) };
+    let Some(n) = ns.neigh.entries.get_mut(&key) else { return cx.kill(f, DropReason::NeighDead) };
     if n.state != NudState::Incomplete {
         return super::dev::pass(f);
     }

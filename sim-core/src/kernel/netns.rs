@@ -24,6 +24,8 @@ pub const MAX_NAMESPACES: usize = 1 << 16;
 pub struct NetNs {
     pub(in crate::kernel) id: NsId,
     clock: Jiffies,
+    /// The clock in ticks when this namespace last began to do something.
+    pub(in crate::kernel) now: u64,
     /// By index; an index is never reused.
     devs: Vec<Option<Box<Dev>>>,
     /// netns_ids: the other namespaces that devices here are linked to, numbered in order.
@@ -41,6 +43,7 @@ impl NetNs {
         NetNs {
             id,
             clock,
+            now: 0,
             devs: vec![None],
             nsids: Vec::new(),
             sysctl: Sysctl::default(),
@@ -139,6 +142,14 @@ impl Spaces {
         &self.spaces[id.index()].ns
     }
 
+    /// The namespace that runs now, with its clock set.
+    pub(in crate::kernel) fn enter(&mut self, cx: &mut Cx<'_>, id: NsId) -> &mut NetNs {
+        cx.ns = id;
+        let ns = self.get_mut(id);
+        ns.now = cx.jiffies();
+        ns
+    }
+
     pub(in crate::kernel) fn get_mut(&mut self, id: NsId) -> &mut NetNs {
         &mut self.spaces[id.index()].ns
     }
@@ -181,8 +192,7 @@ impl Spaces {
 
     /// A frame's turn: the receive path of its device runs in its namespace.
     pub fn receive(&mut self, cx: &mut Cx<'_>, rx: super::cx::Rx) {
-        cx.ns = rx.ns;
-        let _ = super::dev::receive(self.get_mut(rx.ns), cx, rx.dev, rx.frame);
+        let _ = super::dev::receive(self.enter(cx, rx.ns), cx, rx.dev, rx.frame);
     }
 
     /// A work queue's turn, after a chain: link watch. Whether there was something to do.
@@ -197,20 +207,16 @@ impl Spaces {
     pub fn timer(&mut self, cx: &mut Cx<'_>, timer: Timer) {
         match timer {
             Timer::Neigh(ns, key) => {
-                cx.ns = ns;
-                neigh::timer(self.get_mut(ns), cx, key);
+                neigh::timer(self.enter(cx, ns), cx, key);
             }
             Timer::FdbGc(ns, br) => {
-                cx.ns = ns;
-                bridge::gc(self.get_mut(ns), cx, br);
+                bridge::gc(self.enter(cx, ns), cx, br);
             }
             Timer::ArpProxy(ns, dev) => {
-                cx.ns = ns;
-                super::arp::proxy_timer(self.get_mut(ns), cx, dev);
+                super::arp::proxy_timer(self.enter(cx, ns), cx, dev);
             }
             Timer::Frag(ns, key) => {
-                cx.ns = ns;
-                super::ip::frag::expire(self.get_mut(ns), cx, key);
+                super::ip::frag::expire(self.enter(cx, ns), cx, key);
             }
             Timer::Process(_) => {}
         }
@@ -220,8 +226,7 @@ impl Spaces {
     pub fn go_on(&mut self, cx: &mut Cx<'_>, rest: Continuation) {
         match rest {
             Continuation::Fragments(rest) => {
-                cx.ns = rest.ns;
-                let _ = super::ip::frag::go_on(self.get_mut(rest.ns), cx, rest);
+                let _ = super::ip::frag::go_on(self.enter(cx, rest.ns), cx, rest);
             }
         }
     }

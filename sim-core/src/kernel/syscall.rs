@@ -278,8 +278,7 @@ pub struct QueuedError {
 /// Carries out a system call on sockets for process `pid` in namespace `ns`. None: it would block; call again when the
 /// process was woken, or answer for it when its time is out.
 pub fn call(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, pid: Pid, call: &Call) -> Option<Ret> {
-    cx.ns = ns;
-    socket::call(spaces.get_mut(ns), cx, pid, call)
+    socket::call(spaces.enter(cx, ns), cx, pid, call)
 }
 
 /// SO_RCVTIMEO of a socket in nanoseconds; zero waits for ever.

@@ -27,5 +27,8 @@ pub(in crate::kernel) fn ip_forward(ns: &mut NetNs, cx: &mut Cx<'_>, r: &route::
     p.set_hop_limit(ttl - 1);
     p.fill_checksum();
     let next_hop = r.next_hop(p.dst_addr());
+    if r.redirect {
+        route::send_redirect(ns, cx, next_hop, &f);
+    }
     output::finish(ns, cx, r.oif, next_hop, mtu, f)
 }

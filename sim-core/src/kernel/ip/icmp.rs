@@ -1,7 +1,7 @@
 //! Mirrors net/ipv4/icmp.c: answering echo requests, reporting errors, hearing of them. Read RFC 792, RFC 1122 section
 //! 3.2.2 and RFC 1812 section 4.3 before editing.
 
-use super::{IP_HLEN, output, route};
+use super::{IP_HLEN, exception, output, route};
 use crate::base::IfIndex;
 use crate::base::rng::Purpose;
 use crate::kernel::cx::Cx;
@@ -36,6 +36,8 @@ const PARAMETER_PROBLEM: u8 = 12;
 pub(in crate::kernel) const FRAG_NEEDED: u8 = 4;
 /// NR_ICMP_TYPES
 const LAST_TYPE: u8 = 18;
+/// NR_ICMP_UNREACH
+const LAST_UNREACH: u8 = 15;
 
 /// The errors that the kernel reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +58,8 @@ pub(in crate::kernel) enum Error {
     TtlExceeded,
     /// 11/1
     ReassemblyTime,
+    /// 5/1, with the better gateway
+    Redirect { gateway: Ipv4Addr },
 }
 
 impl Error {
@@ -69,6 +73,7 @@ impl Error {
             Error::FragNeeded { mtu } => (DEST_UNREACH, 4, mtu),
             Error::AdminProhibited => (DEST_UNREACH, 13, 0),
             Error::TtlExceeded => (TIME_EXCEEDED, 0, 0),
+            Error::Redirect { gateway } => (REDIRECT, 1, gateway.into()),
             Error::ReassemblyTime => (TIME_EXCEEDED, 1, 0),
         }
     }
@@ -123,16 +128,45 @@ fn echo(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
 fn unreach(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: &Frame) {
     let Some(message) = super::icmp_of(f.l3()) else { return };
     let quoted = &message[ICMP_HLEN..];
-    // icmp_socket_deliver: eight bytes of the payload tell which socket.
-    let Some(inner) = Quoted::parse(quoted).filter(|q| q.payload.len() >= 8) else { return };
-    let (kind, code, word) = (message[0], message[1], u32::from(be16(message, 6)));
-    let info = if (kind, code) == (DEST_UNREACH, 4) { word } else { 0 };
+    let Some(inner) = Quoted::parse(quoted) else { return };
+    let (kind, code) = (message[0], message[1]);
+    // Sockets do not hear of lost fragments; eight bytes of the payload tell whose it was.
+    let unheard = (kind, code) == (TIME_EXCEEDED, 1) || kind == DEST_UNREACH && code > LAST_UNREACH;
+    if unheard || inner.payload.len() < ICMP_HLEN {
+        return;
+    }
+    let info = match (kind, code) {
+        (DEST_UNREACH, FRAG_NEEDED) if ns.ipv4.sysctl.ip_no_pmtu_disc >= 2 => return,
+        (DEST_UNREACH, FRAG_NEEDED) if ns.ipv4.sysctl.ip_no_pmtu_disc == 1 => 0,
+        (DEST_UNREACH, FRAG_NEEDED) => u32::from(be16(message, 6)),
+        (PARAMETER_PROBLEM, _) => u32::from(message[4]),
+        _ => 0,
+    };
     let offender = super::source(f.l3());
     let report = Report { kind, code, info, offender, inner };
-    raw::error(ns, cx, dev, &report);
-    match report.inner.protocol {
-        IPPROTO_ICMP => ping::error(ns, cx, &report),
+    let mut heard = raw::error(ns, cx, dev, &report);
+    heard |= match inner.protocol {
+        // icmp_err: the kernel itself sends answers, sockets send requests.
+        IPPROTO_ICMP => inner.payload[0] == ECHO_REPLY || ping::error(ns, cx, &report),
         IPPROTO_UDP => udp::error(ns, cx, dev, &report),
+        _ => false,
+    };
+    if heard {
+        learn(ns, cx, dev, &report, message);
+    }
+}
+
+/// ipv4_update_pmtu and ipv4_redirect, for a packet that somebody here sent: whoever quotes something else cannot
+/// change a route.
+pub(in crate::kernel) fn learn(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, report: &Report<'_>, message: &[u8]) {
+    let inner = &report.inner;
+    let flow = route::Flow4 { dst: inner.dst, src: Some(inner.src), oif: None, scope: Scope::Global };
+    match (report.kind, report.code) {
+        (DEST_UNREACH, FRAG_NEEDED) => exception::update_pmtu(ns, &flow, report.info),
+        (REDIRECT, code) if code & 7 <= 3 => {
+            let gateway = Ipv4Addr::new(message[4], message[5], message[6], message[7]);
+            exception::redirect(ns, cx, dev, (report.offender, gateway), &flow);
+        }
         _ => {}
     }
 }
@@ -172,6 +206,7 @@ impl Report<'_> {
             DEST_UNREACH if self.code == 4 => (Errno::EMSGSIZE, true),
             DEST_UNREACH => UNREACH.get(self.code as usize).copied().unwrap_or((Errno::EHOSTUNREACH, false)),
             PARAMETER_PROBLEM => (Errno::EPROTO, true),
+            REDIRECT => (Errno::EREMOTEIO, false),
             _ => (Errno::EHOSTUNREACH, false),
         }
     }

@@ -1,5 +1,6 @@
 //! Mirrors net/ipv4: the Internet Protocol, version 4. Read RFC 791 and RFC 1122 section 3 before editing.
 
+pub mod exception;
 pub mod forward;
 pub mod frag;
 pub mod icmp;
@@ -22,6 +23,7 @@ pub const IP_HLEN: usize = 20;
 pub struct Ipv4 {
     pub(in crate::kernel) sysctl: sysctl::Ipv4Sysctl,
     pub(in crate::kernel) peers: inetpeer::Peers,
+    pub(in crate::kernel) exceptions: exception::Exceptions,
     pub(in crate::kernel) frags: frag::Frags,
     pub(in crate::kernel) icmp_limit: icmp::GlobalLimit,
 }

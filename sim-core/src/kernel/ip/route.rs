@@ -1,5 +1,6 @@
 //! Mirrors net/ipv4/route.c: which way out, and what is to become of what came in.
 
+use super::exception::{self, Exception};
 use super::icmp::{self, Error};
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
@@ -30,6 +31,12 @@ pub(in crate::kernel) struct Output {
     pub via: Option<Ipv4Addr>,
     pub src: Ipv4Addr,
     pub mtu: u32,
+    /// ip_mtu_locked: the path MTU is not discovered, so DF is not set.
+    pub mtu_locked: bool,
+    /// The route's next hop, on which exceptions hang.
+    pub nh: Option<u64>,
+    /// What ICMP has told about the destination.
+    pub exception: Option<Exception>,
     found: Option<((Ipv4Addr, u8), u32)>,
 }
 
@@ -57,19 +64,25 @@ pub(in crate::kernel) struct Input {
     pub oif: IfIndex,
     /// No way on: what ip_error is told of it.
     pub error: Option<Errno>,
+    /// IPSKB_DOREDIRECT: the sender could have sent it to the next hop itself.
+    pub redirect: bool,
+    exception: Option<Exception>,
     found: Option<Found>,
 }
 
 impl Input {
     /// The next hop towards `dst`.
     pub fn next_hop(&self, dst: Ipv4Addr) -> Ipv4Addr {
-        self.found.and_then(|f| f.route.via).unwrap_or(dst)
+        self.exception.and_then(|e| e.via).or(self.found.and_then(|f| f.route.via)).unwrap_or(dst)
     }
 
-    /// ip_dst_mtu_maybe_forward: the device's MTU, or a lower one of the route.
+    /// ip_dst_mtu_maybe_forward: the route's MTU or the device's. A path MTU that others could have made up counts
+    /// only with ip_forward_use_pmtu, or if it is locked.
     pub fn mtu(&self, ns: &NetNs) -> u32 {
-        let device = ns.dev(self.oif).map_or(0, |d| d.mtu);
-        self.found.and_then(|f| f.route.mtu).map_or(device, |(mtu, _)| mtu.min(device))
+        let route = self.found.and_then(|f| f.route.mtu);
+        let locked = route.is_some_and(|(_, lock)| lock) || self.exception.is_some_and(|e| e.locked);
+        let learned = self.exception.and_then(|e| e.mtu).filter(|_| locked || ns.ipv4.sysctl.ip_forward_use_pmtu != 0);
+        learned.or(route.map(|(mtu, _)| mtu)).unwrap_or_else(|| ns.dev(self.oif).map_or(0, |d| d.mtu))
     }
 
     /// Tells the listeners how it was decided.
@@ -161,8 +174,22 @@ fn make(
     if dst.octets()[0] == 0 {
         return Err(Errno::EINVAL);
     }
-    let mtu = found.and_then(|f| f.route.mtu).map_or(d.mtu, |(mtu, _)| mtu);
-    Ok(Output { dst, kind, oif, via, src, mtu, found: found.map(|f| (f.prefix, f.table)) })
+    let nh = found.filter(|f| f.route.kind == RouteType::Unicast).map(|f| f.nh);
+    let exception = nh.and_then(|nh| ns.ipv4.exceptions.find(nh, dst, ns.now));
+    let route_mtu = found.and_then(|f| f.route.mtu);
+    let learned = exception.filter(|e| ns.now < e.expires).and_then(|e| e.mtu);
+    Ok(Output {
+        dst,
+        kind,
+        oif,
+        via: exception.and_then(|e| e.via).or(via),
+        src,
+        mtu: learned.or(route_mtu.map(|(mtu, _)| mtu)).unwrap_or(d.mtu),
+        mtu_locked: route_mtu.is_some_and(|(_, lock)| lock) || exception.is_some_and(|e| e.locked),
+        nh,
+        exception,
+        found: found.map(|f| (f.prefix, f.table)),
+    })
 }
 
 /// ip_route_input_slow, for a packet from `src` to `dst` that came in by `dev`.
@@ -179,7 +206,7 @@ pub(in crate::kernel) fn input_dst(
     if src.is_multicast() || src.is_broadcast() {
         return Err(IpInvalidSource);
     }
-    let local = |kind| Input { kind, oif: LOOPBACK, error: None, found: None };
+    let local = |kind| Input { kind, oif: LOOPBACK, error: None, redirect: false, exception: None, found: None };
     if dst.is_broadcast() || src.is_unspecified() && dst.is_unspecified() {
         return Ok(local(RouteType::Broadcast));
     }
@@ -206,9 +233,14 @@ pub(in crate::kernel) fn input_dst(
             Ok(Input { found: Some(found), ..local(kind) })
         }
         RouteType::Unicast if forwarding => {
-            validate_source(ns, src, dev)?;
+            let near = validate_source(ns, src, dev)?;
             let oif = found.route.oif.ok_or(IpInAddrErrors)?;
-            Ok(Input { oif, found: Some(found), ..local(RouteType::Unicast) })
+            let redirect = oif == dev
+                && near
+                && ns.conf_or(dev, |c| c.send_redirects)
+                && (ns.conf_or(dev, |c| c.shared_media) || exception::on_link(ns, dev, src, found.route.via));
+            let exception = ns.ipv4.exceptions.find(found.nh, dst, ns.now);
+            Ok(Input { oif, redirect, exception, found: Some(found), ..local(RouteType::Unicast) })
         }
         _ => Err(IpInAddrErrors),
     }
@@ -230,21 +262,33 @@ pub(in crate::kernel) fn ip_error(ns: &mut NetNs, cx: &mut Cx<'_>, errno: Errno,
     cx.kill(f, why)
 }
 
-/// fib_validate_source: would an answer go back the way that this came?
-fn validate_source(ns: &NetNs, src: Ipv4Addr, dev: IfIndex) -> Result<(), DropReason> {
+/// ip_rt_send_redirect: tells the sender of `f` that it may send to the next hop itself; ever more rarely.
+pub(in crate::kernel) fn send_redirect(ns: &mut NetNs, cx: &mut Cx<'_>, gateway: Ipv4Addr, f: &Frame) {
+    let now = cx.jiffies();
+    if ns.ipv4.peers.entry(super::source(f.l3()), now).is_none_or(|peer| peer.redirect_allow(now)) {
+        icmp::send(ns, cx, f, Error::Redirect { gateway });
+    }
+}
+
+/// fib_validate_source: would an answer go back the way that this came? Tells whether its sender is on that link.
+fn validate_source(ns: &NetNs, src: Ipv4Addr, dev: IfIndex) -> Result<bool, DropReason> {
     if dev == LOOPBACK {
-        return Ok(());
+        return Ok(false);
     }
     let rp_filter = ns.conf_max(dev, |c| c.rp_filter);
     let back = ns.fib.lookup(src, Scope::Global, None);
     match back {
         Ok(found) if found.route.kind == RouteType::Local => {
             let accepted = ns.conf_or(dev, |c| c.accept_local);
-            if accepted { Ok(()) } else { Err(DropReason::IpLocalSource) }
+            if accepted { Ok(false) } else { Err(DropReason::IpLocalSource) }
         }
         Ok(found) if found.route.kind != RouteType::Unicast => Err(DropReason::IpInvalidSource),
-        Ok(found) if found.route.oif == Some(dev) || rp_filter != 1 => Ok(()),
-        Err(_) if rp_filter == 0 => Ok(()),
+        Ok(found) if found.route.oif == Some(dev) => Ok(found.route.via.is_none()),
+        Ok(_) if rp_filter != 1 => {
+            let there = ns.fib.lookup(src, Scope::Global, Some(dev));
+            Ok(there.is_ok_and(|f| f.route.kind == RouteType::Unicast && f.route.via.is_none()))
+        }
+        Err(_) if rp_filter == 0 => Ok(false),
         _ => Err(DropReason::IpRpFilter),
     }
 }

@@ -29,9 +29,10 @@ pub(super) fn del(ns: &mut NetNs, r: &Route) -> Result<(), NlError> {
     ns.fib.remove(table(r), r.dst, fits).map(|_| ()).ok_or(Errno::ESRCH.into())
 }
 
-/// What `ip route flush` deletes. The cache holds nothing that is simulated yet, so that flushing it changes nothing.
+/// What `ip route flush` deletes; the cache holds what ICMP has told (PMTU, redirects).
 pub(super) fn flush(ns: &mut NetNs, which: &RouteFlush) -> Result<(), NlError> {
     if which.cache {
+        ns.ipv4.exceptions.flush();
         return Ok(());
     }
     let dev = which.dev.as_deref().map(|d| find(ns, d)).transpose()?;

@@ -50,10 +50,11 @@ pub(in crate::kernel) fn deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
 }
 
 /// ping_err: an ICMP error about an echo request of a ping socket.
-pub(in crate::kernel) fn error(ns: &mut NetNs, cx: &mut Cx<'_>, report: &Report<'_>) {
+/// Tells whether there is one.
+pub(in crate::kernel) fn error(ns: &mut NetNs, cx: &mut Cx<'_>, report: &Report<'_>) -> bool {
     let ident = be16(report.inner.payload, 4);
     let ours = |s: &&mut super::Socket| s.kind == SocketKind::Ping && s.ident == ident && ident != 0;
-    if let Some(s) = ns.sockets.open.values_mut().find(ours) {
-        raw::raise(s, cx, report);
-    }
+    let Some(s) = ns.sockets.open.values_mut().find(ours) else { return false };
+    raw::raise(s, cx, report, report.inner.payload);
+    true
 }

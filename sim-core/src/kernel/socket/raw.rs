@@ -5,7 +5,7 @@ use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
-use crate::kernel::ip::icmp::{ICMP_HLEN, Report};
+use crate::kernel::ip::icmp::{ICMP_HLEN, REDIRECT, Report};
 use crate::kernel::ip::output;
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::ip::{self, IP_HLEN};
@@ -62,23 +62,33 @@ fn filtered(s: &Socket, f: &Frame) -> bool {
 }
 
 /// raw_icmp_error: the sockets whose packet an ICMP error quotes hear of it.
-pub(in crate::kernel) fn error(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, report: &Report<'_>) {
+/// Tells whether there is one.
+pub(in crate::kernel) fn error(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, report: &Report<'_>) -> bool {
     let inner = &report.inner;
+    let mut any = false;
     for s in ns.sockets.open.values_mut() {
         if matches(s, inner.protocol, inner.src, inner.dst, dev) {
-            raise(s, cx, report);
+            any = true;
+            if report.kind != REDIRECT {
+                raise(s, cx, report, inner.payload);
+            }
         }
     }
+    any
 }
 
-/// raw_err and ping_err: without IP_RECVERR only a connected socket hears, and only of what is fatal.
-pub(super) fn raise(s: &mut Socket, cx: &mut Cx<'_>, report: &Report<'_>) {
-    let (errno, fatal) = report.errno();
+/// raw_err, ping_err and __udp4_lib_err: without IP_RECVERR only a connected socket hears, and only of what is fatal.
+pub(super) fn raise(s: &mut Socket, cx: &mut Cx<'_>, report: &Report<'_>, data: &[u8]) {
+    let (errno, fatal) = match report.errno() {
+        // Who never sets DF does not mind.
+        (Errno::EMSGSIZE, _) if s.pmtu == PmtuDisc::Dont => (Errno::EMSGSIZE, false),
+        other => other,
+    };
     if !s.recv_err && (s.remote.is_none() || !fatal) {
         return;
     }
     let icmp = (report.kind, report.code);
-    let (info, offender, data) = (report.info, report.offender, report.inner.payload.to_vec());
+    let (info, offender, data) = (report.info, report.offender, data.to_vec());
     s.report(cx, QueuedError { errno, local: false, icmp, info, offender, data });
 }
 
@@ -100,7 +110,8 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
     if r.kind == RouteType::Broadcast && !broadcast {
         return Err(Errno::EACCES);
     }
-    let h = s.header(ns, protocol);
+    let mut h = s.header(ns, protocol);
+    h.df &= pmtu != PmtuDisc::Want || !r.mtu_locked;
     // ip_sk_use_pmtu: who probes wants to know whether the path MTU still holds.
     if pmtu == PmtuDisc::Probe {
         r.mtu = ns.dev(r.oif).map_or(r.mtu, |d| d.mtu);

@@ -13,7 +13,7 @@ use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::ip::{self, IP_HLEN};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
-use crate::kernel::syscall::{Fd, From, Message, PmtuDisc, QueuedError};
+use crate::kernel::syscall::{Fd, From, Message, PmtuDisc};
 use crate::kernel::trace::{DropReason, Fate, Flow};
 use crate::wire::{IPPROTO_UDP, be16};
 use smoltcp::wire::{Ipv4Packet, UdpPacket};
@@ -336,24 +336,21 @@ fn header(ns: &NetNs, s: &Socket, r: &route::Output, len: usize) -> Header {
 }
 
 /// __udp4_lib_err: the socket that an ICMP error is about hears of it. Without IP_RECVERR only a connected one does, and
-/// only of what is fatal.
-pub(in crate::kernel) fn error(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, report: &Report<'_>) {
+/// only of what is fatal. Whether there is one.
+pub(in crate::kernel) fn error(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, report: &Report<'_>) -> bool {
     let inner = &report.inner;
     let local = SocketAddrV4::new(inner.src, be16(inner.payload, 0));
     let remote = SocketAddrV4::new(inner.dst, be16(inner.payload, 2));
-    let Some(s) = lookup(ns, local, remote, dev).and_then(|fd| ns.sockets.open.get_mut(&fd)) else { return };
+    let Some(s) = lookup(ns, local, remote, dev).and_then(|fd| ns.sockets.open.get_mut(&fd)) else { return false };
     let unheard = match report.kind {
         SOURCE_QUENCH | REDIRECT => true,
         DEST_UNREACH => report.code == FRAG_NEEDED && s.pmtu == PmtuDisc::Dont,
         _ => false,
     };
-    let (errno, fatal) = report.errno();
-    if unheard || !s.recv_err && (s.remote.is_none() || !fatal) {
-        return;
+    if !unheard {
+        raw::raise(s, cx, report, inner.payload.get(UDP_HLEN..).unwrap_or_default());
     }
-    let data = inner.payload.get(UDP_HLEN..).unwrap_or_default().to_vec();
-    let (info, offender, icmp) = (report.info, report.offender, (report.kind, report.code));
-    s.report(cx, QueuedError { errno, local: false, icmp, info, offender, data });
+    true
 }
 
 impl PmtuDisc {

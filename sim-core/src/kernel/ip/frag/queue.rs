@@ -216,3 +216,68 @@ enum Place {
     Duplicate,
     Overlap,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::FrameId;
+    use crate::kernel::frame::Pool;
+    use crate::kernel::timer::Wheel;
+
+    fn queue() -> Queue {
+        Queue::new(Wheel::new(0).arm(0, 1, ()), 0)
+    }
+
+    /// A fragment with bytes `from..to`.
+    fn piece(from: usize, to: usize, more: bool) -> Frame {
+        let mut f = Pool::default().fresh(FrameId(1));
+        let mut p = Ipv4Packet::new_unchecked(f.put_l3(20 + to - from, 0));
+        p.set_version(4);
+        p.set_header_len(20);
+        p.set_total_len((20 + to - from) as u16);
+        p.set_more_frags(more);
+        p.set_frag_offset(from as u16);
+        f
+    }
+
+    /// (what comes, as from, to, more), and one letter for what becomes of each: Waits, Complete, Duplicate, Xcorrupt.
+    const CASES: &[(&[(usize, usize, bool)], &str)] = &[
+        (&[(0, 8, true), (8, 16, true), (16, 20, false)], "WWC"),
+        (&[(16, 20, false), (8, 16, true), (0, 8, true)], "WWC"),
+        (&[(8, 16, true), (0, 8, true), (16, 20, false)], "WWC"),
+        (&[(0, 16, true), (8, 16, true), (16, 20, false)], "WDC"),
+        (&[(0, 16, true), (0, 16, true), (0, 8, true)], "WDD"),
+        (&[(0, 16, true), (8, 24, true)], "WX"),
+        (&[(16, 32, true), (8, 24, true)], "WX"),
+        (&[(16, 20, false), (16, 24, true)], "WX"),
+        (&[(16, 20, false), (16, 24, false)], "WX"),
+        (&[(0, 24, true), (8, 16, false)], "WX"),
+        (&[(0, 7, true)], "X"),
+        (&[(0, 15, true), (8, 16, false)], "WC"),
+        // One after the other, but not in one run: a copy of both contradicts each.
+        (&[(8, 16, true), (0, 8, true), (0, 16, true)], "WWX"),
+    ];
+
+    #[test]
+    fn overlaps_and_duplicates() {
+        for (pieces, want) in CASES {
+            let mut q = queue();
+            let came = pieces.iter().map(|(from, to, more)| match q.insert(IfIndex(1), piece(*from, *to, *more)) {
+                Inserted::Waits => 'W',
+                Inserted::Complete => 'C',
+                Inserted::Duplicate(_) => 'D',
+                Inserted::Corrupt(_) => 'X',
+            });
+            assert_eq!(came.collect::<String>(), *want, "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn congestion_of_a_fragment_counts_for_the_datagram() {
+        for (seen, want) in [(1, Some(0)), (2, Some(0)), (4, Some(0)), (6, Some(0)), (8, Some(0)), (12, Some(3))] {
+            assert_eq!(Queue { ecn: seen, ..queue() }.ecn(), want, "{seen}");
+        }
+        assert_eq!(Queue { ecn: 1 | 4, ..queue() }.ecn(), None);
+        assert_eq!(Queue { ecn: 1 | 8, ..queue() }.ecn(), None);
+    }
+}
