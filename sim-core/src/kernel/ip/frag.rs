@@ -190,12 +190,11 @@ pub(in crate::kernel) fn defrag(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, u
     }
     let timeout = sysctl.ipfrag_time as u64 * HZ;
     let frags = &mut ns.ipv4.frags;
-    if !frags.queues.contains_key(&key) {
-        let timer = cx.arm(timeout, Timer::Frag(cx.ns, key));
-        frags.queues.insert(key, Queue::new(timer, 0));
-        frags.bytes += QUEUE_BYTES;
-    }
-    let Some(q) = frags.queues.get_mut(&key) else { return cx.kill(f, DropReason::NotSpecified) };
+    let bytes = &mut frags.bytes;
+    let q = frags.queues.entry(key).or_insert_with(|| {
+        *bytes += QUEUE_BYTES;
+        Queue::new(cx.arm(timeout, Timer::Frag(cx.ns, key)), 0)
+    });
     if too_far(&mut ns.ipv4.peers, cx.jiffies(), sysctl.ipfrag_max_dist, key.src, q) {
         frags.bytes -= q.bytes();
         let timer = restart(cx, q.timer, timeout, key);
