@@ -229,3 +229,35 @@ fn path_mtu() {
     assert!(sent.iter().zip(lengths).all(|(line, len)| line.contains(len)), "{sent:#?}");
     assert_eq!(eth0(&memory, "a", "mtu 1400").len(), 2);
 }
+
+/// Facts 7.1: rules by preference; a table without a match, or with a throw route, leaves it to the next rule.
+#[test]
+fn policy_rules() {
+    let (report, memory) = run(r#"- {from: r, run: "ip route add 10.9.0.0/16 via 10.1.0.3 table 100"}
+        - {from: r, run: "ip route add throw 10.2.0.0/16 table 100"}
+        - {from: r, run: "ip route add unreachable default table 100"}
+        - {from: r, run: "ip rule add from 10.1.0.2 lookup 100"}
+        - {from: r, run: "ip rule add to 10.2.0.77 iif eth0 prohibit pref 5"}
+        - {from: r, run: "ip rule add not fwmark 0x1/0xf oif nodev blackhole pref 40000"}
+        - {from: r, run: "ip rule add from 10.1.0.2 lookup 100 pref 32765"}
+        - {from: r, run: "ip rule del pref 77"}
+        - {from: r, run: "ip rule"}
+        - {from: a, run: "ping -c1 -W1 10.2.0.2"}
+        - {from: a, run: "ping -c1 -W1 10.2.0.77"}
+        - {from: a, run: "ping -c1 -W1 10.9.0.1"}
+        - {from: a, run: "ping -c1 -W1 10.3.0.1"}
+        - {from: r, run: "ip rule del from 10.1.0.2 lookup 100"}
+        - {from: a, run: "ping -c1 -W1 10.3.0.1"}"#);
+    let output = |i: usize| (report.commands[i].exit, report.commands[i].output.as_str());
+    assert_eq!(output(6), (Some(2), "RTNETLINK answers: File exists\n"));
+    assert_eq!(output(7), (Some(2), "RTNETLINK answers: No such file or directory\n"));
+    let rules = "0:\tfrom all lookup local\n5:\tfrom all to 10.2.0.77 iif eth0 prohibit\n32765:\tfrom 10.1.0.2 lookup 100\n\
+                 32766:\tfrom all lookup main\n32767:\tfrom all lookup default\n\
+                 40000:\tnot from all fwmark 0x1/0xf oif nodev [detached] blackhole\n";
+    assert_eq!(output(8), (Some(0), rules));
+    let exits: Vec<_> = (9..15).map(|i| report.commands[i].exit).collect();
+    assert_eq!(exits, [Some(0), Some(1), Some(1), Some(1), Some(0), Some(0)]);
+    assert_eq!(eth0(&memory, "a", "admin prohibited").len(), 1);
+    assert_eq!(eth0(&memory, "c", "10.1.0.2 > 10.9.0.1").len(), 1, "from table 100");
+    assert_eq!(eth0(&memory, "a", "host unreachable").len(), 1);
+}

@@ -2,8 +2,9 @@
 
 use super::dev::Dev;
 use super::errno::{Errno, NlError};
-use super::netlink::{Op, RouteType, Scope, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
+use super::netlink::{Op, RouteType, RuleAction, Scope, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
 use super::netns::NetNs;
+use super::rules::{Lookup, Rules};
 use crate::base::IfIndex;
 use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr};
 #[derive(Clone, Debug, Default)]
 pub(in crate::kernel) struct Fib {
     tables: BTreeMap<u32, Table>,
+    pub rules: Rules,
     last_nh: u64,
 }
 
@@ -61,15 +63,31 @@ pub(in crate::kernel) struct Found {
 pub const MAX_ROUTES: usize = 1 << 20;
 
 impl Fib {
-    /// fib_lookup: local and main as one table (fib_trie_unmerge has not come, since there are no rules of the user's), so
-    /// that a longer prefix in main goes before a shorter one in local; then default. Routes of a scope wider than
-    /// `scope` do not count.
+    /// fib_lookup of something made here, of which only this is known.
+    ///
+    /// # Errors
+    /// As [`Fib::lookup_flow`].
+    pub fn lookup(&self, dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Result<Found, Errno> {
+        self.lookup_flow(&Lookup::local(dst, scope, oif))
+    }
+
+    /// fib_lookup: the tables in the order of the rules, the longest prefix in each. Routes of a wider scope than asked
+    /// for do not count.
     ///
     /// # Errors
     /// What the route's type stands for, ENETUNREACH without a route.
-    pub fn lookup(&self, dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Result<Found, Errno> {
-        for tables in [&[TABLE_LOCAL, TABLE_MAIN][..], &[TABLE_DEFAULT]] {
-            match self.lookup_in(tables, dst, scope, oif) {
+    pub fn lookup_flow(&self, flow: &Lookup) -> Result<Found, Errno> {
+        for action in self.rules.matching(flow) {
+            let table = match action {
+                RuleAction::Table(id) => id,
+                RuleAction::Blackhole => return Err(Errno::EINVAL),
+                RuleAction::Unreachable => return Err(Errno::ENETUNREACH),
+                RuleAction::Prohibit => return Err(Errno::EACCES),
+            };
+            // Until fib_unmerge local and main share one trie: a longer prefix in main goes before a shorter in local.
+            let merged = table == TABLE_LOCAL && !self.rules.unmerged;
+            let tables = if merged { &[TABLE_LOCAL, TABLE_MAIN][..] } else { &[table][..] };
+            match self.lookup_in(tables, flow.dst, flow.scope, flow.oif) {
                 Some(found) if found.route.kind != RouteType::Throw => {
                     return match found.route.kind {
                         RouteType::Blackhole => Err(Errno::EINVAL),
@@ -279,6 +297,7 @@ fn in_dev_select_addr(d: &Dev, scope: Scope) -> Option<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::netlink::TABLE_MAIN;
 
     fn route(oif: u32, metric: u32) -> Alias {
         Alias {

@@ -14,6 +14,7 @@ mod ip;
 mod neigh;
 pub mod netlink;
 pub mod netns;
+mod rules;
 pub mod show;
 mod socket;
 pub mod syscall;

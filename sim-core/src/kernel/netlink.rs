@@ -50,6 +50,10 @@ pub enum Request {
     RouteDel(Route),
     /// `ip route flush`.
     RouteFlush(RouteFlush),
+    /// RTM_NEWRULE: `ip rule add`.
+    RuleAdd(Rule),
+    /// RTM_DELRULE: `ip rule del`.
+    RuleDel(Rule),
     /// RTM_NEWNEIGH: `ip neigh add|replace|change`.
     NeighAdd(Op, Neigh),
     /// RTM_DELNEIGH: `ip neigh del`.
@@ -351,6 +355,47 @@ pub struct RouteFlush {
     pub dst: Option<Ipv4Net>,
 }
 
+/// A policy rule (struct fib_rule_hdr).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rule {
+    /// FRA_PRIORITY; left out, in front of the second rule that there is.
+    pub pref: Option<u32>,
+    /// What it does; left out, table main. To delete: any.
+    pub action: Option<RuleAction>,
+    /// Which packets it is about. To delete, what is left out may be anything.
+    pub selector: RuleMatch,
+}
+
+/// Which packets a rule is about; what is left out, any.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RuleMatch {
+    /// FIB_RULE_INVERT: all others.
+    pub not: bool,
+    /// FRA_SRC
+    pub from: Option<Ipv4Net>,
+    /// FRA_DST
+    pub to: Option<Ipv4Net>,
+    /// FRA_FWMARK with FRA_FWMASK.
+    pub fwmark: Option<(u32, u32)>,
+    /// FRA_IIFNAME; `lo` for what is made here.
+    pub iif: Option<String>,
+    /// FRA_OIFNAME: what is bound to a device.
+    pub oif: Option<String>,
+}
+
+/// FR_ACT_*
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RuleAction {
+    /// FR_ACT_TO_TBL: look into this table; if nothing is found there, the next rule decides.
+    Table(u32),
+    /// FR_ACT_BLACKHOLE
+    Blackhole,
+    /// FR_ACT_UNREACHABLE
+    Unreachable,
+    /// FR_ACT_PROHIBIT
+    Prohibit,
+}
+
 /// A neighbour (struct ndmsg).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Neigh {
@@ -445,6 +490,14 @@ pub fn request(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, request: &Request
         Request::RouteAdd(op, r) => route::add(spaces.get_mut(ns), *op, r)?,
         Request::RouteDel(r) => route::del(spaces.get_mut(ns), r)?,
         Request::RouteFlush(which) => route::flush(spaces.get_mut(ns), which)?,
+        Request::RuleAdd(rule) => {
+            let ns = spaces.get_mut(ns);
+            let mut rules = std::mem::take(&mut ns.fib.rules);
+            let added = rules.add(rule, |name| ns.dev_by_name(name));
+            ns.fib.rules = rules;
+            added?;
+        }
+        Request::RuleDel(rule) => spaces.get_mut(ns).fib.rules.remove(rule)?,
         Request::NeighAdd(op, n) => neigh::add(spaces.get_mut(ns), cx, *op, n)?,
         Request::NeighDel { addr, dev } => neigh::del(spaces.get_mut(ns), cx, *addr, dev)?,
         Request::NeighFlush { dev } => neigh::flush(spaces.get_mut(ns), cx, dev.as_deref())?,

@@ -110,11 +110,13 @@ impl NetNs {
         if self.devs.len() <= at {
             self.devs.resize(at + 1, None);
         }
+        self.fib.rules.attach(&dev.name, dev.index);
         self.devs[at] = Some(Box::new(dev));
     }
 
     /// Takes a device out; its index stays used.
     pub(in crate::kernel) fn take(&mut self, index: IfIndex) -> Option<Dev> {
+        self.fib.rules.detach(index);
         self.devs.get_mut(index.0 as usize)?.take().map(|d| *d)
     }
 }

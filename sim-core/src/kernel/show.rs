@@ -2,6 +2,7 @@
 //! and the others do.
 
 pub use super::dev::Stats;
+pub use super::rules::RuleInfo;
 
 use super::dev::bridge::{Port, PortState};
 use super::dev::fdb::FdbEntry;
@@ -357,6 +358,11 @@ pub fn routes(spaces: &Spaces, ns: NsId, table: Option<u32>) -> Vec<RouteInfo> {
     };
     let of = |t: u32| space.fib.iter(t).map(move |(dst, a)| info(t, dst, a));
     tables.into_iter().flat_map(of).collect()
+}
+
+/// RTM_GETRULE: the policy rules, in order.
+pub fn rules(spaces: &Spaces, ns: NsId) -> Vec<RuleInfo> {
+    spaces.get(ns).fib.rules.iter().collect()
 }
 
 /// RTM_GETNEIGH: the neighbours of `ns`, by device and address.

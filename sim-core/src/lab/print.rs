@@ -2,10 +2,10 @@
 
 use super::ip::link::words::is_keyword;
 use super::lex::quote;
-use super::show::{destination, kind, protocol, scope, table};
+use super::show::{action, destination, kind, prefix, protocol, scope, selector, table};
 use crate::kernel::netlink::{
     Addr, BridgeChange, Fdb, FdbState, Feature, LinkAdd, LinkChange, LinkKind, LinkPeer, Neigh, Op, PortChange,
-    Request, Route, RouteFlush, RouteType,
+    Request, Route, RouteFlush, RouteType, Rule, RuleAction,
 };
 
 /// The command that makes this request. A request that no single command makes (changes of a bridge and of a port at
@@ -21,6 +21,8 @@ pub fn command(request: &Request) -> String {
         Request::RouteAdd(op, route) => format!("ip route {} {}", verb(*op), route_words(route)),
         Request::RouteDel(route) => format!("ip route del {}", route_words(route)),
         Request::RouteFlush(which) => route_flush(which),
+        Request::RuleAdd(r) => format!("ip rule add{}", rule(r)),
+        Request::RuleDel(r) => format!("ip rule del{}", rule(r)),
         Request::NeighAdd(op, neigh) => format!("ip neigh {} {}", verb(*op), neighbour(neigh)),
         Request::NeighDel { addr, dev } => format!("ip neigh del {addr} dev {}", quote(dev)),
         Request::NeighFlush { dev: None } => "ip neigh flush all".to_owned(),
@@ -41,6 +43,24 @@ pub fn command(request: &Request) -> String {
             format!("ethtool -K {} {} {}", quote(dev), feature_name(*feature), on_off(*on))
         }
     }
+}
+
+/// The words of a policy rule.
+fn rule(rule: &Rule) -> String {
+    let mut out = String::new();
+    if rule.selector.not {
+        word(&mut out, "not");
+    }
+    word(&mut out, "from");
+    word(&mut out, &rule.selector.from.map_or("all".to_owned(), prefix));
+    out.push_str(&selector(&rule.selector, (false, false)));
+    put(&mut out, "pref", rule.pref);
+    match rule.action {
+        Some(RuleAction::Table(id)) => put(&mut out, "lookup", Some(table(id))),
+        Some(other) => word(&mut out, action(other)),
+        None => {}
+    }
+    out
 }
 
 /// A device where its name alone is enough; `dev` stands before one that reads like a keyword.

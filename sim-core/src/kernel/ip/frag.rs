@@ -17,7 +17,6 @@ use crate::kernel::trace::{Consumer, DropReason, Edge, Fate, Flow};
 use queue::{Inserted, Queue};
 use smoltcp::wire::Ipv4Packet;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow::Break;
 
@@ -191,13 +190,11 @@ pub(in crate::kernel) fn defrag(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, u
     }
     let timeout = sysctl.ipfrag_time as u64 * HZ;
     let frags = &mut ns.ipv4.frags;
-    let q = match frags.queues.entry(key) {
-        Entry::Occupied(q) => q.into_mut(),
-        Entry::Vacant(place) => {
-            frags.bytes += QUEUE_BYTES;
-            place.insert(Queue::new(cx.arm(timeout, Timer::Frag(cx.ns, key)), 0))
-        }
-    };
+    let bytes = &mut frags.bytes;
+    let q = frags.queues.entry(key).or_insert_with(|| {
+        *bytes += QUEUE_BYTES;
+        Queue::new(cx.arm(timeout, Timer::Frag(cx.ns, key)), 0)
+    });
     if too_far(&mut ns.ipv4.peers, cx.jiffies(), sysctl.ipfrag_max_dist, key.src, q) {
         frags.bytes -= q.bytes();
         let timer = restart(cx, q.timer, timeout, key);

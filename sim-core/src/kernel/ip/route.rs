@@ -9,6 +9,7 @@ use crate::kernel::fib::Found;
 use crate::kernel::frame::Frame;
 use crate::kernel::netlink::{RouteType, Scope};
 use crate::kernel::netns::{LOOPBACK, NetNs};
+use crate::kernel::rules::Lookup;
 use crate::kernel::trace::{DropReason, Flow, RouteStep, What};
 use std::net::Ipv4Addr;
 
@@ -137,7 +138,9 @@ pub(in crate::kernel) fn output(ns: &NetNs, flow: &Flow4) -> Result<Output, Errn
         let kind = if dst.is_broadcast() { RouteType::Broadcast } else { RouteType::Multicast };
         return make(ns, dst, kind, oif, None, src, None);
     }
-    let found = match (ns.fib.lookup(dst, flow.scope, flow.oif), flow.oif) {
+    let src = flow.src.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let lookup = Lookup { src, ..Lookup::local(dst, flow.scope, flow.oif) };
+    let found = match (ns.fib.lookup_flow(&lookup), flow.oif) {
         (Ok(found), _) => found,
         // Bound to a device: the destination is taken to be on its link.
         (Err(_), Some(oif)) => {
@@ -221,7 +224,8 @@ pub(in crate::kernel) fn input_dst(
         return Err(IpLocalnet);
     }
     let forwarding = ns.dev(dev).is_some_and(|d| d.conf.forwarding != 0);
-    let found = match ns.fib.lookup(dst, Scope::Global, None) {
+    let lookup = Lookup { src, iif: dev, ..Lookup::local(dst, Scope::Global, None) };
+    let found = match ns.fib.lookup_flow(&lookup) {
         Ok(found) => found,
         // A host that does not forward says nothing.
         Err(_) if !forwarding => return Err(IpInAddrErrors),
@@ -229,12 +233,12 @@ pub(in crate::kernel) fn input_dst(
     };
     match found.route.kind {
         kind @ (RouteType::Local | RouteType::Broadcast) => {
-            validate_source(ns, src, dev)?;
+            validate_source(ns, src, dst, dev, None)?;
             Ok(Input { found: Some(found), ..local(kind) })
         }
         RouteType::Unicast if forwarding => {
-            let near = validate_source(ns, src, dev)?;
             let oif = found.route.oif.ok_or(IpInAddrErrors)?;
+            let near = validate_source(ns, src, dst, dev, Some(oif))?;
             let redirect = oif == dev
                 && near
                 && ns.conf_or(dev, |c| c.send_redirects)
@@ -271,12 +275,19 @@ pub(in crate::kernel) fn send_redirect(ns: &mut NetNs, cx: &mut Cx<'_>, gateway:
 }
 
 /// fib_validate_source: would an answer go back the way that this came? Tells whether its sender is on that link.
-fn validate_source(ns: &NetNs, src: Ipv4Addr, dev: IfIndex) -> Result<bool, DropReason> {
+fn validate_source(
+    ns: &NetNs,
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+    dev: IfIndex,
+    oif: Option<IfIndex>,
+) -> Result<bool, DropReason> {
     if dev == LOOPBACK {
         return Ok(false);
     }
     let rp_filter = ns.conf_max(dev, |c| c.rp_filter);
-    let back = ns.fib.lookup(src, Scope::Global, None);
+    let flow = Lookup { src: dst, iif: oif.unwrap_or(LOOPBACK), ..Lookup::local(src, Scope::Global, None) };
+    let back = ns.fib.lookup_flow(&flow);
     match back {
         Ok(found) if found.route.kind == RouteType::Local => {
             let accepted = ns.conf_or(dev, |c| c.accept_local);
@@ -285,7 +296,7 @@ fn validate_source(ns: &NetNs, src: Ipv4Addr, dev: IfIndex) -> Result<bool, Drop
         Ok(found) if found.route.kind != RouteType::Unicast => Err(DropReason::IpInvalidSource),
         Ok(found) if found.route.oif == Some(dev) => Ok(found.route.via.is_none()),
         Ok(_) if rp_filter != 1 => {
-            let there = ns.fib.lookup(src, Scope::Global, Some(dev));
+            let there = ns.fib.lookup_flow(&Lookup { oif: Some(dev), ..flow });
             Ok(there.is_ok_and(|f| f.route.kind == RouteType::Unicast && f.route.via.is_none()))
         }
         Err(_) if rp_filter == 0 => Ok(false),

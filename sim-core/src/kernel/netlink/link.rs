@@ -349,6 +349,8 @@ fn rename(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex, name: 
     }
     let known = d.describe(ns);
     cx.sink.device(&known);
+    space.fib.rules.detach(index);
+    space.fib.rules.attach(&name, index);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ pub(super) mod link;
 mod neigh;
 mod netns;
 mod route;
+mod rule;
 
 use super::args::{Args, Keyword, exact, help, invalid, keyword, not_simulated, not_simulated_in, prefix};
 use super::show::{Format, Show, What};
@@ -73,6 +74,7 @@ const OPTIONS: &[Keyword<Opt>] = &[
 enum Object {
     Addr,
     Route,
+    Rule,
     Neigh,
     Link,
     Netns,
@@ -86,7 +88,7 @@ const OBJECTS: &[Keyword<Object>] = &[
     prefix("addrlabel", Object::Other),
     prefix("maddress", Object::Other),
     prefix("route", Object::Route),
-    prefix("rule", Object::Other),
+    prefix("rule", Object::Rule),
     prefix("neighbor", Object::Neigh),
     prefix("neighbour", Object::Neigh),
     prefix("ntable", Object::Other),
@@ -120,7 +122,7 @@ const OBJECTS: &[Keyword<Object>] = &[
     prefix("vni", Object::Other),
 ];
 
-const OBJECT_NAMES: [&str; 5] = ["link", "address", "route", "neigh", "netns"];
+const OBJECT_NAMES: [&str; 6] = ["link", "address", "route", "rule", "neigh", "netns"];
 
 pub(super) fn parse(words: &[Word], mut netns: Vec<String>) -> Result<Command, SyntaxError> {
     let mut args = Args::new(words, 1);
@@ -132,6 +134,7 @@ pub(super) fn parse(words: &[Word], mut netns: Vec<String>) -> Result<Command, S
     let action = match keyword(OBJECTS, &object.text) {
         Some(Object::Addr) => addr::parse(&mut args, context)?,
         Some(Object::Route) => route::parse(&mut args, context)?,
+        Some(Object::Rule) => rule::parse(&mut args, context)?,
         Some(Object::Neigh) => neigh::parse(&mut args, context)?,
         Some(Object::Link) => link::parse(&mut args, context)?,
         Some(Object::Netns) => return netns::parse(&mut args, netns),

@@ -1,6 +1,6 @@
 //! ip-route(8): `add`, `replace`, `append`, `change`, `delete`, `flush`, `show`.
 
-mod words;
+pub(super) mod words;
 
 use super::{Context, FAILED, requests, show, unknown};
 use crate::kernel::netlink::{Op, Request, RouteFlush};

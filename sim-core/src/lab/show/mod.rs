@@ -4,13 +4,16 @@ mod bridge;
 mod link;
 mod neigh;
 mod route;
+mod rule;
 
 pub use bridge::{bridge_fdb, bridge_links};
 pub use link::{addrs, links};
 pub use neigh::neighs;
 pub use route::{PROTOCOLS, routes};
+pub use rule::rules;
 
 pub(super) use route::{destination, kind, protocol, scope, table};
+pub(super) use rule::{action, prefix, selector};
 
 use crate::base::{NsId, Time};
 use crate::kernel::netlink::{NudState, TABLE_MAIN};
@@ -54,6 +57,8 @@ pub enum What {
     },
     /// `ip route show`
     Routes(RouteFilter),
+    /// `ip rule show`
+    Rules,
     /// `ip neigh show`
     Neighs(NeighFilter),
     /// `ip netns list`
@@ -157,6 +162,7 @@ impl Show {
                 }
                 routes(&all, filter, format)
             }
+            What::Rules => rules(&kernel::rules(spaces, ns)),
             What::Neighs(filter) => neighs(&kernel::neighs(spaces, ns, now), filter, format),
             What::Netns => netns(&kernel::netns_list(spaces, ns)),
             What::BridgeLinks { dev } => bridge_links(&kernel::links(spaces, ns, now), dev.as_deref(), format),

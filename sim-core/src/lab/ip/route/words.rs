@@ -175,7 +175,7 @@ fn table(word: &Word) -> Result<u32, SyntaxError> {
 }
 
 /// A name of /etc/iproute2/rt_tables or a number.
-pub(super) fn table_id(text: &str) -> Option<u32> {
+pub(in crate::lab::ip) fn table_id(text: &str) -> Option<u32> {
     match text {
         "unspec" => Some(0),
         "default" => Some(TABLE_DEFAULT),
