@@ -9,6 +9,7 @@ use sim_core::engine::{Config, Env, Limits, Program, Stopped, World};
 use sim_core::kernel::netlink::{Addr, LinkAdd, LinkChange, LinkKind, LinkPeer, Request};
 use sim_core::kernel::syscall::{Call, Fd, Ret, SendTo, SockOpt, SocketKind};
 use sim_core::kernel::trace::{DevName, Mute, Sink, Step, Tap};
+use std::net::SocketAddrV4;
 
 /// Pings in one measured run.
 const PINGS: u16 = 1_000;
@@ -108,7 +109,11 @@ impl Program for Pinger {
             return Call::Exit(0);
         }
         self.left -= 1;
-        Call::Send { fd: self.fd, to: Some(SendTo::Ip([10, 0, 0, 2].into())), data: self.request.clone() }
+        Call::Send {
+            fd: self.fd,
+            to: Some(SendTo::Ip(SocketAddrV4::new([10, 0, 0, 2].into(), 0))),
+            data: self.request.clone(),
+        }
     }
 
     fn boxed_clone(&self) -> Box<dyn Program> {

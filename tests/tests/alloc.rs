@@ -57,7 +57,7 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn a_warm_ping_allocates_nothing() {
     let mut lab = Lab::new(2);
-    let to = SendTo::Ip(Lab::address(1));
+    let to = SendTo::Ip(std::net::SocketAddrV4::new(Lab::address(1), 0));
     let sender = Sender::new(SocketKind::Raw { protocol: 1 }, to, &echo_request());
     let counted = lab.run(sender);
     // The request and its reply: out of the pod, in and out of the bridge, into the pod.

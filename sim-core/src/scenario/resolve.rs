@@ -49,8 +49,7 @@ pub fn resolve(source: &SourceFile) -> Result<Plan, Diagnostics> {
 pub fn setup_diagnostics(errors: &[SetupError]) -> Diagnostics {
     let mut all = Diagnostics::default();
     for e in errors {
-        let hint = "the commands of `setup` are run in the order of the file, as on a real node";
-        all.push(Diagnostic::new(&e.source, e.span.clone(), sentence(&e.message)).hint(hint));
+        all.push(Diagnostic::new(&e.source, e.span.clone(), sentence(&e.message)).hint(e.hint));
     }
     all
 }

@@ -20,12 +20,14 @@ use std::ops::Range;
 const BETWEEN_COMMANDS_NS: u64 = 15 * MS;
 /// A run goes on for this long after its last program.
 const AFTER_LAST_NS: u64 = SEC / 2;
+const SETUP_HINT: &str = "the commands of `setup` are run in the order of the file, as on a real node";
+const SERVER_HINT: &str = "servers start in the order of the file when all namespaces are set up";
 /// A server that has not failed after this much simulated time is up.
 const SERVER_START_NS: u64 = MS;
 /// A set-up command that has not ended after this much simulated time will not.
 const SETUP_MAX_NS: u64 = 3600 * SEC;
 
-/// A set-up command that failed.
+/// A set-up command or a server that failed.
 #[derive(Clone, Debug)]
 pub struct SetupError {
     /// The file that the command stands in.
@@ -34,6 +36,8 @@ pub struct SetupError {
     pub span: Range<usize>,
     /// What it printed.
     pub message: String,
+    /// When it was run.
+    pub hint: &'static str,
 }
 
 /// What to do besides running.
@@ -77,7 +81,8 @@ pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>>
     }
     for n in &plan.namespaces {
         for line in &n.setup {
-            let fail = |message: String| SetupError { source: line.source.clone(), span: line.span.clone(), message };
+            let (source, span) = (line.source.clone(), line.span.clone());
+            let fail = |message: String| SetupError { source, span, message, hint: SETUP_HINT };
             let Some(ns) = world.namespace(&n.name) else {
                 errors.push(fail(format!("the namespace {} is gone", n.name)));
                 continue;
@@ -97,7 +102,8 @@ pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>>
                 None => Err(format!("the namespace {} is gone", n.name)),
             };
             if let Err(message) = started {
-                errors.push(SetupError { source: server.source.clone(), span: server.span.clone(), message });
+                let (source, span) = (server.source.clone(), server.span.clone());
+                errors.push(SetupError { source, span, message, hint: SERVER_HINT });
             }
         }
     }

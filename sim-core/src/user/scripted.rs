@@ -40,7 +40,7 @@ pub enum Step {
     },
     /// recv(2)
     Recv {
-        /// Polls for so many nanoseconds first; without it, it waits in recv(2).
+        /// Polls for so many nanoseconds first; zero does not wait at all. Without it, it waits in recv(2).
         timeout_ns: Option<u64>,
         /// What is longer is cut.
         size: usize,
@@ -186,11 +186,13 @@ impl Scripted {
             Step::Bind(addr) => Call::Bind { fd, addr: *addr },
             Step::Connect(addr) => Call::Connect { fd, addr: *addr },
             Step::Send { size, byte, to } => Call::Send { fd, to: to.map(SendTo::Ip), data: vec![*byte; *size] },
-            Step::Recv { timeout_ns: Some(ns), errqueue: false, .. } => {
+            Step::Recv { timeout_ns: Some(ns @ 1..), errqueue: false, .. } => {
                 self.deadline = env.now + *ns;
                 Call::Poll { fd, timeout_ns: Some(*ns) }
             }
-            Step::Recv { errqueue, .. } => Call::Recv { fd, dontwait: *errqueue, errqueue: *errqueue },
+            Step::Recv { timeout_ns, errqueue, .. } => {
+                Call::Recv { fd, dontwait: timeout_ns.is_some() || *errqueue, errqueue: *errqueue }
+            }
             Step::Shutdown(how) => Call::Shutdown { fd, how: *how },
             Step::Close => Call::Close { fd },
             Step::Sleep(ns) => Call::Sleep { ns: *ns },
@@ -200,7 +202,7 @@ impl Scripted {
 
     /// What a call of `line` returned. Some: the next call of the same line.
     fn returned(&mut self, line: &Step, ret: Ret, env: &mut Env<'_>) -> Option<Call> {
-        let polls = matches!(line, Step::Recv { timeout_ns: Some(_), errqueue: false, .. });
+        let polls = matches!(line, Step::Recv { timeout_ns: Some(1..), errqueue: false, .. });
         match ret {
             Ret::Fd(fd) => {
                 let old = std::mem::replace(&mut self.sock, fd);
@@ -209,6 +211,7 @@ impl Scripted {
             Ret::Poll { readable: false, error: false } => env.console.out("recv: timed out\n"),
             Ret::Poll { .. } => return Some(Call::Recv { fd: self.sock, dontwait: true, errqueue: false }),
             // Awake for nothing: as Python does, it waits for the rest of its time.
+            Ret::Err(Errno::EAGAIN) if polls && self.deadline <= env.now => env.console.out("recv: timed out\n"),
             Ret::Err(Errno::EAGAIN) if polls => {
                 return Some(Call::Poll { fd: self.sock, timeout_ns: Some(self.deadline - env.now) });
             }

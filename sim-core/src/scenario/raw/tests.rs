@@ -20,12 +20,16 @@ spec:
     p1a:
       setup:
       - ip addr add 10.244.1.2/24 dev eth0
-    empty:
+    empty: {servers: [udpecho 7]}
   traffic:
     - {from: p1a, run: "ping -c1 10.244.1.3", at: 1s, background: true}
     - {sleep: 47s}
     - from: node1
       run: ip neigh
+    - {from: p1a, name: probe, at: 2s, background: true, script: [{socket: udp}, {setsockopt: [ip, ttl, 1]},
+       {bind: "0.0.0.0:9"}, {connect: "10.244.2.2:33435"}, {send: {size: 32, byte: "@", to: "10.244.1.3:7"}},
+       {recv: }, {recv: {timeout: 1s, size: 9, errqueue: true}}, {shutdown: write}, {close: }, {sleep: 50ms},
+       {repeat: 40, do: [{cost: 100us}, {send: {size: 1}}]}]}
   expect:
     - {capture: node1/vethp1a, filter: "arp", direction: P, count: 2}
     - {capture: node1/any, count: {min: 1, max: 3}}
@@ -78,7 +82,12 @@ fn every_field() {
     assert_eq!(limits.events.as_ref().unwrap().get(), 9);
     let names: Vec<_> = namespaces.0.iter().map(|n| (n.name.as_str(), n.body.setup.len())).collect();
     assert_eq!(names, [("node1", 2), ("p1a", 1), ("empty", 0)]);
-    assert_eq!((traffic.len(), expect.len()), (3, 10));
+    assert_eq!((traffic.len(), expect.len()), (4, 10));
+    let Step::Script(script) = &traffic[3] else { panic!("{:?}", traffic[3]) };
+    let calls: Vec<String> = script.script.iter().map(ToString::to_string).collect();
+    let want = "socket udp, setsockopt ip ttl 1, bind 0.0.0.0:9, connect 10.244.2.2:33435, send to 10.244.1.3:7, recv, \
+                recv errqueue, shutdown write, close, sleep, repeat";
+    assert_eq!(calls.join(", "), want);
     let Expect::Command(command) = &expect[3] else { panic!("{:?}", expect[3]) };
     assert_eq!(command.stdout.as_ref().unwrap().0[1].as_str(), "0777");
     let Expect::Journey(journey) = &expect[8] else { panic!("{:?}", expect[8]) };
@@ -117,12 +126,16 @@ fn every_value_has_its_place() {
             "p1a",
             "ip addr add 10.244.1.2/24 dev eth0",
             "empty",
+            "udpecho 7",
             "p1a",
             "\"ping -c1 10.244.1.3\"",
             "1s",
             "47s",
             "node1",
             "ip neigh",
+            "p1a",
+            "probe",
+            "2s",
             "node1/vethp1a",
             "\"arp\"",
             "2",
@@ -244,13 +257,58 @@ fn messages() {
         ("limits: {frames: 0}", "0", "0 is too small: the least is 1", "leave the field out"),
         ("traffic: {sleep: 1s}", "{sleep: 1s}", "`traffic` must be a list, found a map", ""),
         ("traffic: [sleep]", "sleep", "item 1 of `traffic` must be a map, found a string", ""),
-        ("traffic: [{at: 1s}]", "{at: 1s}", "item 1 of `traffic` has none of `run`, `sleep`", ""),
+        ("traffic: [{at: 1s}]", "{at: 1s}", "item 1 of `traffic` has none of `run`, `script`, `sleep`", ""),
         (
             "traffic: [{sleep: 1s, run: x}]",
             "run",
             "item 1 of `traffic` has both `sleep` and `run`",
             "make it two items",
         ),
+        (
+            "traffic: [{from: n, script: [{sokcet: udp}]}]",
+            "{sokcet: udp}",
+            "item 1 of `script` has none of",
+            "`socket`?",
+        ),
+        (
+            "traffic: [{from: n, script: [{send: {size: 1}, recv: }]}]",
+            "recv",
+            "item 1 of `script` has both `send` and `recv`",
+            "two items",
+        ),
+        ("traffic: [{from: n, script: [{socket: tcp}]}]", "tcp", "`tcp` is not one of `udp`", ""),
+        (
+            "traffic: [{from: n, script: [{setsockopt: [ip, tll, 1]}]}]",
+            "[ip, tll, 1]",
+            "there is no option [ip, tll]",
+            "did you mean [ip, ttl]? The options are [ip, ttl]",
+        ),
+        (
+            "traffic: [{from: n, script: [{setsockopt: [ip, ttl, 256]}]}]",
+            "256",
+            "`256` is not a value of `ip ttl`",
+            "0 to 255",
+        ),
+        ("traffic: [{from: n, script: [{setsockopt: [ip]}]}]", "[ip]", "`setsockopt` must be a list of three", ""),
+        (
+            "traffic: [{from: n, script: [{bind: 10.0.0.1}]}]",
+            "10.0.0.1",
+            "`10.0.0.1` is not an address with a port",
+            "10.244.1.3:7",
+        ),
+        ("traffic: [{from: n, script: [{send: {byte: a}}]}]", "send", "missing field `size` in `send`", ""),
+        ("traffic: [{from: n, script: [{send: {size: 1, byte: ab}}]}]", "ab", "`ab` is not one byte", "one character"),
+        ("traffic: [{from: n, script: [{send: {size: 200000}}]}]", "200000", "200000 bytes are more than", "65507"),
+        ("traffic: [{from: n, script: [{repeat: 2, do: []}]}]", "[]", "this list is empty", "what is repeated"),
+        ("traffic: [{from: n, script: [{repeat: 0, do: [{close: }]}]}]", "0", "0 is too small: the least is 1", ""),
+        (
+            "traffic: [{from: n, script: [{repeat: 10000, do: [{repeat: 10000, do: [{close: }]}]}]}]",
+            "[{repeat: 10000, do: [{repeat: 10000, do: [{close: }]}]}]",
+            "this script makes more than 10000000 calls (MAX_SCRIPT_CALLS)",
+            "multiply",
+        ),
+        ("traffic: [{from: n, script: [{cost: 2s}]}]", "2s", "no call takes the CPU for longer than 1 s", "sleep"),
+        ("traffic: [{from: n, script: [{close: 1}]}]", "1", "`close` must be empty", ""),
         ("traffic: [{run: x}]", "{run: x}", "missing field `from` in item 1 of `traffic`", ""),
         ("traffic: [{run: [x], from: n}]", "[x]", "`run` must be a string, found a list", ""),
         (
