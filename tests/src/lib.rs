@@ -5,6 +5,7 @@
 //! * [`lab`]: the same labs and cases, simulated.
 //! * [`scenarios`]: the scenarios of the course.
 
+pub mod iptables;
 pub mod judge;
 pub mod lab;
 pub mod recordings;
