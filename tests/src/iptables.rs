@@ -68,11 +68,8 @@ fn bases(table: &str) -> &'static [&'static str] {
 /// Rules of user chains lead only to chains of a higher number, so that nothing leads back to itself.
 fn rule(random: &mut Random, table: &str, chains: u64) -> String {
     let user = random.below(chains + 2);
-    let (chain, first) = if user < chains {
-        (format!("U{user}"), user + 1)
-    } else {
-        (random.one(bases(table)).to_owned(), 0)
-    };
+    let (chain, first) =
+        if user < chains { (format!("U{user}"), user + 1) } else { (random.one(bases(table)).to_owned(), 0) };
     let protocol = random.one(&["tcp", "udp", "icmp", "all", "47", "sctp"]);
     let mut words = vec![format!("-A {chain}")];
     for side in ["-s", "-d"] {
@@ -100,13 +97,18 @@ fn rule(random: &mut Random, table: &str, chains: u64) -> String {
         words.push(format!("{}-f", random.not()));
     }
     for _ in 0..random.below(4) {
-        words.extend(matching(random, protocol, &chain));
+        let matching = matching(random, protocol, &chain);
+        // nf_tables makes one match of two of these.
+        let merged = |m: &String| m.starts_with("-m tcp") || m.starts_with("-m udp");
+        if !(merged(&matching) && words.iter().any(merged)) {
+            words.push(matching);
+        }
     }
     words.push(target(random, table, &chain, protocol, first, chains));
     words.join(" ")
 }
 
-fn matching(random: &mut Random, protocol: &str, chain: &str) -> Option<String> {
+fn matching(random: &mut Random, protocol: &str, chain: &str) -> String {
     let (port, not) = (random.below(60000), random.not());
     let range = match random.below(4) {
         0 => format!("{port}:{}", port + 1 + random.below(1000)),
@@ -115,28 +117,40 @@ fn matching(random: &mut Random, protocol: &str, chain: &str) -> Option<String> 
         _ => port.to_string(),
     };
     let side = random.one(&["sport", "dport"]);
-    Some(match random.below(12) {
+    match random.below(12) {
         0 if protocol == "tcp" || protocol == "udp" => format!("-m {protocol} {not}--{side} {range}"),
         1 if protocol == "tcp" => {
             let flags = ["SYN", "ACK,RST", "FIN,SYN,RST,PSH", "ALL", "NONE", "URG"];
-            format!("-m tcp {not}--tcp-flags {} {}", random.one(&flags), random.one(&flags))
+            // Flags compared with an empty mask are not printed.
+            let masks = ["SYN", "ACK,RST", "FIN,SYN,RST,PSH", "ALL", "URG"];
+            format!("-m tcp {not}--tcp-flags {} {}", random.one(&masks), random.one(&flags))
         }
         2 if protocol == "tcp" => format!("-m tcp {not}--tcp-option {}", 1 + random.below(254)),
         3 if matches!(protocol, "tcp" | "udp" | "sctp") => {
-            let ports: Vec<String> = (0..=random.below(7)).map(|n| format!("{}", n * 500 + random.below(500))).collect();
-            format!("-m multiport {not}--{}s {},{}:{}", random.one(&["sport", "dport", "port"]), ports.join(","), port, port + 5)
+            let ports: Vec<String> =
+                (0..=random.below(7)).map(|n| format!("{}", n * 500 + random.below(500))).collect();
+            format!(
+                "-m multiport {not}--{}s {},{}:{}",
+                random.one(&["sport", "dport", "port"]),
+                ports.join(","),
+                port,
+                port + 5
+            )
         }
         4 if protocol == "icmp" => {
             format!("-m icmp {not}--icmp-type {}", random.one(&["echo-request", "3/4", "any", "11", "host-proh"]))
         }
         5 => {
             let states = random.one(&["NEW", "RELATED,ESTABLISHED", "INVALID", "DNAT,SNAT", "UNTRACKED", "new,est"]);
-            let more = random.one(&["", " --ctproto 6", " ! --ctorigsrc 10.0.0.0/8", " --ctdir REPLY", " --ctstatus ASSURED"]);
+            let more =
+                random.one(&["", " --ctproto 6", " ! --ctorigsrc 10.0.0.0/8", " --ctdir REPLY", " --ctstatus ASSURED"]);
             format!("-m conntrack {not}--ctstate {states}{more} --ctreplsrcport {range}")
         }
         6 => format!("-m state {not}--state {}", random.one(&["NEW", "ESTABLISHED,RELATED", "INVALID"])),
         7 => format!("-m mark {not}--mark {:#x}/{:#x}", random.below(1 << 32), random.below(1 << 32)),
-        8 => format!("-m comment --comment {}", random.one(&["plain", "\"two words\"", r#""q\"u\\o'te""#, "\"a:b/c\""])),
+        8 => {
+            format!("-m comment --comment {}", random.one(&["plain", "\"two words\"", r#""q\"u\\o'te""#, "\"a:b/c\""]))
+        }
         9 => {
             let types = random.one(&["LOCAL", "UNICAST,BROADCAST", "multicast", "UNREACHABLE,BLACKHOLE"]);
             let limit = match chain {
@@ -145,22 +159,33 @@ fn matching(random: &mut Random, protocol: &str, chain: &str) -> Option<String> 
             };
             format!("-m addrtype {not}--{}-type {types}{limit}", random.one(&["src", "dst"]))
         }
-        10 if random.once_in(2) => format!("-m statistic --mode random {not}--probability 0.{:04}", random.below(10000)),
+        10 if random.once_in(2) => {
+            format!("-m statistic --mode random {not}--probability 0.{:04}", random.below(10000))
+        }
         10 => {
             let every = 1 + random.below(9);
             format!("-m statistic --mode nth {not}--every {every} --packet {}", random.below(every))
         }
-        _ => match random.below(4) {
-            0 => format!("-m limit --limit {}/{}", 1 + random.below(900), random.one(&["s", "min", "hour", "d"])),
-            1 => format!("-m limit --limit 5/min --limit-burst {}", 1 + random.below(50)),
-            2 => {
-                let with = random.one(&["--set", "--rcheck --seconds 9 --reap", "--update --hitcount 3", "--remove"]);
-                format!("-m recent {not}{with} --name {} {}", random.one(&["a", "KUBE-SEP-X"]), random.one(&["", "--rdest"]))
-            }
-            _ => format!("-m physdev {not}--physdev-in veth+ --physdev-is-in"),
-        },
-    })
-    .filter(|m| !m.is_empty())
+        _ => keeping_state(random),
+    }
+}
+
+/// Matches that remember packets.
+fn keeping_state(random: &mut Random) -> String {
+    let not = random.not();
+    match random.below(4) {
+        0 => format!("-m limit --limit {}/{}", 1 + random.below(900), random.one(&["s", "min", "hour", "d"])),
+        1 => format!("-m limit --limit 5/min --limit-burst {}", 1 + random.below(50)),
+        2 => {
+            let with = random.one(&["--set", "--rcheck --seconds 9 --reap", "--update --hitcount 3", "--remove"]);
+            format!(
+                "-m recent {not}{with} --name {} {}",
+                random.one(&["a", "KUBE-SEP-X"]),
+                random.one(&["", "--rdest"])
+            )
+        }
+        _ => format!("-m physdev {not}--physdev-in veth+ --physdev-is-in"),
+    }
 }
 
 fn target(random: &mut Random, table: &str, chain: &str, protocol: &str, first: u64, chains: u64) -> String {

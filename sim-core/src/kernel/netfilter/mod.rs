@@ -72,8 +72,20 @@ impl Backend {
         self == Backend::Nft
     }
 
-    /// iptables-save prints the table that was used last first; nf_tables keeps the order.
-    fn newest_first(self) -> bool {
+    /// The tables in the order in which iptables-save prints them: those of nf_tables by its own list
+    /// (iptables/nft.h: enum nft_table_type), else the one that was used last first (`ip_tables_names`).
+    fn fixed_order(self) -> Option<[TableName; 4]> {
+        let list = [TableName::Mangle, TableName::Raw, TableName::Filter, TableName::Nat];
+        Some(list).filter(|_| self == Backend::Nft)
+    }
+
+    /// The counters of policies start again with every change of the table.
+    fn forgets_policy_counters(self) -> bool {
+        self == Backend::Legacy
+    }
+
+    /// `-P CHAIN POLICY -c PACKETS BYTES` sets the policy's counter.
+    fn sets_policy_counters(self) -> bool {
         self == Backend::Legacy
     }
 
@@ -127,10 +139,11 @@ impl Iptables {
 
     /// The tables that exist, in the order in which iptables-save prints them.
     pub fn tables(&self) -> impl Iterator<Item = (&Table, &State)> {
-        let count = self.loaded.len();
-        let newest_first = self.backend.newest_first();
-        let at = move |n| if newest_first { count - 1 - n } else { n };
-        (0..count).map(move |n| &self.loaded[at(n)]).map(|l| (&*l.table, &l.state))
+        let mut sorted: Vec<&Loaded> = self.loaded.iter().rev().collect();
+        if let Some(order) = self.backend.fixed_order() {
+            sorted.sort_by_key(|l| order.iter().position(|name| *name == l.table.name()));
+        }
+        sorted.into_iter().map(|l| (&*l.table, &l.state))
     }
 
     /// A table, and all that a packet's walk through it may change; none if it does not exist.
@@ -188,6 +201,11 @@ impl Iptables {
     fn put(&mut self, table: Table, counters: &[(u32, Counters)]) {
         self.touch(table.name());
         let Some(loaded) = self.loaded.iter_mut().find(|l| l.table.name() == table.name()) else { return };
+        if self.backend.forgets_policy_counters() {
+            for base in loaded.table.chains().iter().filter_map(|c| c.base) {
+                loaded.state.counters.remove(&base.handle);
+            }
+        }
         let handles = table.handles();
         let live = |handle: &u32| handles.binary_search(handle).is_ok();
         let state = &mut loaded.state;
@@ -216,7 +234,9 @@ impl Edit {
             Action::New(chain) => self.new_chain(&chain),
             Action::DeleteChain(chain) => self.delete_chain(chain.as_deref()),
             Action::Rename(from, to) => self.rename(&from, &to),
-            Action::Policy(chain, policy, c) => self.policy(&chain, &policy, c),
+            Action::Policy(chain, policy, c) => {
+                self.policy(&chain, &policy, c.filter(|_| self.backend().sets_policy_counters()))
+            }
             Action::ListRules(..) | Action::Nothing => Ok(()),
         }
     }

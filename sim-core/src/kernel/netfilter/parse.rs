@@ -340,11 +340,7 @@ impl<'a> Parser<'a> {
 
     fn add_longs(&mut self, specs: &'static [Spec]) {
         let id = self.loaded;
-        let new = specs.iter().map(|s| Long {
-            name: s.name,
-            has_arg: s.kind != extension::Kind::None,
-            id: (id, s.id),
-        });
+        let new = specs.iter().map(|s| Long { name: s.name, has_arg: s.kind != extension::Kind::None, id: (id, s.id) });
         self.longs = new.chain(self.longs.iter().copied()).collect();
     }
 

@@ -7,6 +7,7 @@ use super::parse::{self, Action, Counters, MAX_CHAIN_NAME};
 use super::table::Edit;
 use super::words;
 use super::{Backend, Iptables};
+use crate::kernel::errno::Errno;
 
 /// A text is at most this long, in bytes.
 pub const MAX_TEXT: usize = 64 << 20;
@@ -126,9 +127,9 @@ impl Reader<'_> {
         let given = words.next();
         let counters = match self.restore.counters {
             false => (0, 0),
-            true => given.and_then(counters).ok_or_else(|| {
-                at(Error::usage(format!("invalid policy counters for chain '{name}'")))
-            })?,
+            true => given
+                .and_then(counters)
+                .ok_or_else(|| at(Error::usage(format!("invalid policy counters for chain '{name}'"))))?,
         };
         edit.policy(name, policy, Some(counters)).map_err(|e| match (e, backend) {
             (Error::Refused { text, .. }, Backend::Legacy) => {
@@ -160,6 +161,8 @@ impl Reader<'_> {
             (Ok(()), _) => Ok(()),
             (Err(e), Backend::Legacy) => Err(at(e)),
             (Err(e), Backend::Nft) => {
+                // nf_tables' iptables-restore has forgotten by COMMIT which function failed.
+                let e = if matches!(e, Error::Refused { errno: Errno::ERANGE, .. }) { Error::NO_CHAIN } else { e };
                 self.late = Some((Some(number).filter(|_| !matches!(e, Error::Usage(_))), e));
                 Ok(())
             }

@@ -164,6 +164,11 @@ impl Edit {
         self.table
     }
 
+    /// Whose rules it follows.
+    pub(super) fn backend(&self) -> Backend {
+        self.backend
+    }
+
     /// It is the name of a base chain.
     pub(super) fn is_base(&self, name: &str) -> bool {
         self.table.hooks().iter().any(|h| h.chain() == name)
@@ -178,10 +183,11 @@ impl Edit {
         handle
     }
 
-    fn slot(&mut self, rule: Rule, counters: Counters) -> Result<Slot, Error> {
+    fn slot(&mut self, mut rule: Rule, counters: Counters) -> Result<Slot, Error> {
         self.check_target(&rule)?;
         if self.backend == Backend::Nft {
             nft_protocol(&rule)?;
+            rule.matches.iter_mut().for_each(Match::make_nft);
         }
         Ok(Slot { handle: self.handle(counters), rule, to: 0, line: self.line })
     }
@@ -225,8 +231,12 @@ impl Edit {
     /// The first rule that is the same.
     fn find(&mut self, chain: &str, rule: &Rule) -> Result<(&mut Chain, usize), Error> {
         self.check_target(rule)?;
+        let mut rule = rule.clone();
+        if self.backend == Backend::Nft {
+            rule.matches.iter_mut().for_each(Match::make_nft);
+        }
         let chain = self.chain(chain).ok_or(Error::BAD_RULE)?;
-        let at = chain.rules.iter().position(|s| s.rule == *rule).ok_or(Error::BAD_RULE)?;
+        let at = chain.rules.iter().position(|s| s.rule == rule).ok_or(Error::BAD_RULE)?;
         Ok((chain, at))
     }
 
@@ -410,7 +420,7 @@ fn append_failed(chain: &Chain, slot: &Slot, errno: [Errno; 2]) -> Refusal {
 fn reach(chains: &[Chain], backend: Backend) -> Result<Vec<u8>, Refusal> {
     let mut reached = vec![0; chains.len()];
     for (start, hook) in chains.iter().enumerate().filter_map(|(n, c)| c.base.map(|b| (n, b.hook))) {
-        // The chains on the way with the rule that comes next in each, and how deep each leads below itself.
+        // The chains on the way, the rule that comes next in each, and how deep each leads.
         let mut way: Vec<(usize, usize)> = vec![(start, 0)];
         let mut below: Vec<Option<usize>> = vec![None; chains.len()];
         let mut on_way = vec![false; chains.len()];

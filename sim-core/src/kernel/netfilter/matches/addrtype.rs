@@ -92,8 +92,7 @@ impl Extension for AddrTypes {
     }
 
     fn save(&self, out: &mut String) {
-        let sides =
-            [("src", self.source, self.not_source), ("dst", self.destination, self.not_destination)];
+        let sides = [("src", self.source, self.not_source), ("dst", self.destination, self.not_destination)];
         for (side, types, invert) in sides.into_iter().filter(|(_, types, _)| *types != 0) {
             bang(out, invert);
             let set = TYPES.iter().enumerate().filter(|(bit, _)| types & 1 << bit != 0);
@@ -115,9 +114,8 @@ fn types(text: &str) -> Result<u16, Error> {
     loop {
         let next = rest.split_once(',');
         let name = next.map_or(rest, |(name, _)| name);
-        let begins = |full: &&str| {
-            !name.is_empty() && full.get(..name.len()).is_some_and(|f| f.eq_ignore_ascii_case(name))
-        };
+        let begins =
+            |full: &&str| !name.is_empty() && full.get(..name.len()).is_some_and(|f| f.eq_ignore_ascii_case(name));
         match (TYPES.iter().position(|t| begins(t)), next) {
             (None, Some(_)) => return Err(Error::usage(format!("addrtype: bad type `{rest}'"))),
             (None, None) => return Err(Error::usage(format!("addrtype: bad type \"{rest}\""))),

@@ -2,8 +2,8 @@
 
 use super::bang;
 use crate::kernel::netfilter::error::Error;
-use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::extension::Value;
+use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::packet::{Ct, CtState, IPS_DST_NAT, IPS_SRC_NAT, Packet, Tracked};
 use crate::kernel::netfilter::words::mask_text;
 use std::net::Ipv4Addr;
@@ -123,7 +123,9 @@ impl Conntrack {
             && self.protocol.is_none_or(|(p, invert)| (p == ct.protocol) != invert)
             && self.ports.iter().zip(ports).all(port)
             && self.status.is_none_or(|(bits, invert)| (ct.status & bits != 0) != invert)
-            && self.expires_s.is_none_or(|((low, high), invert)| (low <= ct.expires_s && ct.expires_s <= high) != invert)
+            && self
+                .expires_s
+                .is_none_or(|((low, high), invert)| (low <= ct.expires_s && ct.expires_s <= high) != invert)
     }
 }
 
@@ -236,9 +238,9 @@ fn states(text: &str, alias: bool) -> Result<u8, Error> {
     ];
     let known = if alias { &TRIED[..5] } else { &TRIED };
     let what = if alias { "state" } else { "ctstate" };
-    list(text, known.iter().map(|(n, b)| (*n, u32::from(*b)))).map(|bits| bits as u8).map_err(|rest| {
-        Error::usage(format!("Bad {what} \"{rest}\""))
-    })
+    list(text, known.iter().map(|(n, b)| (*n, u32::from(*b))))
+        .map(|bits| bits as u8)
+        .map_err(|rest| Error::usage(format!("Bad {what} \"{rest}\"")))
 }
 
 fn statuses(text: &str) -> Result<u32, Error> {
@@ -252,9 +254,8 @@ fn list<'a>(text: &'a str, known: impl Iterator<Item = (&'static str, u32)> + Cl
     let mut bits = 0;
     loop {
         let (name, next) = rest.split_once(',').map_or((rest, None), |(name, next)| (name, Some(next)));
-        let begins = |full: &str| {
-            !name.is_empty() && full.get(..name.len()).is_some_and(|f| f.eq_ignore_ascii_case(name))
-        };
+        let begins =
+            |full: &str| !name.is_empty() && full.get(..name.len()).is_some_and(|f| f.eq_ignore_ascii_case(name));
         let (_, bit) = known.clone().find(|(full, _)| begins(full)).ok_or(rest)?;
         bits |= bit;
         match next {

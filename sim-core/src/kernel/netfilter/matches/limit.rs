@@ -2,8 +2,8 @@
 
 use super::Site;
 use crate::kernel::netfilter::error::Error;
-use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::eval::Memory;
+use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::packet::Packet;
 use crate::kernel::timer::{HZ as TICKS, TICK_NS};
 

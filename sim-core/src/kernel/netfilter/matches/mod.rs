@@ -138,6 +138,15 @@ impl Match {
         each!(self, m => m.save(out));
     }
 
+    /// What nf_tables makes of it.
+    pub(super) fn make_nft(&mut self) {
+        match self {
+            Match::Tcp(m) => m.make_nft(),
+            Match::Udp(m) => m.make_nft(),
+            _ => {}
+        }
+    }
+
     /// The rule and the hooks that it may be reached from suit the match (`checkentry`).
     pub(super) fn suits(&self, conditions: &Conditions, hooks: u8) -> bool {
         match self {
@@ -174,6 +183,17 @@ impl Match {
             Match::Tcp(m) => m.matches(packet),
             Match::Udp(m) => m.matches(packet),
         }
+    }
+}
+
+/// How nf_tables compares an inverted range that begins with the first port: by what is left
+/// (iptables/nft.c: expr_gen_range_cmp16).
+fn nft_ports((low, high): (u16, u16), invert: bool) -> ((u16, u16), bool) {
+    match (low, high) {
+        (0, u16::MAX) => ((low, high), false),
+        _ if !invert || low == high => ((low, high), invert),
+        (0, _) => ((high + 1, u16::MAX), false),
+        _ => ((low, high), invert),
     }
 }
 

@@ -2,11 +2,11 @@
 //! extensions/libxt_recent.c).
 
 use super::bang;
-use crate::kernel::netfilter::error::Error;
-use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::base::Time;
 use crate::base::time::SEC;
+use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::Value;
+use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::packet::Packet;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;

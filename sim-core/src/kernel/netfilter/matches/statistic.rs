@@ -2,9 +2,9 @@
 
 use super::Site;
 use crate::kernel::netfilter::error::Error;
-use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::eval::Memory;
 use crate::kernel::netfilter::extension::Value;
+use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::packet::Surroundings;
 
 const SPECS: [Spec; 4] = [
@@ -48,9 +48,7 @@ impl Statistic {
     /// `statistic_mt`
     pub(super) fn matches(&self, site: Site, memory: &mut Memory<'_>, around: &mut dyn Surroundings) -> bool {
         match *self {
-            Statistic::Random { probability, invert } => {
-                (around.draw(site.0) & 0x7fff_ffff < probability) != invert
-            }
+            Statistic::Random { probability, invert } => (around.draw(site.0) & 0x7fff_ffff < probability) != invert,
             Statistic::Nth { every, packet, invert } => {
                 let every = every.max(1);
                 let count = memory.state.nth.entry(site).or_insert(every - 1 - packet.min(every - 1));
@@ -78,7 +76,8 @@ impl Extension for Statistic {
                 *self = Statistic::Random { probability, invert: inverted };
             }
             (0, "nth") if given.seen & 2 == 0 => {
-                let (every, packet) = if let Statistic::Nth { every, packet, .. } = *self { (every, packet) } else { (1, 0) };
+                let (every, packet) =
+                    if let Statistic::Nth { every, packet, .. } = *self { (every, packet) } else { (1, 0) };
                 *self = Statistic::Nth { every, packet, invert: inverted };
             }
             (0, "random") => return Err(Error::usage("--probability must be specified when using random mode")),

@@ -1,6 +1,6 @@
 //! `-m tcp` (net/netfilter/xt_tcpudp.c, extensions/libxt_tcp.c).
 
-use super::{bang, port_in, save_ports};
+use super::{bang, nft_ports, port_in, save_ports};
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::packet::{Matched, Packet};
@@ -65,6 +65,15 @@ impl Default for Tcp {
 }
 
 impl Tcp {
+    /// `add_nft_tcp` of iptables/nft.c
+    pub(super) fn make_nft(&mut self) {
+        if self.option != 0 || self.not_option {
+            return;
+        }
+        (self.sport, self.not_sport) = nft_ports(self.sport, self.not_sport);
+        (self.dport, self.not_dport) = nft_ports(self.dport, self.not_dport);
+    }
+
     /// `tcp_mt`
     pub(super) fn matches(&self, packet: &Packet<'_>) -> Matched {
         match packet.fragment_offset() {

@@ -1,9 +1,9 @@
 //! `-m udp` (net/netfilter/xt_tcpudp.c, extensions/libxt_udp.c).
 
-use super::{port_in, save_ports};
+use super::{nft_ports, port_in, save_ports};
 use crate::kernel::netfilter::error::Error;
-use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::extension::Value;
+use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::packet::{Matched, Packet};
 use crate::wire::be16;
 
@@ -37,6 +37,12 @@ impl Default for Udp {
 }
 
 impl Udp {
+    /// `add_nft_udp` of iptables/nft.c
+    pub(super) fn make_nft(&mut self) {
+        (self.sport, self.not_sport) = nft_ports(self.sport, self.not_sport);
+        (self.dport, self.not_dport) = nft_ports(self.dport, self.not_dport);
+    }
+
     /// `udp_mt`
     pub(super) fn matches(&self, packet: &Packet<'_>) -> Matched {
         if packet.fragment_offset() != 0 {
