@@ -57,11 +57,6 @@ impl Backend {
         }
     }
 
-    /// iptables-restore, as it calls itself.
-    fn restore_name(self) -> &'static str {
-        "iptables-restore"
-    }
-
     /// A flush by iptables-restore leaves the policies of base chains that the text does not name.
     fn keeps_policies(self) -> bool {
         self == Backend::Legacy

@@ -66,8 +66,7 @@ pub type Counters = (u64, u64);
 /// What iptables says of them.
 pub fn parse(words: &[&str], restore: Option<TableName>) -> Result<Command, Error> {
     let mut parser = Parser::new(words, restore);
-    loop {
-        let Some(opt) = parser.getopt.next(&parser.longs) else { break };
+    while let Some(opt) = parser.getopt.next(&parser.longs) {
         match opt {
             Opt::Own('4', _) => {}
             Opt::Own('6', _) if restore.is_some() => {

@@ -12,6 +12,9 @@ use crate::kernel::errno::Errno;
 /// A text is at most this long, in bytes.
 pub const MAX_TEXT: usize = 64 << 20;
 
+/// The program, as it calls itself.
+const PROGRAM: &str = "iptables-restore";
+
 /// How iptables-restore was called.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Restore {
@@ -82,8 +85,7 @@ impl Reader<'_> {
     }
 
     fn table(&mut self, line: &str, number: u32) -> Result<(), Error> {
-        let program = self.iptables.backend().restore_name();
-        let invalid = || Error::usage(format!("{program}: line {number} table name invalid"));
+        let invalid = || Error::usage(format!("{PROGRAM}: line {number} table name invalid"));
         let name = line[1..].split_ascii_whitespace().next().ok_or_else(invalid)?;
         self.skipped = self.restore.table.as_deref().is_some_and(|t| t != name);
         if self.skipped {
@@ -91,8 +93,8 @@ impl Reader<'_> {
         }
         let table = TableName::parse(name).ok_or_else(|| {
             Error::usage(match self.iptables.backend() {
-                Backend::Legacy => format!("{program}: unable to initialize table '{name}'"),
-                Backend::Nft => format!("{program}: line {number} table name '{name}' invalid"),
+                Backend::Legacy => format!("{PROGRAM}: unable to initialize table '{name}'"),
+                Backend::Nft => format!("{PROGRAM}: line {number} table name '{name}' invalid"),
             })
         })?;
         let mut edit = self.iptables.edit(table);
@@ -107,10 +109,9 @@ impl Reader<'_> {
     fn chain(&mut self, line: &str, number: u32) -> Result<(), Failure> {
         let at = |e: Error| (number, e);
         let backend = self.iptables.backend();
-        let program = backend.restore_name();
         let Some(edit) = &mut self.open else { return Ok(()) };
         let mut words = line[1..].split_ascii_whitespace();
-        let invalid = |what: &str| at(Error::usage(format!("{program}: line {number} {what} invalid")));
+        let invalid = |what: &str| at(Error::usage(format!("{PROGRAM}: line {number} {what} invalid")));
         let name = words.next().ok_or_else(|| invalid("chain name"))?;
         if name.len() >= MAX_CHAIN_NAME {
             let text = format!("Invalid chain name `{name}' ({} chars max)", MAX_CHAIN_NAME - 1);

@@ -415,8 +415,8 @@ fn append_failed(chain: &Chain, slot: &Slot, errno: [Errno; 2]) -> Refusal {
     (Error::Kernel { request: "RULE_APPEND", errno, object }, Some(slot.line).filter(|l| *l != 0))
 }
 
-/// From which hooks each chain can be reached (`mark_source_chains`). A chain that leads to itself, or for nf_tables one
-/// that is too deep, is refused, but only if a packet can get there.
+/// From which hooks each chain can be reached (`mark_source_chains`). A chain that leads to itself, or for nf_tables
+/// one that is too deep, is refused, but only if a packet can get there.
 fn reach(chains: &[Chain], backend: Backend) -> Result<Vec<u8>, Refusal> {
     let mut reached = vec![0; chains.len()];
     for (start, hook) in chains.iter().enumerate().filter_map(|(n, c)| c.base.map(|b| (n, b.hook))) {

@@ -116,7 +116,7 @@ fn types(text: &str) -> Result<u16, Error> {
         let name = next.map_or(rest, |(name, _)| name);
         let begins =
             |full: &&str| !name.is_empty() && full.get(..name.len()).is_some_and(|f| f.eq_ignore_ascii_case(name));
-        match (TYPES.iter().position(|t| begins(t)), next) {
+        match (TYPES.iter().position(begins), next) {
             (None, Some(_)) => return Err(Error::usage(format!("addrtype: bad type `{rest}'"))),
             (None, None) => return Err(Error::usage(format!("addrtype: bad type \"{rest}\""))),
             (Some(bit), next) => {

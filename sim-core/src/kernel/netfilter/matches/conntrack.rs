@@ -227,37 +227,33 @@ impl Extension for Conntrack {
 /// Names, or their beginnings, between commas.
 fn states(text: &str, alias: bool) -> Result<u8, Error> {
     // The order in which they are tried decides what a beginning means.
-    const TRIED: [(&str, u8); 7] = [
-        ("INVALID", INVALID),
-        ("NEW", NEW),
-        ("ESTABLISHED", ESTABLISHED),
-        ("RELATED", RELATED),
-        ("UNTRACKED", UNTRACKED),
-        ("SNAT", SNAT),
-        ("DNAT", DNAT),
+    const TRIED: [(&str, u32); 7] = [
+        ("INVALID", INVALID as u32),
+        ("NEW", NEW as u32),
+        ("ESTABLISHED", ESTABLISHED as u32),
+        ("RELATED", RELATED as u32),
+        ("UNTRACKED", UNTRACKED as u32),
+        ("SNAT", SNAT as u32),
+        ("DNAT", DNAT as u32),
     ];
-    let known = if alias { &TRIED[..5] } else { &TRIED };
-    let what = if alias { "state" } else { "ctstate" };
-    list(text, known.iter().map(|(n, b)| (*n, u32::from(*b))))
-        .map(|bits| bits as u8)
-        .map_err(|rest| Error::usage(format!("Bad {what} \"{rest}\"")))
+    let (known, what) = if alias { (&TRIED[..5], "state") } else { (&TRIED[..], "ctstate") };
+    list(text, known).map(|bits| bits as u8).map_err(|rest| Error::usage(format!("Bad {what} \"{rest}\"")))
 }
 
 fn statuses(text: &str) -> Result<u32, Error> {
-    let known = std::iter::once(("NONE", 0)).chain(STATUS);
-    list(text, known).map_err(|rest| Error::usage(format!("Bad ctstatus \"{rest}\"")))
+    const TRIED: [(&str, u32); 5] = [("NONE", 0), STATUS[0], STATUS[1], STATUS[2], STATUS[3]];
+    list(text, &TRIED).map_err(|rest| Error::usage(format!("Bad ctstatus \"{rest}\"")))
 }
 
 /// The bits of names between commas; the rest of the text where one is unknown.
-fn list<'a>(text: &'a str, known: impl Iterator<Item = (&'static str, u32)> + Clone) -> Result<u32, &'a str> {
+fn list<'a>(text: &'a str, known: &[(&str, u32)]) -> Result<u32, &'a str> {
     let mut rest = text;
     let mut bits = 0;
     loop {
         let (name, next) = rest.split_once(',').map_or((rest, None), |(name, next)| (name, Some(next)));
         let begins =
             |full: &str| !name.is_empty() && full.get(..name.len()).is_some_and(|f| f.eq_ignore_ascii_case(name));
-        let (_, bit) = known.clone().find(|(full, _)| begins(full)).ok_or(rest)?;
-        bits |= bit;
+        bits |= known.iter().find(|(full, _)| begins(full)).ok_or(rest)?.1;
         match next {
             Some(next) => rest = next,
             None => return Ok(bits),

@@ -55,7 +55,7 @@ impl Limit {
         let bucket = memory.state.buckets.entry(site).or_insert(Bucket { previous: now, credit: cap });
         let earned = now.saturating_sub(bucket.previous).saturating_mul(PER_JIFFY.into());
         bucket.previous = now;
-        bucket.credit = u32::try_from(earned + u64::from(bucket.credit)).unwrap_or(u32::MAX).min(cap);
+        bucket.credit = u32::try_from(earned.saturating_add(bucket.credit.into())).unwrap_or(u32::MAX).min(cap);
         let enough = bucket.credit >= cost;
         bucket.credit -= if enough { cost } else { 0 };
         enough

@@ -91,8 +91,8 @@ impl Extension for Nat {
     fn option(&mut self, given: &mut Given<'_, '_>) -> Result<(), Error> {
         let ports = matches!(given.protocol.0, 1 | 6 | 17 | 33 | 132);
         match given.id {
-            0 => self.range.to(given.arg, ports)?,
-            1 => self.range.to_ports(given.arg, ports)?,
+            0 => self.range.read(given.arg, ports)?,
+            1 => self.range.read_ports(given.arg, ports)?,
             2 => self.range.random = true,
             3 => self.range.random_fully = true,
             _ => self.range.persistent = true,
@@ -130,14 +130,14 @@ impl Extension for Nat {
 
 impl NatRange {
     /// `parse_to`
-    fn to(&mut self, text: &str, ports: bool) -> Result<(), Error> {
+    fn read(&mut self, text: &str, ports: bool) -> Result<(), Error> {
         if text.contains('[') {
             return Err(Error::usage("Invalid address format"));
         }
         // More than one colon would be an IPv6 address.
         let colon = text.split_once(':').filter(|(_, port)| !port.contains(':'));
         if let Some((_, port)) = colon {
-            self.to_ports(port, ports)?;
+            self.read_ports(port, ports)?;
         }
         let addresses = colon.map_or(text, |(addresses, _)| addresses);
         if colon.is_some() && addresses.is_empty() {
@@ -155,7 +155,7 @@ impl NatRange {
     }
 
     /// `parse_ports`
-    fn to_ports(&mut self, text: &str, allowed: bool) -> Result<(), Error> {
+    fn read_ports(&mut self, text: &str, allowed: bool) -> Result<(), Error> {
         if !allowed {
             return Err(Error::usage("Need TCP, UDP, SCTP or DCCP with port specification"));
         }
