@@ -568,7 +568,7 @@ mod tests {
         assert_eq!(read(&["-vnL", "x"]), "Own('v', None) Own('n', None) Own('L', None) Word(\"x\")");
         assert_eq!(read(&["-ptcp", "--spo=1"]), "Own('p', Some(\"tcp\")) Extension((0, 1), Some(\"1\"))");
         assert_eq!(read(&["--s"]), "Unknown(\"--s\")");
-        assert_eq!(read(&["--sour", "a"]), "Unknown(\"--sour\")");
+        assert_eq!(read(&["--sour", "a"]), "Unknown(\"--sour\") Word(\"a\")");
         assert_eq!(read(&["--syn=3", "-j"]), "Unknown(\"--syn=3\") Missing(\"-j\")");
     }
 }
