@@ -6,6 +6,7 @@
 //! * [`real`]: scenarios on the real kernel, with the real tools.
 //! * [`scenarios`]: the scenarios of the course.
 
+pub mod iptables;
 pub mod judge;
 pub mod lab;
 pub mod real;

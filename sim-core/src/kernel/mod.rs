@@ -12,6 +12,7 @@ mod fib;
 pub mod frame;
 mod ip;
 mod neigh;
+pub mod netfilter;
 pub mod netlink;
 pub mod netns;
 mod rules;

@@ -7,6 +7,7 @@ mod args;
 mod bridge;
 mod ethtool;
 mod ip;
+pub mod iptables;
 pub mod lex;
 pub mod print;
 mod run;

@@ -1,0 +1,216 @@
+//! The matches, one file each: options, printed form, errors and what they do to a packet (net/netfilter/xt_*.c,
+//! extensions/libxt_*.c of iptables).
+
+mod addrtype;
+mod comment;
+mod conntrack;
+mod icmp;
+mod limit;
+mod mark;
+mod multiport;
+mod physdev;
+mod recent;
+mod statistic;
+mod tcp;
+mod udp;
+
+pub use addrtype::AddrTypes;
+pub use comment::Comment;
+pub use conntrack::{Conntrack, PortRange};
+pub use icmp::Icmp;
+pub use limit::{Bucket, Limit};
+pub use mark::Mark;
+pub use multiport::{Multiport, Side};
+pub use physdev::Physdev;
+pub use recent::{Op, Recent, RecentLists};
+pub use statistic::Statistic;
+pub use tcp::Tcp;
+pub use udp::Udp;
+
+use super::eval::Memory;
+use super::extension::{Extension, Spec};
+use super::packet::{Matched, Packet, Surroundings};
+use super::rule::Conditions;
+
+/// What a match that keeps a state finds it by: the rule's handle and the match's place in it.
+pub(super) type Site = (u32, u8);
+
+/// A match of a rule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Match {
+    /// `-m addrtype`
+    AddrType(AddrTypes),
+    /// `-m comment`
+    Comment(Comment),
+    /// `-m conntrack` and `-m state`
+    Conntrack(Conntrack),
+    /// `-m icmp`
+    Icmp(Icmp),
+    /// `-m limit`
+    Limit(Limit),
+    /// `-m mark`
+    Mark(Mark),
+    /// `-m multiport`
+    Multiport(Multiport),
+    /// `-m physdev`
+    Physdev(Physdev),
+    /// `-m recent`
+    Recent(Recent),
+    /// `-m statistic`
+    Statistic(Statistic),
+    /// `-m tcp`
+    Tcp(Tcp),
+    /// `-m udp`
+    Udp(Udp),
+}
+
+/// Calls the same function of whichever match it is.
+macro_rules! each {
+    ($match:expr, $m:ident => $call:expr) => {
+        match $match {
+            Match::AddrType($m) => $call,
+            Match::Comment($m) => $call,
+            Match::Conntrack($m) => $call,
+            Match::Icmp($m) => $call,
+            Match::Limit($m) => $call,
+            Match::Mark($m) => $call,
+            Match::Multiport($m) => $call,
+            Match::Physdev($m) => $call,
+            Match::Recent($m) => $call,
+            Match::Statistic($m) => $call,
+            Match::Tcp($m) => $call,
+            Match::Udp($m) => $call,
+        }
+    };
+}
+
+impl Match {
+    /// The match of that name before its options are read.
+    pub(super) fn new(name: &str) -> Option<Match> {
+        Some(match name {
+            "addrtype" => Match::AddrType(AddrTypes::default()),
+            "comment" => Match::Comment(Comment::default()),
+            "conntrack" => Match::Conntrack(Conntrack::default()),
+            "state" => Match::Conntrack(Conntrack::state()),
+            "icmp" => Match::Icmp(Icmp::default()),
+            "limit" => Match::Limit(Limit::default()),
+            "mark" => Match::Mark(Mark::default()),
+            "multiport" => Match::Multiport(Multiport::default()),
+            "physdev" => Match::Physdev(Physdev::default()),
+            "recent" => Match::Recent(Recent::default()),
+            "statistic" => Match::Statistic(Statistic::default()),
+            "tcp" => Match::Tcp(Tcp::default()),
+            "udp" => Match::Udp(Udp::default()),
+            _ => return None,
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Match::AddrType(_) => "addrtype",
+            Match::Comment(_) => "comment",
+            Match::Conntrack(m) => m.name(),
+            Match::Icmp(_) => "icmp",
+            Match::Limit(_) => "limit",
+            Match::Mark(_) => "mark",
+            Match::Multiport(_) => "multiport",
+            Match::Physdev(_) => "physdev",
+            Match::Recent(_) => "recent",
+            Match::Statistic(_) => "statistic",
+            Match::Tcp(_) => "tcp",
+            Match::Udp(_) => "udp",
+        }
+    }
+
+    /// The match as something with options.
+    pub(super) fn extension_mut(&mut self) -> &mut dyn Extension {
+        each!(self, m => m)
+    }
+
+    /// Its options.
+    pub(super) fn specs(&self) -> &'static [Spec] {
+        each!(self, m => m.specs())
+    }
+
+    /// Its options as iptables-save prints them, each with a blank before it.
+    pub(super) fn save_options(&self, out: &mut String) {
+        each!(self, m => m.save(out));
+    }
+
+    /// What nf_tables makes of it.
+    pub(super) fn make_nft(&mut self) {
+        match self {
+            Match::Tcp(m) => m.make_nft(),
+            Match::Udp(m) => m.make_nft(),
+            _ => {}
+        }
+    }
+
+    /// The rule and the hooks that it may be reached from suit the match (`checkentry`).
+    pub(super) fn suits(&self, conditions: &Conditions, hooks: u8) -> bool {
+        match self {
+            Match::Tcp(_) => conditions.is_protocol(6),
+            Match::Udp(_) => conditions.is_protocol(17),
+            Match::Icmp(_) => conditions.is_protocol(1),
+            Match::Multiport(_) => [6, 17, 33, 132, 136].iter().any(|p| conditions.is_protocol(*p)),
+            Match::AddrType(m) => m.suits(hooks),
+            Match::Physdev(m) => m.suits(hooks),
+            Match::Recent(m) => m.suits(),
+            _ => true,
+        }
+    }
+
+    /// Whether the packet matches.
+    pub(super) fn matches(
+        &self,
+        packet: &Packet<'_>,
+        site: Site,
+        memory: &mut Memory<'_>,
+        around: &mut dyn Surroundings,
+    ) -> Matched {
+        match self {
+            Match::AddrType(m) => m.matches(packet, around).into(),
+            Match::Comment(_) => Matched::Yes,
+            Match::Conntrack(m) => m.matches(packet).into(),
+            Match::Icmp(m) => m.matches(packet),
+            Match::Limit(m) => m.matches(packet, site, memory).into(),
+            Match::Mark(m) => m.matches(packet).into(),
+            Match::Multiport(m) => m.matches(packet),
+            Match::Physdev(m) => m.matches(packet).into(),
+            Match::Recent(m) => m.matches(packet, memory.recent).into(),
+            Match::Statistic(m) => m.matches(site, memory, around).into(),
+            Match::Tcp(m) => m.matches(packet),
+            Match::Udp(m) => m.matches(packet),
+        }
+    }
+}
+
+/// How nf_tables compares an inverted range that begins with the first port: by what is left
+/// (iptables/nft.c: expr_gen_range_cmp16).
+fn nft_ports((low, high): (u16, u16), invert: bool) -> ((u16, u16), bool) {
+    match (low, high) {
+        (0, u16::MAX) => ((low, high), false),
+        _ if !invert || low == high => ((low, high), invert),
+        (0, _) => ((high + 1, u16::MAX), false),
+        _ => ((low, high), invert),
+    }
+}
+
+/// ` !` if the condition is inverted.
+fn bang(out: &mut String, invert: bool) {
+    if invert {
+        out.push_str(" !");
+    }
+}
+
+/// ` --NAME LOW` or ` --NAME LOW:HIGH`
+fn save_ports(out: &mut String, name: &str, (low, high): (u16, u16), invert: bool) {
+    bang(out, invert);
+    out.push_str(&if low == high { format!(" --{name} {low}") } else { format!(" --{name} {low}:{high}") });
+}
+
+/// `port_match` of net/netfilter/xt_tcpudp.c
+fn port_in((low, high): (u16, u16), port: u16, invert: bool) -> bool {
+    (low <= port && port <= high) != invert
+}

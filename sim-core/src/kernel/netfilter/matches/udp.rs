@@ -1,0 +1,83 @@
+//! `-m udp` (net/netfilter/xt_tcpudp.c, extensions/libxt_udp.c).
+
+use super::{nft_ports, port_in, save_ports};
+use crate::kernel::netfilter::error::Error;
+use crate::kernel::netfilter::extension::Value;
+use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::packet::{Matched, Packet};
+use crate::wire::be16;
+
+const SPECS: [Spec; 4] = [
+    Spec::new("source-port", 0, Kind::Ports).invert(),
+    Spec::new("sport", 0, Kind::Ports).invert(),
+    Spec::new("destination-port", 1, Kind::Ports).invert(),
+    Spec::new("dport", 1, Kind::Ports).invert(),
+];
+
+/// `-m udp`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Udp {
+    /// The source port's range, both ends in it.
+    pub sport: (u16, u16),
+    /// Not in that range.
+    pub not_sport: bool,
+    /// The destination port's range.
+    pub dport: (u16, u16),
+    /// Not in that range.
+    pub not_dport: bool,
+}
+
+/// The range that holds every port.
+const ANY: (u16, u16) = (0, u16::MAX);
+
+impl Default for Udp {
+    fn default() -> Self {
+        Udp { sport: ANY, not_sport: false, dport: ANY, not_dport: false }
+    }
+}
+
+impl Udp {
+    /// `add_nft_udp` of iptables/nft.c
+    pub(super) fn make_nft(&mut self) {
+        (self.sport, self.not_sport) = nft_ports(self.sport, self.not_sport);
+        (self.dport, self.not_dport) = nft_ports(self.dport, self.not_dport);
+    }
+
+    /// `udp_mt`
+    pub(super) fn matches(&self, packet: &Packet<'_>) -> Matched {
+        if packet.fragment_offset() != 0 {
+            return Matched::No;
+        }
+        let header = packet.payload();
+        if header.len() < 8 {
+            return Matched::Hotdrop;
+        }
+        let source = port_in(self.sport, be16(header, 0), self.not_sport);
+        (source && port_in(self.dport, be16(header, 2), self.not_dport)).into()
+    }
+}
+
+impl Extension for Udp {
+    fn specs(&self) -> &'static [Spec] {
+        &SPECS
+    }
+
+    fn option(&mut self, given: &mut Given<'_, '_>) -> Result<(), Error> {
+        let Value::Ports(low, high) = given.value else { return Ok(()) };
+        if given.id == 0 {
+            (self.sport, self.not_sport) = ((low, high), given.invert);
+        } else {
+            (self.dport, self.not_dport) = ((low, high), given.invert);
+        }
+        Ok(())
+    }
+
+    fn save(&self, out: &mut String) {
+        if self.sport != ANY {
+            save_ports(out, "sport", self.sport, self.not_sport);
+        }
+        if self.dport != ANY {
+            save_ports(out, "dport", self.dport, self.not_dport);
+        }
+    }
+}

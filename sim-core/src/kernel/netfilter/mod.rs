@@ -1,0 +1,238 @@
+//! Packet filtering rules as iptables 1.8.9 knows them: four tables of chains of rules, their text both ways, the
+//! commands that change them, and a packet's walk through them (net/netfilter/x_tables.c,
+//! net/ipv4/netfilter/ip_tables.c; iptables(8), iptables-extensions(8)).
+//!
+//! A [`table::Table`] is built once, immutable and shared; what it remembers of packets is its [`eval::State`]. A
+//! change edits a copy, which takes the old one's place if it is valid as a whole.
+
+pub mod error;
+pub mod eval;
+mod extension;
+pub mod hook;
+pub mod matches;
+pub mod packet;
+pub mod parse;
+pub mod restore;
+pub mod rule;
+pub mod save;
+pub mod table;
+pub mod targets;
+mod words;
+
+use error::Error;
+use eval::{Memory, State};
+use hook::TableName;
+use matches::RecentLists;
+use parse::{Action, Command, Counters};
+use std::sync::Arc;
+use table::{Edit, Table};
+
+/// The version of iptables whose words and texts these are.
+pub const VERSION: &str = "1.8.9";
+
+/// Which of its two backends iptables uses. They differ in messages, and in what the functions here say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Backend {
+    /// `iptables-legacy`: ip_tables.
+    Legacy,
+    /// `iptables-nft`: nf_tables.
+    #[default]
+    Nft,
+}
+
+impl Backend {
+    /// As it stands in the program's version.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Legacy => "legacy",
+            Backend::Nft => "nf_tables",
+        }
+    }
+
+    /// What iptables-save adds to the version in its first line.
+    fn save_suffix(self) -> &'static str {
+        match self {
+            Backend::Legacy => "",
+            Backend::Nft => " (nf_tables)",
+        }
+    }
+
+    /// A flush by iptables-restore leaves the policies of base chains that the text does not name.
+    fn keeps_policies(self) -> bool {
+        self == Backend::Legacy
+    }
+
+    /// iptables-save prints `! -i +`, a rule that never matches.
+    fn prints_no_device(self) -> bool {
+        self == Backend::Nft
+    }
+
+    /// The tables in the order in which iptables-save prints them: those of nf_tables by its own list
+    /// (iptables/nft.h: enum nft_table_type), else the one that was used last first (`ip_tables_names`).
+    fn fixed_order(self) -> Option<[TableName; 4]> {
+        let list = [TableName::Mangle, TableName::Raw, TableName::Filter, TableName::Nat];
+        Some(list).filter(|_| self == Backend::Nft)
+    }
+
+    /// The counters of policies start again with every change of the table.
+    fn forgets_policy_counters(self) -> bool {
+        self == Backend::Legacy
+    }
+
+    /// `-P CHAIN POLICY -c PACKETS BYTES` sets the policy's counter.
+    fn sets_policy_counters(self) -> bool {
+        self == Backend::Legacy
+    }
+
+    /// What `-S` says of a chain that does not exist.
+    fn no_chain_to_list(self, chain: &str, table: TableName) -> Error {
+        match self {
+            Backend::Legacy => Error::NO_CHAIN,
+            Backend::Nft => {
+                let table = table.name();
+                Error::Other(format!("chain `{chain}' in table `{table}' is incompatible, use 'nft' tool."))
+            }
+        }
+    }
+
+    fn no_table(self, name: &str) -> Error {
+        Error::Version(match self {
+            Backend::Legacy => {
+                format!("can't initialize iptables table `{name}': Table does not exist (do you need to insmod?)")
+            }
+            Backend::Nft => format!("table '{name}' does not exist"),
+        })
+    }
+}
+
+/// A table and what it remembers.
+#[derive(Clone, Debug)]
+struct Loaded {
+    table: Arc<Table>,
+    state: State,
+}
+
+/// The tables of a namespace. A table exists from its first use on.
+#[derive(Clone, Debug, Default)]
+pub struct Iptables {
+    backend: Backend,
+    /// In the order of their first use.
+    loaded: Vec<Loaded>,
+    recent: RecentLists,
+}
+
+impl Iptables {
+    /// No tables.
+    pub fn new(backend: Backend) -> Self {
+        Iptables { backend, ..Iptables::default() }
+    }
+
+    /// Which backend it uses.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// The tables that exist, in the order in which iptables-save prints them.
+    pub fn tables(&self) -> impl Iterator<Item = (&Table, &State)> {
+        let mut sorted: Vec<&Loaded> = self.loaded.iter().rev().collect();
+        if let Some(order) = self.backend.fixed_order() {
+            sorted.sort_by_key(|l| order.iter().position(|name| *name == l.table.name()));
+        }
+        sorted.into_iter().map(|l| (&*l.table, &l.state))
+    }
+
+    /// A table, and all that a packet's walk through it may change; none if it does not exist.
+    pub fn walked(&mut self, name: TableName) -> Option<(Arc<Table>, Memory<'_>)> {
+        let loaded = self.loaded.iter_mut().find(|l| l.table.name() == name)?;
+        Some((loaded.table.clone(), Memory { state: &mut loaded.state, recent: &mut self.recent }))
+    }
+
+    /// Runs a command; returns what it prints.
+    ///
+    /// # Errors
+    /// What iptables says; nothing is changed.
+    pub fn run(&mut self, command: Command) -> Result<String, Error> {
+        let name = self.table_name(&command.table)?;
+        if let Action::ListRules(chain, number) = &command.action {
+            self.touch(name);
+            let found = self.loaded.iter().find(|l| l.table.name() == name);
+            let Some(l) = found else { return Ok(String::new()) };
+            return l.table.list_rules(&l.state, chain.as_deref(), *number, command.verbose, self.backend);
+        }
+        let mut edit = self.edit(name);
+        let changes = !matches!(command.action, Action::Check(..) | Action::Nothing);
+        edit.apply(command.action)?;
+        if changes {
+            let table = edit.commit().map_err(|(e, _)| e)?;
+            self.put(table, &edit.counters);
+        }
+        Ok(String::new())
+    }
+
+    fn table_name(&self, name: &str) -> Result<TableName, Error> {
+        TableName::parse(name).ok_or_else(|| self.backend.no_table(name))
+    }
+
+    /// Makes the table if it does not exist.
+    fn touch(&mut self, name: TableName) {
+        if !self.loaded.iter().any(|l| l.table.name() == name) {
+            let table = Arc::new(Table::new(name, self.backend));
+            self.loaded.push(Loaded { table, state: State::default() });
+        }
+    }
+
+    /// A copy of a table to be changed. The legacy backend makes the table even if nothing comes of it.
+    fn edit(&mut self, name: TableName) -> Edit {
+        if self.backend == Backend::Legacy {
+            self.touch(name);
+        }
+        match self.loaded.iter().find(|l| l.table.name() == name) {
+            Some(loaded) => Edit::new(&loaded.table, self.backend),
+            None => Edit::new(&Table::new(name, self.backend), self.backend),
+        }
+    }
+
+    /// Puts a table in its place. What the old one remembered of rules that are still there stays.
+    fn put(&mut self, table: Table, counters: &[(u32, Counters)]) {
+        self.touch(table.name());
+        let Some(loaded) = self.loaded.iter_mut().find(|l| l.table.name() == table.name()) else { return };
+        if self.backend.forgets_policy_counters() {
+            for base in loaded.table.chains().iter().filter_map(|c| c.base) {
+                loaded.state.counters.remove(&base.handle);
+            }
+        }
+        let handles = table.handles();
+        let live = |handle: &u32| handles.binary_search(handle).is_ok();
+        let state = &mut loaded.state;
+        state.counters.retain(|handle, _| live(handle));
+        state.buckets.retain(|(handle, _), _| live(handle));
+        state.nth.retain(|(handle, _), _| live(handle));
+        for (handle, counters) in counters.iter().filter(|(handle, _)| live(handle)) {
+            state.counters.insert(*handle, *counters);
+        }
+        loaded.table = Arc::new(table);
+    }
+}
+
+impl Edit {
+    /// Does what a command says.
+    fn apply(&mut self, action: Action) -> Result<(), Error> {
+        match action {
+            Action::Append(chain, rules, c) => rules.into_iter().try_for_each(|r| self.append(&chain, r, c)),
+            Action::Insert(chain, at, rules, c) => rules.into_iter().try_for_each(|r| self.insert(&chain, at, r, c)),
+            Action::Delete(chain, rules) => rules.iter().try_for_each(|r| self.delete(&chain, r)),
+            Action::DeleteNumber(chain, number) => self.delete_number(&chain, number),
+            Action::Check(chain, rules) => rules.iter().try_for_each(|r| self.check(&chain, r)),
+            Action::Replace(chain, number, rule, c) => self.replace(&chain, number, *rule, c),
+            Action::Flush(chain) => self.flush(chain.as_deref()),
+            Action::Zero(chain, number) => self.zero(chain.as_deref(), number),
+            Action::New(chain) => self.new_chain(&chain),
+            Action::DeleteChain(chain) => self.delete_chain(chain.as_deref()),
+            Action::Rename(from, to) => self.rename(&from, &to),
+            Action::Policy(chain, policy, c) => {
+                self.policy(&chain, &policy, c.filter(|_| self.backend().sets_policy_counters()))
+            }
+            Action::ListRules(..) | Action::Nothing => Ok(()),
+        }
+    }
+}

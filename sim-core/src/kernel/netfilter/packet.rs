@@ -1,0 +1,229 @@
+//! What matches and targets see of a packet (`struct sk_buff` and `struct xt_action_param`; include/linux/skbuff.h,
+//! include/linux/netfilter/x_tables.h), and what they ask of the namespace.
+
+use crate::base::Time;
+use crate::wire::be16;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// A device's name, padded with zeros as in Linux (`IFNAMSIZ`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct IfName(pub [u8; 16]);
+
+impl IfName {
+    /// No device.
+    pub const NONE: IfName = IfName([0; 16]);
+
+    /// The device of that name; a longer name is cut at 15 bytes.
+    pub fn new(name: &str) -> Self {
+        let mut bytes = [0; 16];
+        for (to, from) in bytes.iter_mut().take(15).zip(name.bytes()) {
+            *to = from;
+        }
+        IfName(bytes)
+    }
+
+    /// There is no device.
+    pub fn is_none(&self) -> bool {
+        self.0[0] == 0
+    }
+}
+
+impl fmt::Debug for IfName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.iter().position(|b| *b == 0).unwrap_or(16);
+        f.write_str(&String::from_utf8_lossy(&self.0[..end]))
+    }
+}
+
+/// Which state a packet puts its connection in (`enum ip_conntrack_info` without the direction).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CtState {
+    /// `IP_CT_NEW`
+    New,
+    /// `IP_CT_ESTABLISHED`, `IP_CT_ESTABLISHED_REPLY`
+    Established,
+    /// `IP_CT_RELATED`, `IP_CT_RELATED_REPLY`
+    Related,
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CtTuple {
+    /// Source address.
+    pub src: Ipv4Addr,
+    /// Destination address.
+    pub dst: Ipv4Addr,
+    /// Source port, or the ICMP id.
+    pub sport: u16,
+    /// Destination port, or the ICMP type and code.
+    pub dport: u16,
+}
+
+/// What a packet's connection looks like to a rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tracked {
+    /// What the packet is to it.
+    pub state: CtState,
+    /// The packet goes in the direction of the replies.
+    pub is_reply: bool,
+    /// `ct->status`: the `IPS_*` bits of include/uapi/linux/netfilter/nf_conntrack_common.h.
+    pub status: u32,
+    /// `ct->mark`; CONNMARK writes it.
+    pub mark: u32,
+    /// The protocol.
+    pub protocol: u8,
+    /// The tuple of the original direction.
+    pub original: CtTuple,
+    /// The tuple of the replies.
+    pub reply: CtTuple,
+    /// Seconds until it expires.
+    pub expires_s: u32,
+}
+
+/// `IPS_SEEN_REPLY`
+pub const IPS_SEEN_REPLY: u32 = 1 << 1;
+/// `IPS_SRC_NAT`
+pub const IPS_SRC_NAT: u32 = 1 << 4;
+/// `IPS_DST_NAT`
+pub const IPS_DST_NAT: u32 = 1 << 5;
+
+/// A packet's connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ct {
+    /// It has none: not tracked yet, or invalid.
+    #[default]
+    None,
+    /// A rule said that it must not have one (`IP_CT_UNTRACKED`).
+    Untracked,
+    /// It has one.
+    Tracked(Tracked),
+}
+
+/// A packet at a hook, from its IPv4 header on.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// The IPv4 header and what follows; the caller has checked that the header is whole.
+    pub bytes: &'a [u8],
+    /// The device it came in by.
+    pub indev: IfName,
+    /// The device it is going out by.
+    pub outdev: IfName,
+    /// The bridge port it came in by, if br_netfilter knows one.
+    pub physin: IfName,
+    /// The bridge port it is going out by, if br_netfilter knows one.
+    pub physout: IfName,
+    /// br_netfilter has been at work on it (`nf_bridge_info_exists`).
+    pub bridged: bool,
+    /// `skb->mark`; MARK and CONNMARK write it.
+    pub mark: u32,
+    /// Its connection; CT writes it.
+    pub ct: Ct,
+    /// The time.
+    pub now: Time,
+}
+
+impl<'a> Packet<'a> {
+    /// The source address.
+    pub fn src(&self) -> Ipv4Addr {
+        self.address(12)
+    }
+
+    /// The destination address.
+    pub fn dst(&self) -> Ipv4Addr {
+        self.address(16)
+    }
+
+    /// The protocol.
+    pub fn protocol(&self) -> u8 {
+        self.byte(9)
+    }
+
+    /// The time to live.
+    pub fn ttl(&self) -> u8 {
+        self.byte(8)
+    }
+
+    /// The packet's length as its header says, in bytes.
+    pub fn total_len(&self) -> u16 {
+        be16(self.bytes, 2)
+    }
+
+    /// The fragment offset, in units of eight bytes.
+    pub fn fragment_offset(&self) -> u16 {
+        be16(self.bytes, 6) & 0x1fff
+    }
+
+    /// What follows the IPv4 header.
+    pub fn payload(&self) -> &'a [u8] {
+        let header = usize::from(self.byte(0) & 0xf) * 4;
+        self.bytes.get(header..).unwrap_or_default()
+    }
+
+    fn byte(&self, at: usize) -> u8 {
+        self.bytes.get(at).copied().unwrap_or(0)
+    }
+
+    fn address(&self, at: usize) -> Ipv4Addr {
+        self.bytes.get(at..at + 4).map_or(Ipv4Addr::UNSPECIFIED, |b| Ipv4Addr::new(b[0], b[1], b[2], b[3]))
+    }
+}
+
+/// How a match ended (`xt_action_param.hotdrop` is the third way).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Matched {
+    /// The rule goes on.
+    Yes,
+    /// The next rule.
+    No,
+    /// The packet is malformed: drop it at once.
+    Hotdrop,
+}
+
+impl From<bool> for Matched {
+    fn from(yes: bool) -> Self {
+        if yes { Matched::Yes } else { Matched::No }
+    }
+}
+
+/// The routing type of an address (`enum` of `RTN_*`, include/uapi/linux/rtnetlink.h).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum AddrType {
+    /// `RTN_UNSPEC`: of no address; the unspecified address is asked for by this name.
+    Unspec = 0,
+    /// `RTN_UNICAST`
+    Unicast = 1,
+    /// `RTN_LOCAL`
+    Local = 2,
+    /// `RTN_BROADCAST`
+    Broadcast = 3,
+    /// `RTN_ANYCAST`
+    Anycast = 4,
+    /// `RTN_MULTICAST`
+    Multicast = 5,
+    /// `RTN_BLACKHOLE`
+    Blackhole = 6,
+    /// `RTN_UNREACHABLE`
+    Unreachable = 7,
+    /// `RTN_PROHIBIT`
+    Prohibit = 8,
+    /// `RTN_THROW`
+    Throw = 9,
+}
+
+/// What a walk through a table asks and tells.
+pub trait Surroundings {
+    /// The routing type of an address in this namespace, of the device alone if one is given
+    /// (`inet_addr_type_dev_table`).
+    fn addr_type(&mut self, address: Ipv4Addr, dev: Option<IfName>) -> AddrType;
+
+    /// 32 random bits for `statistic --mode random` (`get_random_u32`); `rule` names the rule, so that no two rules
+    /// share a draw.
+    fn draw(&mut self, rule: u32) -> u32;
+
+    /// A rule's conditions held: chain and rule, by index, in the table that is walked. LOG is told of here too.
+    fn took(&mut self, chain: u32, rule: u32) {
+        let _ = (chain, rule);
+    }
+}

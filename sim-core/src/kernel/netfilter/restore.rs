@@ -1,0 +1,207 @@
+//! iptables-restore(8): the text of iptables-save becomes tables, each as a whole at its COMMIT
+//! (iptables/iptables-restore.c; iptables/xtables-restore.c for the nf_tables backend).
+
+use super::error::Error;
+use super::hook::TableName;
+use super::parse::{self, Action, Counters, MAX_CHAIN_NAME};
+use super::table::Edit;
+use super::words;
+use super::{Backend, Iptables};
+use crate::kernel::errno::Errno;
+
+/// A text is at most this long, in bytes.
+pub const MAX_TEXT: usize = 64 << 20;
+
+/// The program, as it calls itself.
+const PROGRAM: &str = "iptables-restore";
+
+/// How iptables-restore was called.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Restore {
+    /// `-c`: counters are taken over.
+    pub counters: bool,
+    /// `-n`: what is there stays, but for user chains that are declared again.
+    pub noflush: bool,
+    /// `-t`: nothing is changed.
+    pub test: bool,
+    /// `-T`: this table alone.
+    pub table: Option<String>,
+    /// What it read.
+    pub text: String,
+}
+
+/// Where iptables-restore failed: the line, counted from 1, and why. Tables before it are in place.
+pub type Failure = (u32, Error);
+
+impl Iptables {
+    /// iptables-restore(8)
+    ///
+    /// # Errors
+    /// At the first line that is wrong.
+    pub fn restore(&mut self, restore: &Restore) -> Result<(), Failure> {
+        if restore.text.len() > MAX_TEXT {
+            return Err((1, Error::Other(format!("more than {MAX_TEXT} bytes of rules (MAX_TEXT)"))));
+        }
+        let mut reader = Reader { iptables: self, restore, open: None, skipped: false, late: None };
+        let mut number = 0;
+        for line in restore.text.split_inclusive('\n') {
+            number += 1;
+            reader.line(line, number)?;
+        }
+        if reader.open.is_some() {
+            return Err((number + 1, Error::NoCommit));
+        }
+        Ok(())
+    }
+}
+
+struct Reader<'a> {
+    iptables: &'a mut Iptables,
+    restore: &'a Restore,
+    /// The table that is being read.
+    open: Option<Edit>,
+    /// The table that was named last is not the one asked for.
+    skipped: bool,
+    /// What nf_tables finds only at COMMIT, and the line to blame if it is not that one.
+    late: Option<(Option<u32>, Error)>,
+}
+
+impl Reader<'_> {
+    fn line(&mut self, line: &str, number: u32) -> Result<(), Failure> {
+        let at = |e: Error| (number, e);
+        if line.starts_with(['\n', '#']) {
+            return Ok(());
+        }
+        if self.open.is_some() && line == "COMMIT\n" {
+            return self.commit(number);
+        }
+        match (&mut self.open, line.as_bytes().first()) {
+            (None, Some(b'*')) => self.table(line, number).map_err(at),
+            (None, _) if self.skipped => Ok(()),
+            (None, _) => Err(at(Error::Line)),
+            (Some(_), Some(b':')) => self.chain(line, number),
+            (Some(_), _) => self.rule(line, number),
+        }
+    }
+
+    fn table(&mut self, line: &str, number: u32) -> Result<(), Error> {
+        let invalid = || Error::usage(format!("{PROGRAM}: line {number} table name invalid"));
+        let name = line[1..].split_ascii_whitespace().next().ok_or_else(invalid)?;
+        self.skipped = self.restore.table.as_deref().is_some_and(|t| t != name);
+        if self.skipped {
+            return Ok(());
+        }
+        let table = TableName::parse(name).ok_or_else(|| {
+            Error::usage(match self.iptables.backend() {
+                Backend::Legacy => format!("{PROGRAM}: unable to initialize table '{name}'"),
+                Backend::Nft => format!("{PROGRAM}: line {number} table name '{name}' invalid"),
+            })
+        })?;
+        let mut edit = self.iptables.edit(table);
+        if !self.restore.noflush {
+            edit.clear();
+        }
+        self.open = Some(edit);
+        Ok(())
+    }
+
+    /// `:NAME POLICY [PACKETS:BYTES]`
+    fn chain(&mut self, line: &str, number: u32) -> Result<(), Failure> {
+        let at = |e: Error| (number, e);
+        let backend = self.iptables.backend();
+        let Some(edit) = &mut self.open else { return Ok(()) };
+        let mut words = line[1..].split_ascii_whitespace();
+        let invalid = |what: &str| at(Error::usage(format!("{PROGRAM}: line {number} {what} invalid")));
+        let name = words.next().ok_or_else(|| invalid("chain name"))?;
+        if name.len() >= MAX_CHAIN_NAME {
+            let text = format!("Invalid chain name `{name}' ({} chars max)", MAX_CHAIN_NAME - 1);
+            return Err(at(Error::usage(text)));
+        }
+        let policy = words.next().ok_or_else(|| invalid("policy"))?;
+        if !edit.is_base(name) {
+            let made = if edit.has(name) { edit.flush(Some(name)) } else { edit.new_chain(name) };
+            made.map_err(at)?;
+        }
+        if policy == "-" {
+            return Ok(());
+        }
+        let given = words.next();
+        let counters = match self.restore.counters {
+            false => (0, 0),
+            true => given
+                .and_then(counters)
+                .ok_or_else(|| at(Error::usage(format!("invalid policy counters for chain '{name}'"))))?,
+        };
+        edit.policy(name, policy, Some(counters)).map_err(|e| match (e, backend) {
+            (Error::Refused { text, .. }, Backend::Legacy) => {
+                at(Error::Other(format!("Can't set policy `{policy}' on `{name}' line {number}: {text}")))
+            }
+            (e, _) => at(e),
+        })
+    }
+
+    /// A command, with counters before it.
+    fn rule(&mut self, line: &str, number: u32) -> Result<(), Failure> {
+        let at = |e: Error| (number, e);
+        let (given, rest) = rule_counters(line, number).map_err(at)?;
+        let words = words::split(rest).map_err(at)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let Some(edit) = &mut self.open else { return Ok(()) };
+        let mut command = parse::parse(&words, Some(edit.table())).map_err(at)?;
+        if let Some(given) = given.filter(|_| self.restore.counters) {
+            match &mut command.action {
+                Action::Append(_, _, c) | Action::Insert(_, _, _, c) | Action::Replace(_, _, _, c) => *c = given,
+                _ => {}
+            }
+        }
+        if self.late.is_some() {
+            return Ok(());
+        }
+        edit.line = number;
+        match (edit.apply(command.action), self.iptables.backend()) {
+            (Ok(()), _) => Ok(()),
+            (Err(e), Backend::Legacy) => Err(at(e)),
+            (Err(e), Backend::Nft) => {
+                // nf_tables' iptables-restore has forgotten by COMMIT which function failed.
+                let e = if matches!(e, Error::Refused { errno: Errno::ERANGE, .. }) { Error::NO_CHAIN } else { e };
+                self.late = Some((Some(number).filter(|_| !matches!(e, Error::Usage(_))), e));
+                Ok(())
+            }
+        }
+    }
+
+    fn commit(&mut self, number: u32) -> Result<(), Failure> {
+        if let Some((line, error)) = self.late.take() {
+            return Err((line.unwrap_or(number), error));
+        }
+        let Some(edit) = self.open.take() else { return Ok(()) };
+        let own_line = self.iptables.backend() == Backend::Nft;
+        if self.restore.test && !own_line {
+            return Ok(());
+        }
+        let table = edit.commit().map_err(|(e, line)| (line.filter(|_| own_line).unwrap_or(number), e))?;
+        if !self.restore.test {
+            self.iptables.put(table, &edit.counters);
+        }
+        Ok(())
+    }
+}
+
+/// `tokenize_rule_counters`
+fn rule_counters(line: &str, number: u32) -> Result<(Option<Counters>, &str), Error> {
+    let Some(rest) = line.strip_prefix('[') else { return Ok((None, line)) };
+    let need = |what: char| Error::usage(format!("Bad line {number}: need {what}"));
+    let (inside, rest) = rest.split_once(']').ok_or_else(|| need(']'))?;
+    let (packets, bytes) = inside.split_once(':').ok_or_else(|| need(']'))?;
+    let read = |text: &str, what: &str| {
+        let bad = || Error::usage(format!("-c {what} counter not numeric"));
+        text.parse::<u64>().map_err(|_| bad())
+    };
+    Ok((Some((read(packets, "packet")?, read(bytes, "byte")?)), rest))
+}
+
+/// `[PACKETS:BYTES]`
+fn counters(text: &str) -> Option<Counters> {
+    let (packets, bytes) = text.strip_prefix('[')?.strip_suffix(']')?.split_once(':')?;
+    Some((packets.parse().ok()?, bytes.parse().ok()?))
+}

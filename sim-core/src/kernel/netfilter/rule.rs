@@ -1,0 +1,191 @@
+//! A rule: what it asks of a packet's IPv4 header and devices, its matches and its target, as data and as the text that
+//! iptables-save prints (include/uapi/linux/netfilter_ipv4/ip_tables.h: struct ipt_ip;
+//! net/ipv4/netfilter/ip_tables.c: ip_packet_match; iptables/iptables.c: print_rule4).
+
+use super::Backend;
+use super::error::Error;
+use super::matches::Match;
+use super::packet::{IfName, Packet};
+use super::targets::Target;
+use super::words::{mask_text, protocol_name};
+use std::net::Ipv4Addr;
+
+/// A rule of a chain.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rule {
+    /// What it asks of every packet.
+    pub conditions: Conditions,
+    /// What else it asks, in this order.
+    pub matches: Vec<Match>,
+    /// What happens to a packet that it is true of.
+    pub target: Target,
+}
+
+/// `struct ipt_ip`. An address with a mask of zero is any.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Conditions {
+    /// The source's network and mask.
+    pub src: (Ipv4Addr, Ipv4Addr),
+    /// Not from there.
+    pub not_src: bool,
+    /// The destination's network and mask.
+    pub dst: (Ipv4Addr, Ipv4Addr),
+    /// Not to there.
+    pub not_dst: bool,
+    /// The device that it came in by.
+    pub input: Iface,
+    /// Not by that one.
+    pub not_input: bool,
+    /// The device that it is going out by.
+    pub output: Iface,
+    /// Not by that one.
+    pub not_output: bool,
+    /// The protocol; zero for any.
+    pub protocol: u8,
+    /// Not that protocol.
+    pub not_protocol: bool,
+    /// A fragment, but not the first one.
+    pub fragment: bool,
+    /// With `fragment`: no such fragment.
+    pub not_fragment: bool,
+}
+
+const ANYWHERE: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
+
+impl Default for Conditions {
+    fn default() -> Self {
+        Conditions {
+            src: ANYWHERE,
+            not_src: false,
+            dst: ANYWHERE,
+            not_dst: false,
+            input: Iface::default(),
+            not_input: false,
+            output: Iface::default(),
+            not_output: false,
+            protocol: 0,
+            not_protocol: false,
+            fragment: false,
+            not_fragment: false,
+        }
+    }
+}
+
+/// A device's name, or how it begins (`eth+`).
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Iface {
+    name: IfName,
+    /// So many bytes are compared, with the final zero of a whole name.
+    length: u8,
+}
+
+impl Iface {
+    /// `xtables_parse_interface`
+    ///
+    /// # Errors
+    /// The name is longer than a device's name can be.
+    pub fn parse(name: &str) -> Result<Iface, Error> {
+        if name.len() > 15 {
+            let text = format!("interface name `{name}' must be shorter than IFNAMSIZ (15)");
+            return Err(Error::usage(text));
+        }
+        let length = if name.is_empty() {
+            0
+        } else if name.ends_with('+') {
+            name.len() - 1
+        } else {
+            name.len() + 1
+        };
+        Ok(Iface { name: IfName::new(name), length: length as u8 })
+    }
+
+    /// It is a device by this name; any device, or none, if the name is empty or `+`.
+    pub fn matches(&self, dev: IfName) -> bool {
+        let length = usize::from(self.length);
+        self.name.0[..length] == dev.0[..length]
+    }
+
+    /// As it was written.
+    pub fn name(&self) -> String {
+        format!("{:?}", self.name)
+    }
+
+    /// No name was given; `+` is one.
+    fn is_empty(&self) -> bool {
+        self.name.is_none()
+    }
+
+    /// Any device.
+    fn is_any(&self) -> bool {
+        self.length == 0
+    }
+}
+
+impl std::fmt::Debug for Iface {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+impl Conditions {
+    /// `ip_packet_match`
+    pub(super) fn matches(&self, packet: &Packet<'_>) -> bool {
+        let inside = |(network, mask): (Ipv4Addr, Ipv4Addr), address: Ipv4Addr| {
+            u32::from(address) & u32::from(mask) == u32::from(network)
+        };
+        inside(self.src, packet.src()) != self.not_src
+            && inside(self.dst, packet.dst()) != self.not_dst
+            && self.input.matches(packet.indev) != self.not_input
+            && self.output.matches(packet.outdev) != self.not_output
+            && (self.protocol == 0 || (packet.protocol() == self.protocol) != self.not_protocol)
+            && (!self.fragment || (packet.fragment_offset() != 0) != self.not_fragment)
+    }
+
+    /// The rule is about this protocol alone.
+    pub(super) fn is_protocol(&self, protocol: u8) -> bool {
+        self.protocol == protocol && !self.not_protocol
+    }
+
+    /// No packet can match, which nf_tables refuses: an inverted condition that is always true.
+    pub(super) fn is_refused_by_nft(&self) -> bool {
+        self.not_src && self.src == ANYWHERE || self.not_dst && self.dst == ANYWHERE
+    }
+
+    fn save(&self, out: &mut String, backend: Backend) {
+        let sides = [("s", self.src, self.not_src), ("d", self.dst, self.not_dst)];
+        for (letter, network, invert) in sides.into_iter().filter(|(_, n, invert)| *n != ANYWHERE || *invert) {
+            let not = if invert { " !" } else { "" };
+            out.push_str(&format!("{not} -{letter} {}/{}", network.0, mask_text(network.1)));
+        }
+        for (letter, dev, invert) in [("i", self.input, self.not_input), ("o", self.output, self.not_output)] {
+            let shown = !dev.is_any() || backend.prints_no_device() && invert && !dev.is_empty();
+            if shown {
+                out.push_str(&format!("{} -{letter} {}", if invert { " !" } else { "" }, dev.name()));
+            }
+        }
+        if self.protocol != 0 {
+            let name = protocol_name(self.protocol).map_or(self.protocol.to_string(), str::to_owned);
+            out.push_str(&format!("{} -p {name}", if self.not_protocol { " !" } else { "" }));
+        }
+        if self.fragment {
+            out.push_str(if self.not_fragment { " ! -f" } else { " -f" });
+        }
+    }
+}
+
+impl Rule {
+    /// The rule as iptables-save prints it after `-A CHAIN`, with a blank before each part. `counters` are printed as
+    /// `iptables -S -v` does, before the target.
+    pub fn save(&self, out: &mut String, backend: Backend, counters: Option<(u64, u64)>) {
+        self.conditions.save(out, backend);
+        for m in &self.matches {
+            out.push_str(" -m ");
+            out.push_str(m.name());
+            m.save_options(out);
+        }
+        if let Some((packets, bytes)) = counters {
+            out.push_str(&format!(" -c {packets} {bytes}"));
+        }
+        self.target.save(out);
+    }
+}

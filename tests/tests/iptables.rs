@@ -1,0 +1,237 @@
+//! The iptables front end: goldens from real nodes, messages, text round trips.
+
+use podhop_tests::iptables::{Random, rule_set};
+use podhop_tests::scenarios::root;
+use proptest::prelude::*;
+use sim_core::kernel::netfilter::error::Place;
+use sim_core::kernel::netfilter::parse::parse;
+use sim_core::kernel::netfilter::restore::Restore;
+use sim_core::kernel::netfilter::save::Options;
+use sim_core::kernel::netfilter::{Backend, Iptables};
+
+const BACKENDS: [Backend; 2] = [Backend::Legacy, Backend::Nft];
+
+fn golden(name: &str) -> String {
+    std::fs::read_to_string(root().join("tests/iptables").join(name)).expect("a golden")
+}
+
+/// Runs a command; what it prints, or how it fails.
+fn run(iptables: &mut Iptables, line: &str) -> String {
+    let words = sim_core::lab::lex::words(line).expect("words");
+    let words: Vec<&str> = words.iter().map(|w| w.text.as_str()).collect();
+    let place = Place { program: "iptables", backend: iptables.backend(), line: None };
+    let done = parse(&words, None).and_then(|command| iptables.run(command));
+    done.unwrap_or_else(|e| {
+        let text = e.text(place);
+        // The advice is the same each time.
+        text.lines().filter(|l| !l.starts_with("Try ")).map(|l| format!("{l}\n")).collect()
+    })
+}
+
+fn restore(iptables: &mut Iptables, text: &str, options: &str) -> String {
+    let restore = Restore {
+        counters: options.contains('c'),
+        noflush: options.contains('n'),
+        test: options.contains('t'),
+        table: None,
+        text: text.to_owned(),
+    };
+    let backend = iptables.backend();
+    match iptables.restore(&restore) {
+        Ok(()) => String::new(),
+        Err((line, e)) => {
+            let text = e.text(Place { program: "iptables-restore", backend, line: Some(line) });
+            text.lines().filter(|l| !l.starts_with("Try ")).map(|l| format!("{l}\n")).collect()
+        }
+    }
+}
+
+fn save(iptables: &Iptables, counters: bool) -> String {
+    iptables.save(Options { counters, ..Options::default() }).expect("no table was asked for")
+}
+
+/// The jumps that kube-proxy inserts one by one, in its order: each comes to stand first.
+const JUMPS: [(&str, &str, &str, &str); 14] = [
+    ("INPUT", "NEW", "kubernetes externally-visible service portals", "KUBE-EXTERNAL-SERVICES"),
+    ("FORWARD", "NEW", "kubernetes externally-visible service portals", "KUBE-EXTERNAL-SERVICES"),
+    ("INPUT", "", "kubernetes health check service ports", "KUBE-NODEPORTS"),
+    ("FORWARD", "NEW", "kubernetes service portals", "KUBE-SERVICES"),
+    ("OUTPUT", "NEW", "kubernetes service portals", "KUBE-SERVICES"),
+    ("FORWARD", "", "kubernetes forwarding rules", "KUBE-FORWARD"),
+    ("INPUT", "NEW", "kubernetes load balancer firewall", "KUBE-PROXY-FIREWALL"),
+    ("OUTPUT", "NEW", "kubernetes load balancer firewall", "KUBE-PROXY-FIREWALL"),
+    ("FORWARD", "NEW", "kubernetes load balancer firewall", "KUBE-PROXY-FIREWALL"),
+    ("OUTPUT -t nat", "", "kubernetes service portals", "KUBE-SERVICES"),
+    ("PREROUTING -t nat", "", "kubernetes service portals", "KUBE-SERVICES"),
+    ("POSTROUTING -t nat", "", "kubernetes postrouting rules", "KUBE-POSTROUTING"),
+    ("INPUT", "", "", "KUBE-FIREWALL"),
+    ("OUTPUT", "", "", "KUBE-FIREWALL"),
+];
+
+#[test]
+fn kubeadm_loads_and_prints_back() {
+    for backend in BACKENDS {
+        let mut iptables = Iptables::new(backend);
+        if backend == Backend::Legacy {
+            // The table that was used last is printed first: nat and filter were there before kube-proxy came.
+            assert_eq!(run(&mut iptables, "-t nat -S -v").lines().count(), 4);
+            assert_eq!(run(&mut iptables, "-S -v").lines().count(), 3);
+        }
+        assert_eq!(restore(&mut iptables, &golden("kubeadm.restore"), "n"), "");
+        for (chain, state, comment, to) in JUMPS {
+            let state = if state.is_empty() { String::new() } else { format!("-m conntrack --ctstate {state}") };
+            let comment = if comment.is_empty() { String::new() } else { format!("-m comment --comment '{comment}'") };
+            for command in ["-I", "-C"] {
+                let jump = format!("{command} {chain} {state} {comment} -j {to}");
+                assert_eq!(run(&mut iptables, &jump), "", "{jump}");
+            }
+        }
+        let want = golden(&format!("kubeadm.save.{}", if backend == Backend::Legacy { "legacy" } else { "nft" }));
+        assert_eq!(save(&iptables, false), want);
+        // What it prints loads and prints the same.
+        let mut again = Iptables::new(backend);
+        assert_eq!(restore(&mut again, &want, ""), "");
+        let sorted = |text: &str| {
+            let mut tables: Vec<String> = text.split_inclusive("COMMIT\n").map(str::to_owned).collect();
+            tables.sort();
+            tables
+        };
+        assert_eq!(sorted(&save(&again, false)), sorted(&want));
+    }
+}
+
+#[test]
+fn later_matches_are_refused_by_name() {
+    for (file, line, what) in [("calico-np.rules", None, "set"), ("istio.restore", Some(16), "owner")] {
+        // The rules of the golden stand without their chains, which iptables-save has cut off.
+        let text = golden(file);
+        let mut declared = String::new();
+        for word in text.split_ascii_whitespace().filter(|w| w.starts_with("cali-")) {
+            if !declared.contains(&format!(":{word} ")) {
+                declared.push_str(&format!(":{word} - [0:0]\n"));
+            }
+        }
+        let text = text.replacen("*filter\n", &format!("*filter\n{declared}"), 1);
+        for backend in BACKENDS {
+            let said = restore(&mut Iptables::new(backend), &text, "");
+            assert!(said.contains(&format!("Couldn't load match `{what}':No such file")), "{file}: {said}");
+            if let Some(line) = line {
+                assert!(said.contains(&format!("Error occurred at line: {line}\n")), "{file}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn kube_proxy_text_loads() {
+    for file in ["node1-kubenet.restore", "node2-flannel.restore"] {
+        for backend in BACKENDS {
+            let mut iptables = Iptables::new(backend);
+            assert_eq!(restore(&mut iptables, &golden(file), ""), "");
+            let once = save(&iptables, false);
+            assert_eq!(restore(&mut iptables, &once, ""), "");
+            assert_eq!(save(&iptables, false), once);
+        }
+    }
+}
+
+/// Commands one after the other, and what the real iptables 1.8.9 said to each, for both backends.
+#[test]
+fn messages() {
+    let text = golden("messages");
+    for backend in BACKENDS {
+        let mut iptables = Iptables::new(backend);
+        let mut wrong = String::new();
+        let section = if backend == Backend::Legacy { "=== legacy" } else { "=== nft" };
+        let lines = text.lines().skip_while(|l| *l != section).skip(1).take_while(|l| !l.starts_with("==="));
+        let mut cases: Vec<(String, String)> = Vec::new();
+        for line in lines {
+            match (line.strip_prefix("$ "), cases.last_mut()) {
+                (Some(command), _) => cases.push((command.to_owned(), String::new())),
+                (None, Some((_, said))) => *said += &format!("{line}\n"),
+                (None, None) => {}
+            }
+        }
+        assert!(cases.len() > 50);
+        for (command, want) in cases {
+            let said = match command.strip_prefix("restore") {
+                Some(text) => {
+                    let (options, text) = text.split_once(": ").expect("restore OPTIONS: TEXT");
+                    restore(&mut iptables, &text.replace("\\n", "\n"), options)
+                }
+                None if command == "new" => {
+                    iptables = Iptables::new(backend);
+                    String::new()
+                }
+                None if command == "save" => save(&iptables, true),
+                None => run(&mut iptables, &command),
+            };
+            if said != want {
+                wrong += &format!("{backend:?}: {command}\n--- want\n{want}--- said\n{said}");
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn what_is_printed_loads_and_prints_the_same(seed in any::<u64>()) {
+        for backend in BACKENDS {
+            let text = rule_set(&mut Random(seed));
+            let mut first = Iptables::new(backend);
+            prop_assert_eq!(restore(&mut first, &text, "c"), "", "{}", text);
+            let printed = save(&first, true);
+            let mut second = Iptables::new(backend);
+            prop_assert_eq!(restore(&mut second, &printed, "c"), "", "{}", printed);
+            for (a, _) in first.tables() {
+                let b = second.tables().map(|(t, _)| t).find(|t| t.name() == a.name()).expect("it was loaded");
+                for (a, b) in a.chains().iter().zip(b.chains()) {
+                    prop_assert_eq!((&a.name, a.base.map(|b| b.policy)), (&b.name, b.base.map(|b| b.policy)));
+                    let rules = |c: &sim_core::kernel::netfilter::table::Chain| {
+                        c.rules.iter().map(|s| (s.rule.clone(), s.to)).collect::<Vec<_>>()
+                    };
+                    prop_assert_eq!(rules(a), rules(b));
+                }
+            }
+            // The order of tables is turned around each time by the legacy backend.
+            if backend == Backend::Nft {
+                prop_assert_eq!(save(&second, true), printed);
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_panics(text in "\\PC{0,200}") {
+        for backend in BACKENDS {
+            let text = format!("*filter\n{text}\n-A INPUT {text}\n:{text}\nCOMMIT\n");
+            let _ = restore(&mut Iptables::new(backend), &text, "c");
+        }
+    }
+
+    #[test]
+    fn no_words_panic(seed in any::<u64>()) {
+        let mut random = Random(seed);
+        let mut words = rule_set(&mut random);
+        // A valid rule set with bytes and words changed here and there.
+        for _ in 0..1 + random.below(8) {
+            let at = random.below(words.len() as u64) as usize;
+            if !words.is_char_boundary(at) { continue }
+            match random.below(4) {
+                0 => words.truncate(at),
+                1 => words.insert_str(at, random.one(&[" ! ", "\"", "/", ":", "-", "é", "\n", "99999999999", ","])),
+                2 if at < words.len() => { words.remove(at); }
+                _ => words.insert_str(at, random.one(&[" -j ", " -m tcp ", " --set ", " -s ", " -p ", " -D ", " -X "])),
+            }
+            if words.is_empty() { break }
+        }
+        for backend in BACKENDS {
+            let mut iptables = Iptables::new(backend);
+            let _ = restore(&mut iptables, &words, "");
+            let printed = save(&iptables, true);
+            prop_assert_eq!(restore(&mut Iptables::new(backend), &printed, "c"), "", "{}", printed);
+        }
+    }
+}
