@@ -29,6 +29,12 @@ pub enum Purpose {
     ProxyDelay = 6,
     /// An ephemeral port.
     EphemeralPort = 7,
+    /// The id by which `conntrack` names an entry (`nf_ct_get_id`).
+    ConntrackId = 32,
+    /// Where the search for a free port begins (`nf_nat_l4proto_unique_tuple`).
+    NatPort = 33,
+    /// Which connections share a hash bucket with a new one (`early_drop`).
+    EarlyDrop = 34,
 }
 
 impl Prf {
