@@ -1,5 +1,6 @@
 //! struct net: the state of one network namespace, and the namespaces of one kernel.
 
+use super::conntrack::Conntrack;
 use super::cx::{Cx, Timer};
 use super::dev::bridge::{self, Port};
 use super::dev::{Dev, DevKind, VethPeer};
@@ -32,6 +33,7 @@ pub struct NetNs {
     pub(in crate::kernel) neigh: NeighTable,
     pub(in crate::kernel) sockets: Sockets,
     pub(in crate::kernel) ip_ids: IpIds,
+    pub(in crate::kernel) ct: Conntrack,
 }
 
 impl NetNs {
@@ -46,6 +48,7 @@ impl NetNs {
             neigh: NeighTable::default(),
             sockets: Sockets::default(),
             ip_ids: IpIds::default(),
+            ct: Conntrack::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub use super::dev::Stats;
 
+use super::conntrack::Conntrack;
 use super::dev::bridge::{Port, PortState};
 use super::dev::fdb::FdbEntry;
 use super::dev::{Dev, DevKind, IfAddr};
@@ -440,6 +441,11 @@ pub fn netns_list(spaces: &Spaces, ns: NsId) -> Vec<(String, Option<u32>)> {
 /// The namespace called `name`.
 pub fn netns_by_name(spaces: &Spaces, name: &str) -> Option<NsId> {
     spaces.by_name(name)
+}
+
+/// The connections of a namespace, to be listed and counted.
+pub fn conntrack(spaces: &Spaces, ns: NsId) -> &Conntrack {
+    &spaces.get(ns).ct
 }
 
 /// A value of /proc/sys by its dotted name; none if there is no such name.

@@ -127,7 +127,7 @@ impl NetNs {
             "net.ipv4.icmp_echo_ignore_all" => u8::from(s.icmp_echo_ignore_all).to_string(),
             "net.ipv4.icmp_echo_ignore_broadcasts" => u8::from(s.icmp_echo_ignore_broadcasts).to_string(),
             "net.ipv4.ping_group_range" => format!("{}\t{}", s.ping_group_range.0, s.ping_group_range.1),
-            _ => return None,
+            name => return self.ct.sysctl_get(name),
         })
     }
 
@@ -170,7 +170,7 @@ impl NetNs {
                 };
                 self.sysctl.ping_group_range = (first, last);
             }
-            _ => return Err(Errno::ENOENT),
+            name => return self.ct.sysctl_set(name, value),
         }
         Ok(())
     }

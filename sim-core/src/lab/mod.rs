@@ -5,6 +5,7 @@
 
 mod args;
 mod bridge;
+pub mod conntrack;
 mod ethtool;
 mod ip;
 pub mod lex;

@@ -72,7 +72,7 @@ pub fn tcp(src: End, dst: End, s: Seg, options: &[u8]) -> Vec<u8> {
     let mut l4 = [src.1.to_be_bytes(), dst.1.to_be_bytes()].concat();
     l4.extend(s.seq.to_be_bytes());
     l4.extend(s.ack.to_be_bytes());
-    l4.extend([((20 + options.len()) / 4 << 4) as u8, s.flags]);
+    l4.extend([(((20 + options.len()) / 4) << 4) as u8, s.flags]);
     l4.extend(s.win.to_be_bytes());
     l4.extend([0; 4]);
     l4.extend(options);

@@ -94,12 +94,10 @@ fn l4_manip(l4: &mut [u8], target: &Tuple, manip: Manip, addr: ([u8; 4], [u8; 4]
             }
         }
         IPPROTO_ICMP if l4.len() < ICMP_HLEN => return false,
-        IPPROTO_ICMP => {
-            if answer(l4[0]).is_some() {
-                let check = replace2(be16(l4, 2), be16(l4, 4), target.sport);
-                put(l4, 2, check);
-                put(l4, 4, target.sport);
-            }
+        IPPROTO_ICMP if answer(l4[0]).is_some() => {
+            let check = replace2(be16(l4, 2), be16(l4, 4), target.sport);
+            put(l4, 2, check);
+            put(l4, 4, target.sport);
         }
         _ => {}
     }
