@@ -383,6 +383,8 @@ fn merge(ct: &mut Conntrack, loser: CtId, info: CtInfo, winner: CtId) -> Nfct {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod testkit;
 #[cfg(test)]
 mod tests;

@@ -42,6 +42,9 @@ pub fn packet(proto: u8, src: Ipv4Addr, dst: Ipv4Addr, l4: &[u8]) -> Vec<u8> {
         IPPROTO_TCP => 36,
         _ => return p,
     };
+    if p.len() < at + 2 {
+        return p;
+    }
     let pseudo = match proto {
         IPPROTO_ICMP => 0,
         _ => checksum::combine(&[checksum::data(&p[12..20]), u16::from(proto), l4.len() as u16]),
@@ -105,11 +108,11 @@ pub fn sound(p: &[u8]) -> bool {
 }
 
 pub fn source(p: &[u8]) -> End {
-    (Ipv4Addr::new(p[12], p[13], p[14], p[15]), u16::from_be_bytes([p[20], p[21]]))
+    (Ipv4Addr::new(p[12], p[13], p[14], p[15]), crate::wire::be16(p, 20))
 }
 
 pub fn destination(p: &[u8]) -> End {
-    (Ipv4Addr::new(p[16], p[17], p[18], p[19]), u16::from_be_bytes([p[22], p[23]]))
+    (Ipv4Addr::new(p[16], p[17], p[18], p[19]), crate::wire::be16(p, 22))
 }
 
 /// What a rule does to a new connection.

@@ -116,23 +116,19 @@ fn an_icmp_id_is_a_port() {
     assert!(sound(&p) && sound(&q));
     let back = r.forward(&icmp(to, [192, 168, 0, 11].into(), 0, id(&q))).unwrap();
     assert_eq!((id(&back), &back[16..20]), (77, &[10, 0, 0, 3][..]));
-    // Facts 4.1: a clash at OUTPUT, where the destination is translated: id 0.
-    let mut r = Router::new();
-    let (a, b) = ([10, 0, 0, 2].into(), [10, 0, 0, 3].into());
-    r.dnat = vec![];
-    r.forward(&icmp(a, b, 8, 77)).unwrap();
-    let mut p = icmp(b, a, 8, 77);
-    p = r
-        .run(|ct, cx| {
-            // The reply tuple of the first flow is (b, a, type 0): no clash. One by translation is.
-            let view = Packet::new(&p, Csum::Full);
-            let (_, nfct) = nf_conntrack_in(ct, cx, &view, Nfct::None, Hook::LocalOut);
-            let verdict = nf_nat_after_rules(ct, cx, nfct, Hook::LocalOut, &mut p.clone(), Csum::Full);
-            ct.put(nfct);
-            (verdict == Verdict::Accept).then_some(p)
-        })
-        .unwrap();
-    assert_eq!(id(&p), 77);
+    // Facts 4.1: at OUTPUT, where the destination is translated, the search begins at 0.
+    for want in [0, 1] {
+        let mut mine = icmp([192, 168, 0, 11].into(), to, 8, if want == 0 { 77 } else { id(&q) });
+        let nfct = r.run(|ct, cx| {
+            let (_, nfct) = nf_conntrack_in(ct, cx, &Packet::new(&mine, Csum::Full), Nfct::None, Hook::LocalOut);
+            let verdict = nf_nat_after_rules(ct, cx, nfct, Hook::LocalOut, &mut mine, Csum::Full);
+            assert_eq!(verdict, Verdict::Accept);
+            nfct
+        });
+        r.snat = None;
+        assert_eq!(r.leave(&mut mine, nfct), Verdict::Accept);
+        assert_eq!(id(&mine), want);
+    }
 }
 
 #[test]
