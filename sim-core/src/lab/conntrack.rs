@@ -2,12 +2,13 @@
 //! getopt_long does, one after the other: a protocol's own options are known once `-p` was given.
 
 mod filter;
+pub(super) mod run;
 
 pub use filter::{Filter, Net};
 
 use super::args::not_simulated;
 use super::{SyntaxError, Word};
-use crate::kernel::conntrack::{Status, TcpState};
+use crate::kernel::conntrack::{Status, TcpState, Tuple};
 use std::net::IpAddr;
 
 /// What a call of conntrack(8) does.
@@ -160,6 +161,17 @@ pub fn parse(words: &[Word]) -> Result<Conntrack, SyntaxError> {
     })?;
     let (filter, output) = (reader.filter, reader.output);
     Ok(Conntrack { command, filter, output })
+}
+
+/// The call that deletes the connection with this original tuple.
+pub(super) fn deletion(tuple: &Tuple) -> String {
+    let (kind, code) = tuple.icmp();
+    let own = match tuple.proto {
+        1 => format!(" --icmp-type {kind} --icmp-code {code} --icmp-id {}", tuple.sport),
+        6 | 17 | 33 | 132 | 136 => format!(" --sport {} --dport {}", tuple.sport, tuple.dport),
+        _ => String::new(),
+    };
+    format!("conntrack -D -p {} -s {} -d {}{own}", tuple.proto, tuple.src, tuple.dst)
 }
 
 /// exit_error
