@@ -1,5 +1,5 @@
-//! Mirrors net/netfilter/nf_conntrack_proto_icmp.c: questions and answers are connections, errors belong to the one that
-//! they quote. Read RFC 792 and RFC 5508 before editing.
+//! Mirrors net/netfilter/nf_conntrack_proto_icmp.c: questions and answers are connections, errors belong to the one
+//! that they quote. Read RFC 792 and RFC 5508 before editing.
 
 use super::entry::{Conn, CtInfo, Nfct};
 use super::sysctl::Settings;
@@ -61,8 +61,8 @@ pub(super) fn error(ct: &mut Conntrack, cx: &CtCx<'_>, skb: &Packet<'_>, hook: H
     inet_error(ct, cx, skb, &l4[ICMP_HLEN..]).map_or(Heard::Invalid, Heard::Related)
 }
 
-/// nf_conntrack_inet_error: the quoted packet went the other way, so its answer leads to the connection. An error that is
-/// not for who sent the packet is none of it.
+/// nf_conntrack_inet_error: the quoted packet went the other way, so its answer leads to the connection. An error that
+/// is not for who sent the packet is none of it.
 fn inet_error(ct: &mut Conntrack, cx: &CtCx<'_>, skb: &Packet<'_>, quoted: &[u8]) -> Option<Nfct> {
     let answer = Tuple::of(quoted, 0)?.inverse()?;
     let (id, dir) = ct.find(cx, skb.zone, &answer)?;

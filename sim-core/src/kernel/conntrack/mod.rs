@@ -11,8 +11,8 @@
 //!   POSTROUTING, INPUT     max  nf_conntrack_confirm  the entry becomes visible, events are told
 //! ```
 //!
-//! Whoever keeps an `Nfct` holds its entry: [`Conntrack::hold`] when a packet is cloned, [`Conntrack::put`] when it ends
-//! or leaves the namespace. A new entry that nobody holds any more is gone without a trace.
+//! Whoever keeps an `Nfct` holds its entry: [`Conntrack::hold`] when a packet is cloned, [`Conntrack::put`] when it
+//! ends or leaves the namespace. A new entry that nobody holds any more is gone without a trace.
 
 pub mod entry;
 pub mod event;
@@ -217,8 +217,8 @@ pub fn nf_conntrack_confirm(ct: &mut Conntrack, cx: &CtCx<'_>, nfct: Nfct) -> (V
     (verdict, nfct)
 }
 
-/// nf_conntrack_attach: a reset or an ICMP error that was made because of a packet belongs to its connection, on the way
-/// back. The new packet holds the entry.
+/// nf_conntrack_attach: a reset or an ICMP error that was made because of a packet belongs to its connection, on the
+/// way back. The new packet holds the entry.
 pub fn nf_conntrack_attach(ct: &mut Conntrack, cause: Nfct) -> Nfct {
     let Nfct::Ct { id, info } = cause else { return Nfct::None };
     let info = if info.dir() == Dir::Original { CtInfo::RelatedReply } else { CtInfo::Related };

@@ -1,4 +1,5 @@
-//! What the tests of this module share: packets, and a router that they pass through.
+//! What the tests of this module share: packets, and a router that they pass through as through the hooks of
+//! net/netfilter/nf_conntrack_proto.c.
 
 use super::nat::{Manip, NatStep, Range, nf_nat_after_rules, nf_nat_hook, nf_nat_masquerade, nf_nat_setup_info};
 use super::tuple::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};

@@ -1,3 +1,5 @@
+//! net/netfilter/nf_conntrack_core.c: entries from their first packet to their end.
+
 use super::nat::Range;
 use super::testkit::*;
 use super::*;

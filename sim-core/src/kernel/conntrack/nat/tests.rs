@@ -1,3 +1,5 @@
+//! net/netfilter/nf_nat_core.c, nf_nat_proto.c and nf_nat_masquerade.c: port choice and translation as measured.
+
 use super::super::testkit::*;
 use super::super::{Csum, CtInfo, Hook, Packet, nf_conntrack_in};
 use super::*;

@@ -16,8 +16,8 @@ const MAX_ATTEMPTS: u32 = 128;
 /// NF_NAT_HARDER_THRESH: attempts at the end that may evict an ended connection.
 const HARDER_THRESHOLD: u32 = MAX_ATTEMPTS / 4;
 
-/// get_unique_tuple. The tuple may still be taken if nothing in the range is free; the packet is dropped then when it is
-/// to be confirmed.
+/// get_unique_tuple. The tuple may still be taken if nothing in the range is free; the packet is dropped then when it
+/// is to be confirmed.
 pub(super) fn get_unique_tuple(
     ct: &mut Conntrack,
     cx: &CtCx<'_>,
@@ -71,8 +71,8 @@ fn l4_in_range(tuple: &Tuple, manip: Manip, min: u16, max: u16) -> bool {
     }
 }
 
-/// nf_nat_used_tuple_new: as [`used_tuple`], for a tuple that was not changed. Two packets of the same flow, one each way,
-/// may both be new: that is no clash, and is resolved when they are confirmed.
+/// nf_nat_used_tuple_new: as [`used_tuple`], for a tuple that was not changed. Two packets of the same flow, one each
+/// way, may both be new: that is no clash, and is resolved when they are confirmed.
 fn used_tuple_new(ct: &mut Conntrack, cx: &CtCx<'_>, tuple: &Tuple, id: CtId) -> bool {
     if !used_tuple(ct, cx, tuple, id) {
         return false;
