@@ -5,6 +5,7 @@
 //! [`cx::Cx`].
 
 mod arp;
+pub mod conntrack;
 pub mod cx;
 mod dev;
 pub mod errno;

@@ -8,6 +8,7 @@ mod neigh;
 mod netns;
 mod route;
 
+use super::conntrack::{CtCx, Tuple};
 use super::cx::Cx;
 use super::errno::{Errno, NlError};
 use super::netns::Spaces;
@@ -88,6 +89,20 @@ pub enum Request {
         name: String,
         /// As typed.
         value: String,
+    },
+    /// IPCTNL_MSG_CT_DELETE of one connection: `conntrack -D`.
+    ConntrackDel {
+        /// Its original tuple.
+        tuple: Tuple,
+        /// Its id.
+        id: u32,
+        /// Who asks for it.
+        portid: u32,
+    },
+    /// IPCTNL_MSG_CT_DELETE of all connections: `conntrack -F`.
+    ConntrackFlush {
+        /// Who asks for it.
+        portid: u32,
     },
     /// `ethtool -K`: a feature of a device, by ethtool's short name.
     Feature {
@@ -506,6 +521,12 @@ pub fn request(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, request: &Request
         Request::NetnsAdd { name } => netns::add(spaces, cx, name)?,
         Request::NetnsDel { name } => netns::del(spaces, cx, name)?,
         Request::Sysctl { name, value } => spaces.get_mut(ns).sysctl_set(name, value)?,
+        Request::ConntrackDel { tuple, id, portid } => {
+            if !spaces.get_mut(ns).ct.del(&CtCx::of(cx), tuple, *id, *portid) {
+                return Err(Errno::ENOENT.into());
+            }
+        }
+        Request::ConntrackFlush { portid } => spaces.get_mut(ns).ct.flush(&CtCx::of(cx), *portid),
         Request::Feature { dev, feature, on } => link::feature(spaces.get_mut(ns), dev, *feature, *on)?,
     }
     Ok(Reply::Done)

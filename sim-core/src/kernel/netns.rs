@@ -1,5 +1,6 @@
 //! struct net: the state of one network namespace, and the namespaces of one kernel.
 
+use super::conntrack::Conntrack;
 use super::cx::{Continuation, Cx, Timer};
 use super::dev::bridge::{self, Port};
 use super::dev::{Dev, DevKind, VethPeer};
@@ -36,6 +37,7 @@ pub struct NetNs {
     pub(in crate::kernel) sockets: Sockets,
     pub(in crate::kernel) ip_ids: IpIds,
     pub(in crate::kernel) ipv4: Ipv4,
+    pub(in crate::kernel) ct: Conntrack,
 }
 
 impl NetNs {
@@ -52,6 +54,7 @@ impl NetNs {
             sockets: Sockets::default(),
             ip_ids: IpIds::default(),
             ipv4: Ipv4::default(),
+            ct: Conntrack::default(),
         }
     }
 

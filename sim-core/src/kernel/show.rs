@@ -4,6 +4,7 @@
 pub use super::dev::Stats;
 pub use super::rules::RuleInfo;
 
+use super::conntrack::{Conntrack, Info};
 use super::dev::bridge::{Port, PortState};
 use super::dev::fdb::FdbEntry;
 use super::dev::{Dev, DevKind, IfAddr};
@@ -446,6 +447,19 @@ pub fn netns_list(spaces: &Spaces, ns: NsId) -> Vec<(String, Option<u32>)> {
 /// The namespace called `name`.
 pub fn netns_by_name(spaces: &Spaces, name: &str) -> Option<NsId> {
     spaces.by_name(name)
+}
+
+/// The connections of a namespace, the oldest first.
+///
+/// Differs: Linux deletes what has expired when it comes by; here that waits for a look-up or the collector.
+pub fn conntrack(spaces: &Spaces, ns: NsId, now: Time) -> Vec<Info> {
+    let ns = spaces.get(ns);
+    ns.ct.list(now, ns.jiffies(now)).collect()
+}
+
+/// The connection table of a namespace, to be counted.
+pub fn conntrack_table(spaces: &Spaces, ns: NsId) -> &Conntrack {
+    &spaces.get(ns).ct
 }
 
 /// A value of /proc/sys by its dotted name; none if there is no such name.

@@ -171,7 +171,10 @@ impl NetNs {
             "net.ipv4.icmp_echo_ignore_broadcasts" => u8::from(s.icmp_echo_ignore_broadcasts).to_string(),
             "net.ipv4.ip_local_port_range" => format!("{}\t{}", s.ip_local_port_range.0, s.ip_local_port_range.1),
             "net.ipv4.ping_group_range" => format!("{}\t{}", s.ping_group_range.0, s.ping_group_range.1),
-            _ => return self.ipv4.sysctl.get(name.strip_prefix("net.ipv4.")?),
+            _ => match name.strip_prefix("net.ipv4.") {
+                Some(rest) => return self.ipv4.sysctl.get(rest),
+                None => return self.ct.sysctl_get(&name),
+            },
         })
     }
 
@@ -216,7 +219,10 @@ impl NetNs {
                 self.sysctl.ip_local_port_range = (first, last);
             }
             "net.ipv4.ping_group_range" => self.sysctl.ping_group_range = range(value)?,
-            _ => self.ipv4.sysctl.set(name.strip_prefix("net.ipv4.").ok_or(Errno::ENOENT)?, value)?,
+            _ => match name.strip_prefix("net.ipv4.") {
+                Some(rest) => self.ipv4.sysctl.set(rest, value)?,
+                None => return self.ct.sysctl_set(&name, value),
+            },
         }
         Ok(())
     }

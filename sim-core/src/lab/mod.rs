@@ -5,6 +5,7 @@
 
 mod args;
 mod bridge;
+pub mod conntrack;
 mod ethtool;
 mod ip;
 pub mod iptables;
@@ -41,6 +42,8 @@ pub enum Action {
     Requests(Requests),
     /// `sysctl`, which goes on after an error.
     Sysctl(Vec<Variable>),
+    /// `conntrack`
+    Conntrack(Box<conntrack::Conntrack>),
     /// It prints what the kernel shows.
     Show {
         /// Looked at before, in this order.
@@ -99,7 +102,7 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows.
-pub const COMMANDS: [&str; 6] = ["arping", "bridge", "ethtool", "ip", "ping", "sysctl"];
+pub const COMMANDS: [&str; 7] = ["arping", "bridge", "conntrack", "ethtool", "ip", "ping", "sysctl"];
 
 /// A command may enter so many namespaces inside each other.
 pub const MAX_NETNS_ENTERED: usize = 16;
@@ -146,6 +149,7 @@ fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
         "ip" => return ip::parse(words, netns),
         "bridge" => bridge::parse(words, netns)?,
         "sysctl" => (netns, sysctl::parse(words)?),
+        "conntrack" => (netns, Action::Conntrack(Box::new(conntrack::parse(words)?))),
         "ethtool" => (netns, ethtool::parse(words)?),
         "ping" | "arping" => {
             crate::user::parse(words)?;

@@ -39,6 +39,8 @@ pub fn command(request: &Request) -> String {
         Request::NetnsAdd { name } => format!("ip netns add {}", quote(name)),
         Request::NetnsDel { name } => format!("ip netns del {}", quote(name)),
         Request::Sysctl { name, value } => sysctl(name, value),
+        Request::ConntrackDel { tuple, .. } => super::conntrack::deletion(tuple),
+        Request::ConntrackFlush { .. } => "conntrack -F".to_owned(),
         Request::Feature { dev, feature, on } => {
             format!("ethtool -K {} {} {}", quote(dev), feature_name(*feature), on_off(*on))
         }

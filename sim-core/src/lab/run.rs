@@ -13,6 +13,7 @@ use crate::kernel::syscall::{Call, Ret};
 pub(super) fn program(command: Command) -> Box<dyn Program> {
     match command.action {
         Action::User(words) => Box::new(User { netns: command.netns, program: user(&words), checked: false }),
+        Action::Conntrack(call) => super::conntrack::run::program(command.netns, *call),
         action => Box::new(Run { netns: command.netns, action, next: 0, status: 0 }),
     }
 }
@@ -86,7 +87,7 @@ impl Program for Run {
 }
 
 /// The program ends with this status; what there was to say is printed.
-struct Exit(i32);
+pub(super) struct Exit(pub(super) i32);
 
 impl Run {
     /// Takes in how the last request ended.
@@ -116,7 +117,7 @@ impl Run {
                 }
                 Ok(())
             }
-            Action::Show { .. } | Action::User(_) => Ok(()),
+            Action::Show { .. } | Action::Conntrack(_) | Action::User(_) => Ok(()),
         }
     }
 
@@ -138,7 +139,7 @@ impl Run {
                     Err((text, status)) => Err(fail(env, &text, status)),
                 }
             }
-            Action::User(_) => Err(Exit(0)),
+            Action::Conntrack(_) | Action::User(_) => Err(Exit(0)),
         }
     }
 
@@ -170,7 +171,7 @@ impl Run {
         let checks = match &self.action {
             Action::Requests(r) => r.checks.as_slice(),
             Action::Show { checks, .. } => checks,
-            Action::Sysctl(_) | Action::User(_) => &[],
+            Action::Sysctl(_) | Action::Conntrack(_) | Action::User(_) => &[],
         };
         match checks.iter().find(|c| !exists(&c.subject, ns, env)) {
             Some(Check { message, status, .. }) => Err(fail(env, message, *status)),
@@ -180,7 +181,7 @@ impl Run {
 }
 
 /// The namespace that a command works in, by way of all that it enters.
-fn enter(netns: &[String], env: &mut Env<'_>) -> Result<NsId, Exit> {
+pub(super) fn enter(netns: &[String], env: &mut Env<'_>) -> Result<NsId, Exit> {
     let mut ns = env.ns;
     for name in netns {
         ns = show::netns_by_name(env.spaces, name).ok_or_else(|| {

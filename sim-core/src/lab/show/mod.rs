@@ -1,12 +1,17 @@
 //! What the `show` commands print. The text functions take what the kernel shows as data, so that they need no kernel.
 
 mod bridge;
+mod conntrack;
 mod link;
 mod neigh;
 mod route;
 mod rule;
 
 pub use bridge::{bridge_fdb, bridge_links};
+pub use conntrack::{
+    conntrack_deleted, conntrack_entries, conntrack_event, conntrack_events_shown, conntrack_flushed, conntrack_shown,
+    conntrack_stats,
+};
 pub use link::{addrs, links};
 pub use neigh::neighs;
 pub use route::{PROTOCOLS, routes};

@@ -47,6 +47,27 @@ impl Shell {
 }
 
 #[test]
+fn an_empty_connection_table() {
+    Shell::new().replay(
+        "
+$ conntrack -L
+conntrack v1.4.7 (conntrack-tools): 0 flow entries have been shown.
+$ conntrack -C
+0
+$ conntrack -D -p udp
+conntrack v1.4.7 (conntrack-tools): 0 flow entries have been deleted.
+rc=1
+$ conntrack -F
+conntrack v1.4.7 (conntrack-tools): connection tracking table has been emptied.
+$ sysctl net.netfilter.nf_conntrack_udp_timeout
+net.netfilter.nf_conntrack_udp_timeout = 30
+$ sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=86400
+net.netfilter.nf_conntrack_tcp_timeout_established = 86400
+",
+    );
+}
+
+#[test]
 fn errors_and_statuses() {
     Shell::new().replay(
         "
