@@ -36,6 +36,8 @@ impl Lookup {
 #[derive(Clone, Debug)]
 pub(in crate::kernel) struct Rules {
     rules: Vec<Entry>,
+    /// fib_has_custom_rules: the tables main and local are no longer one.
+    custom: bool,
 }
 
 /// struct fib4_rule. A device that does not exist (any more) matches nothing.
@@ -71,7 +73,10 @@ impl Default for Rules {
             iif: None,
             oif: None,
         };
-        Rules { rules: [(0, TABLE_LOCAL), (32_766, TABLE_MAIN), (32_767, TABLE_DEFAULT)].map(table).into() }
+        Rules {
+            rules: [(0, TABLE_LOCAL), (32_766, TABLE_MAIN), (32_767, TABLE_DEFAULT)].map(table).into(),
+            custom: false,
+        }
     }
 }
 
@@ -99,6 +104,7 @@ impl Rules {
         let at = self.rules.partition_point(|r| r.pref <= pref);
         let index = |name: &Option<String>| name.as_deref().and_then(&find);
         let (iif, oif) = (index(&selector.iif), index(&selector.oif));
+        self.custom = true;
         self.rules.insert(at, Entry { pref, action, selector, iif, oif });
         Ok(())
     }
@@ -111,6 +117,11 @@ impl Rules {
         let at = self.rules.iter().position(|r| r.is(rule)).ok_or(Errno::ENOENT)?;
         self.rules.remove(at);
         Ok(())
+    }
+
+    /// Somebody has made a rule.
+    pub fn custom(&self) -> bool {
+        self.custom
     }
 
     /// All of them, in order.
