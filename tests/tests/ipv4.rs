@@ -208,8 +208,7 @@ fn redirects() {
     let sent = eth0(&memory, "r", "10.1.0.2 > 10.3.0.1: ICMP echo request");
     let first: Vec<&String> = sent.iter().filter(|l| l.starts_with("In")).collect();
     assert_eq!(first.len(), 3, "the one that was redirected, a second while c is asked for, one after the flush");
-    let (_, memory) =
-        run(r#"- {from: r, run: "sysctl -qw net.ipv4.conf.all.send_redirects=0"}
+    let (_, memory) = run(r#"- {from: r, run: "sysctl -qw net.ipv4.conf.all.send_redirects=0"}
         - {from: r, run: "sysctl -qw net.ipv4.conf.eth0.send_redirects=0"}
         - {from: a, run: "ping -c3 -i0.2 10.3.0.1"}"#);
     assert_eq!(eth0(&memory, "r", "redirect").len(), 0);
