@@ -194,7 +194,8 @@ fn reassembly_is_limited() {
 /// Facts 7.1: the sender is told of a better router, ever more rarely, and follows for 300 seconds.
 #[test]
 fn redirects() {
-    let quiet = r#"- {from: a, run: "sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.eth0.accept_redirects=0"}
+    let quiet = r#"- {from: a, run: "sysctl -qw net.ipv4.conf.all.accept_redirects=0"}
+        - {from: a, run: "sysctl -qw net.ipv4.conf.eth0.accept_redirects=0"}
         - {from: a, run: "ping -c60 -i0.1 10.3.0.1"}"#;
     let (_, memory) = run(quiet);
     let gaps: Vec<u64> =
@@ -207,8 +208,8 @@ fn redirects() {
     let sent = eth0(&memory, "r", "10.1.0.2 > 10.3.0.1: ICMP echo request");
     let first: Vec<&String> = sent.iter().filter(|l| l.starts_with("In")).collect();
     assert_eq!(first.len(), 3, "the one that was redirected, a second while c is asked for, one after the flush");
-    let (_, memory) =
-        run(r#"- {from: r, run: "sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0"}
+    let (_, memory) = run(r#"- {from: r, run: "sysctl -qw net.ipv4.conf.all.send_redirects=0"}
+        - {from: r, run: "sysctl -qw net.ipv4.conf.eth0.send_redirects=0"}
         - {from: a, run: "ping -c3 -i0.2 10.3.0.1"}"#);
     assert_eq!(eth0(&memory, "r", "redirect").len(), 0);
 }
@@ -251,7 +252,8 @@ fn policy_rules() {
     let output = |i: usize| (report.commands[i].exit, report.commands[i].output.as_str());
     assert_eq!(output(6), (Some(2), "RTNETLINK answers: File exists\n"));
     assert_eq!(output(7), (Some(2), "RTNETLINK answers: No such file or directory\n"));
-    let rules = "0:\tfrom all lookup local\n5:\tfrom all to 10.2.0.77 iif eth0 prohibit\n32765:\tfrom 10.1.0.2 lookup 100\n\
+    let rules = "0:\tfrom all lookup local\n5:\tfrom all to 10.2.0.77 iif eth0 prohibit\n\
+                 32765:\tfrom 10.1.0.2 lookup 100\n\
                  32766:\tfrom all lookup main\n32767:\tfrom all lookup default\n\
                  40000:\tnot from all fwmark 0x1/0xf oif nodev [detached] blackhole\n";
     assert_eq!(output(8), (Some(0), rules));
@@ -260,4 +262,37 @@ fn policy_rules() {
     assert_eq!(eth0(&memory, "a", "admin prohibited").len(), 1);
     assert_eq!(eth0(&memory, "c", "10.1.0.2 > 10.9.0.1").len(), 1, "from table 100");
     assert_eq!(eth0(&memory, "a", "host unreachable").len(), 1);
+}
+
+/// Facts 7.2, and as measured: what `ip route get` prints, with what ICMP has told.
+#[test]
+fn route_get() {
+    let (report, _) = run(r#"- {from: r, run: "ip link set eth1 mtu 1400"}
+        - {from: a, run: "ping -c1 -W1 -s 1400 10.2.0.2"}
+        - {from: a, run: "ping -c3 -i0.2 10.3.0.1"}
+        - {from: a, run: "ip route get 10.2.0.2"}
+        - {from: a, run: "ip route get 10.3.0.1"}
+        - {from: a, run: "ip route get 10.1.0.2"}
+        - {from: a, run: "ip route get 10.1.0.255"}
+        - {from: a, run: "ip route get 8.8.8.8 from 10.1.0.2"}
+        - {from: r, run: "ip route get 10.3.0.1 from 10.1.0.2 iif eth0"}
+        - {from: r, run: "ip route get 10.50.0.1"}
+        - {from: a, run: "ip route flush cache"}
+        - {from: a, run: "ip route get 10.2.0.2"}"#);
+    let output: Vec<&str> = report.commands[3..].iter().map(|c| c.output.as_str()).collect();
+    let seconds = |text: &str| text.find("expires").map(|at| text[at..].split(' ').nth(1).unwrap_or("").to_owned());
+    let without = |text: &str| seconds(text).map_or(text.to_owned(), |s| text.replace(&s, "N"));
+    let expected = [
+        "10.2.0.2 via 10.1.0.1 dev eth0 src 10.1.0.2 uid 0 \n    cache expires N mtu 1400 \n",
+        "10.3.0.1 via 10.1.0.3 dev eth0 src 10.1.0.2 uid 0 \n    cache <redirected> expires N \n",
+        "local 10.1.0.2 dev lo src 10.1.0.2 uid 0 \n    cache <local> \n",
+        "broadcast 10.1.0.255 dev eth0 src 10.1.0.2 uid 0 \n    cache <local,brd> \n",
+        "8.8.8.8 from 10.1.0.2 via 10.1.0.1 dev eth0 uid 0 \n    cache \n",
+        "10.3.0.1 from 10.1.0.2 via 10.1.0.3 dev eth0 \n    cache <redirect> iif eth0 \n",
+        "RTNETLINK answers: No route to host\n",
+        "",
+        "10.2.0.2 via 10.1.0.1 dev eth0 src 10.1.0.2 uid 0 \n    cache \n",
+    ];
+    assert_eq!(output.iter().map(|t| without(t)).collect::<Vec<_>>(), expected);
+    assert_eq!([seconds(output[0]).as_deref(), seconds(output[1]).as_deref()], [Some("599sec"), Some("299sec")]);
 }

@@ -85,7 +85,7 @@ impl Fib {
                 RuleAction::Prohibit => return Err(Errno::EACCES),
             };
             // Until fib_unmerge local and main share one trie: a longer prefix in main goes before a shorter in local.
-            let merged = table == TABLE_LOCAL && !self.rules.unmerged;
+            let merged = table == TABLE_LOCAL && !self.rules.custom();
             let tables = if merged { &[TABLE_LOCAL, TABLE_MAIN][..] } else { &[table][..] };
             match self.lookup_in(tables, flow.dst, flow.scope, flow.oif) {
                 Some(found) if found.route.kind != RouteType::Throw => {

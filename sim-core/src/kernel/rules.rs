@@ -36,8 +36,8 @@ impl Lookup {
 #[derive(Clone, Debug)]
 pub(in crate::kernel) struct Rules {
     rules: Vec<Entry>,
-    /// fib_unmerge has come: the tables local and main have tries of their own, from the first change of the rules on.
-    pub unmerged: bool,
+    /// fib_has_custom_rules: fib_unmerge has come, the tables local and main have tries of their own.
+    custom: bool,
 }
 
 /// struct fib4_rule. A device that does not exist (any more) matches nothing.
@@ -75,7 +75,7 @@ impl Default for Rules {
         };
         Rules {
             rules: [(0, TABLE_LOCAL), (32_766, TABLE_MAIN), (32_767, TABLE_DEFAULT)].map(table).into(),
-            unmerged: false,
+            custom: false,
         }
     }
 }
@@ -104,7 +104,7 @@ impl Rules {
         let at = self.rules.partition_point(|r| r.pref <= pref);
         let index = |name: &Option<String>| name.as_deref().and_then(&find);
         let (iif, oif) = (index(&selector.iif), index(&selector.oif));
-        self.unmerged = true;
+        self.custom = true;
         self.rules.insert(at, Entry { pref, action, selector, iif, oif });
         Ok(())
     }
@@ -115,9 +115,14 @@ impl Rules {
     /// ENOENT if there is none.
     pub fn remove(&mut self, rule: &Rule) -> Result<(), NlError> {
         let at = self.rules.iter().position(|r| r.is(rule)).ok_or(Errno::ENOENT)?;
-        self.unmerged = true;
+        self.custom = true;
         self.rules.remove(at);
         Ok(())
+    }
+
+    /// Somebody has changed the rules: local and main do not share a trie any more.
+    pub fn custom(&self) -> bool {
+        self.custom
     }
 
     /// All of them, in order.

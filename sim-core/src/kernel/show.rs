@@ -3,6 +3,9 @@
 
 pub use super::dev::Stats;
 pub use super::rules::RuleInfo;
+pub use route_get::{RouteGet, RouteQuery, route_get};
+
+mod route_get;
 
 use super::conntrack::{Conntrack, Info};
 use super::dev::bridge::{Port, PortState};

@@ -38,6 +38,8 @@ pub(in crate::kernel) struct Output {
     pub nh: Option<u64>,
     /// What ICMP has told about the destination.
     pub exception: Option<Exception>,
+    /// RTAX_MTU and whether it is locked.
+    pub route_mtu: Option<(u32, bool)>,
     found: Option<((Ipv4Addr, u8), u32)>,
 }
 
@@ -45,6 +47,11 @@ impl Output {
     /// rt_nexthop: whose hardware address is needed.
     pub fn next_hop(&self) -> Ipv4Addr {
         self.via.unwrap_or(self.dst)
+    }
+
+    /// Where the route was found.
+    pub fn table(&self) -> Option<u32> {
+        self.found.map(|(_, table)| table)
     }
 
     /// Tells the listeners how it was decided.
@@ -75,6 +82,16 @@ impl Input {
     /// The next hop towards `dst`.
     pub fn next_hop(&self, dst: Ipv4Addr) -> Ipv4Addr {
         self.exception.and_then(|e| e.via).or(self.found.and_then(|f| f.route.via)).unwrap_or(dst)
+    }
+
+    /// Where the route was found.
+    pub fn table(&self) -> Option<u32> {
+        self.found.map(|f| f.table)
+    }
+
+    /// RTAX_MTU and whether it is locked.
+    pub fn route_mtu(&self) -> Option<(u32, bool)> {
+        self.found.and_then(|f| f.route.mtu)
     }
 
     /// ip_dst_mtu_maybe_forward: the route's MTU or the device's. A path MTU that others could have made up counts
@@ -117,8 +134,11 @@ fn candidates(ns: &NetNs, cx: &mut Cx<'_>, f: &Frame, dst: Ipv4Addr, won: Option
 pub(in crate::kernel) fn output(ns: &NetNs, flow: &Flow4) -> Result<Output, Errno> {
     if let Some(src) = flow.src {
         let bad = src.is_multicast() || src.is_broadcast() || src.octets()[0] == 0;
-        if bad || ns.local_dev(src).is_none() {
+        if bad {
             return Err(Errno::EINVAL);
+        }
+        if ns.local_dev(src).is_none() {
+            return Err(Errno::ENETUNREACH);
         }
     }
     if let Some(oif) = flow.oif {
@@ -191,6 +211,7 @@ fn make(
         mtu_locked: route_mtu.is_some_and(|(_, lock)| lock) || exception.is_some_and(|e| e.locked),
         nh,
         exception,
+        route_mtu,
         found: found.map(|f| (f.prefix, f.table)),
     })
 }

@@ -1,5 +1,6 @@
 //! ip-route(8): `add`, `replace`, `append`, `change`, `delete`, `flush`, `show`.
 
+mod get;
 pub(super) mod words;
 
 use super::{Context, FAILED, requests, show, unknown};
@@ -17,6 +18,7 @@ enum Verb {
     Delete,
     Show,
     Flush,
+    Get,
     Help,
     Other,
 }
@@ -33,7 +35,7 @@ const VERBS: &[Keyword<Verb>] = &[
     prefix("list", Verb::Show),
     prefix("show", Verb::Show),
     prefix("lst", Verb::Show),
-    prefix("get", Verb::Other),
+    prefix("get", Verb::Get),
     prefix("flush", Verb::Flush),
     prefix("save", Verb::Other),
     prefix("restore", Verb::Other),
@@ -48,6 +50,7 @@ pub(super) fn parse(args: &mut Args<'_>, context: Context) -> Result<Action, Syn
         Some(Verb::Delete) => modify(args, context, Request::RouteDel),
         Some(Verb::Show) => list(args, context),
         Some(Verb::Flush) => flush(args, context),
+        Some(Verb::Get) => get::parse(args, context),
         Some(Verb::Help) => Err(help(verb, "ip-route")),
         Some(Verb::Other) => Err(not_simulated_in(VERBS, verb)),
         None => Err(unknown(verb, "route", &["add", "replace", "append", "change", "delete", "flush", "show"])),

@@ -3,7 +3,7 @@
 use super::super::{Action, parse};
 use super::*;
 use crate::base::Mac;
-use crate::kernel::netlink::{NudState, Scope};
+use crate::kernel::netlink::{NudState, RuleMatch, Scope};
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
@@ -185,6 +185,23 @@ fn route_requests() -> impl Strategy<Value = Request> {
     ]
 }
 
+fn rule_requests() -> impl Strategy<Value = Request> {
+    // Everything is the same as nothing.
+    let part = || maybe((ip(), 1_u8..=32).prop_map(|(addr, len)| Ipv4Net::new(addr, len).unwrap()));
+    let selector = (any::<bool>(), part(), part(), maybe(any::<(u32, u32)>()), maybe(name()), maybe(name()))
+        .prop_map(|(not, from, to, fwmark, iif, oif)| RuleMatch { not, from, to, fwmark, iif, oif });
+    let action = prop_oneof![
+        (1..=u32::MAX).prop_map(RuleAction::Table),
+        Just(RuleAction::Blackhole),
+        Just(RuleAction::Unreachable),
+        Just(RuleAction::Prohibit)
+    ];
+    (any::<bool>(), maybe(any::<u32>()), action, selector).prop_map(|(add, pref, action, selector)| {
+        let rule = Rule { pref, action: Some(action), selector };
+        if add { Request::RuleAdd(rule) } else { Request::RuleDel(rule) }
+    })
+}
+
 fn neigh_requests() -> impl Strategy<Value = Request> {
     use NudState::{Delay, Failed, Incomplete, Noarp, None, Permanent, Probe, Reachable, Stale};
     let states = vec![None, Incomplete, Reachable, Stale, Delay, Probe, Failed, Noarp, Permanent];
@@ -229,6 +246,7 @@ fn requests() -> impl Strategy<Value = Request> {
         (name(), changes()).prop_map(|(dev, changes)| Request::LinkSet { dev, changes }),
         addr_requests(),
         route_requests(),
+        rule_requests(),
         neigh_requests(),
         fdb_requests(),
         other_requests(),

@@ -14,7 +14,7 @@ pub use conntrack::{
 };
 pub use link::{addrs, links};
 pub use neigh::neighs;
-pub use route::{PROTOCOLS, routes};
+pub use route::{PROTOCOLS, route_get, routes};
 pub use rule::rules;
 
 pub(super) use route::{destination, kind, protocol, scope, table};
@@ -24,6 +24,7 @@ use crate::base::{NsId, Time};
 use crate::kernel::netlink::{NudState, TABLE_MAIN};
 use crate::kernel::netns::Spaces;
 use crate::kernel::show as kernel;
+use crate::kernel::show::RouteQuery;
 use ipnet::Ipv4Net;
 
 /// A command that prints what the kernel shows.
@@ -62,6 +63,8 @@ pub enum What {
     },
     /// `ip route show`
     Routes(RouteFilter),
+    /// `ip route get`
+    RouteGet(RouteQuery),
     /// `ip rule show`
     Rules,
     /// `ip neigh show`
@@ -167,6 +170,10 @@ impl Show {
                 }
                 routes(&all, filter, format)
             }
+            What::RouteGet(query) => match kernel::route_get(spaces, ns, now, query) {
+                Ok(route) => route_get(query, &route, format),
+                Err(errno) => return Err((format!("RTNETLINK answers: {errno}"), 2)),
+            },
             What::Rules => rules(&kernel::rules(spaces, ns)),
             What::Neighs(filter) => neighs(&kernel::neighs(spaces, ns, now), filter, format),
             What::Netns => netns(&kernel::netns_list(spaces, ns)),

@@ -2,7 +2,7 @@
 
 use super::{DstMatch, Format, RouteFilter, Tables};
 use crate::kernel::netlink::{RouteType, Scope, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
-use crate::kernel::show::RouteInfo;
+use crate::kernel::show::{RouteGet, RouteInfo, RouteQuery};
 use ipnet::Ipv4Net;
 use std::fmt::Write;
 
@@ -41,6 +41,51 @@ pub fn routes(routes: &[RouteInfo], filter: &RouteFilter, format: Format) -> Str
     for route in routes.iter().filter(|r| selected(r, filter)) {
         line(&mut out, route, filter, format);
     }
+    out
+}
+
+/// `ip route get`
+pub fn route_get(query: &RouteQuery, route: &RouteGet, format: Format) -> String {
+    let mut out = String::new();
+    if route.kind != RouteType::Unicast {
+        let _ = write!(out, "{} ", kind(route.kind));
+    }
+    let _ = write!(out, "{} ", query.dst);
+    if let Some(from) = query.from {
+        let _ = write!(out, "from {from} ");
+    }
+    if let Some(via) = route.via {
+        let _ = write!(out, "via {via} ");
+    }
+    let _ = write!(out, "dev {} ", route.dev);
+    if route.table != TABLE_MAIN {
+        let _ = write!(out, "table {} ", table(route.table));
+    }
+    if let Some(src) = route.src {
+        let _ = write!(out, "src {src} ");
+    }
+    if query.iif.is_none() {
+        out.push_str("uid 0 ");
+    }
+    let _ = write!(out, "{}    cache ", format.newline());
+    match route.kind {
+        RouteType::Local => out.push_str("<local> "),
+        RouteType::Broadcast => out.push_str("<local,brd> "),
+        RouteType::Multicast => out.push_str("<local,mc> "),
+        _ if route.redirected => out.push_str("<redirected> "),
+        _ if route.redirect => out.push_str("<redirect> "),
+        _ => {}
+    }
+    if let Some(left) = route.expires_s {
+        let _ = write!(out, "expires {left}sec ");
+    }
+    if let Some((mtu, lock)) = route.mtu {
+        let _ = write!(out, "mtu {}{mtu} ", if lock { "lock " } else { "" });
+    }
+    if let Some(iif) = &query.iif {
+        let _ = write!(out, "iif {iif} ");
+    }
+    out.push('\n');
     out
 }
 

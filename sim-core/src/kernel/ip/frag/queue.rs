@@ -240,8 +240,10 @@ mod tests {
         f
     }
 
-    /// (what comes, as from, to, more), and one letter for what becomes of each: Waits, Complete, Duplicate, Xcorrupt.
-    const CASES: &[(&[(usize, usize, bool)], &str)] = &[
+    type Came = &'static [(usize, usize, bool)];
+
+    /// What comes, as from, to, more, and one letter for what becomes of each: Waits, Complete, Duplicate, Xcorrupt.
+    const CASES: &[(Came, &str)] = &[
         (&[(0, 8, true), (8, 16, true), (16, 20, false)], "WWC"),
         (&[(16, 20, false), (8, 16, true), (0, 8, true)], "WWC"),
         (&[(8, 16, true), (0, 8, true), (16, 20, false)], "WWC"),
