@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// As many cases are pending. The number only falls: whoever simulates a case takes its line out of
 /// recordings/pending.txt and lowers this.
-const PENDING: usize = 423;
+const PENDING: usize = 421;
 
 macro_rules! recorded {
     ($($lab:ident $name:literal { $($case:ident)* })*) => {
@@ -19,6 +19,7 @@ macro_rules! recorded {
 
 recorded! {
     lab_a_off "labA-off" {
+        closed_udp_other
         closed_udp_same
         host_down_node
         host_down_same
@@ -33,6 +34,7 @@ recorded! {
         ping_ttl2
         ping_ttl3
         route_types
+        traceroute_udp
         unknown_unicast
     }
     lab_a_off_k618 "labA-off-k618" {

@@ -2,6 +2,10 @@
 //! headers. What is expected was measured on Linux 6.18 with the same calls from Python.
 
 use podhop_tests::judge::decode;
+use sim_core::base::{NsId, Time};
+use sim_core::engine::{Env, Program};
+use sim_core::kernel::syscall::{Call, Ret, SendTo, SocketKind};
+use sim_core::kernel::trace::{DevName, Sink, Step, Tap, What};
 use sim_core::observe::Memory;
 use sim_core::scenario::report::Report;
 use sim_core::scenario::{self, Options, SourceFile};
@@ -318,7 +322,8 @@ fn ports_that_the_kernel_chooses() {
     let (report, _) = run(r#"
         - {from: a, run: "sysctl -w net.ipv4.ip_local_port_range='40000 40000'"}
         - {from: a, background: true, script: [{socket: udp}, {bind: "0.0.0.0:0"}, {sleep: 1s}]}
-        - {from: a, script: [{socket: udp}, {connect: "10.9.0.2:7"}, {send: {size: 1, to: "10.9.0.2:7"}}, {bind: "0.0.0.0:0"}]}"#);
+        - {from: a, script: [{socket: udp}, {connect: "10.9.0.2:7"}, {send: {size: 1, to: "10.9.0.2:7"}},
+           {bind: "0.0.0.0:0"}]}"#);
     assert_eq!(
         printed(&report, 2),
         [
@@ -333,9 +338,12 @@ fn ports_that_the_kernel_chooses() {
 #[test]
 fn broadcasts() {
     let (report, memory) = run(r#"
-        - {from: b, background: true, script: [{socket: udp}, {setsockopt: [socket, reuseaddr, 1]}, {bind: "0.0.0.0:80"}, {recv: {timeout: 1s}}]}
-        - {from: b, background: true, script: [{socket: udp}, {setsockopt: [socket, reuseaddr, 1]}, {bind: "10.9.0.255:80"}, {recv: {timeout: 1s}}]}
-        - {from: b, background: true, script: [{socket: udp}, {setsockopt: [socket, reuseaddr, 1]}, {bind: "10.9.0.2:80"}, {recv: {timeout: 1s}}]}
+        - {from: b, background: true, script: [{socket: udp}, {setsockopt: [socket, reuseaddr, 1]},
+           {bind: "0.0.0.0:80"}, {recv: {timeout: 1s}}]}
+        - {from: b, background: true, script: [{socket: udp}, {setsockopt: [socket, reuseaddr, 1]},
+           {bind: "10.9.0.255:80"}, {recv: {timeout: 1s}}]}
+        - {from: b, background: true, script: [{socket: udp}, {setsockopt: [socket, reuseaddr, 1]},
+           {bind: "10.9.0.2:80"}, {recv: {timeout: 1s}}]}
         - {from: a, script: [{socket: udp}, {setsockopt: [socket, broadcast, 1]}, {bind: "0.0.0.0:11"},
            {send: {size: 3, to: "10.9.0.255:80"}}, {send: {size: 3, to: "10.9.0.255:81"}}]}
         - {from: b, script: [{socket: udp}, {bind: "10.9.0.255:82"}, {send: {size: 1, to: "10.9.0.1:9"}}]}"#);
@@ -346,8 +354,8 @@ fn broadcasts() {
     assert_eq!(records(&memory, "b", "Out IP 10.9.0.2.82 > 10.9.0.1.9").len(), 1, "it sends from another address");
 }
 
-/// Facts 9.5a: TTL exceeded and host unreachable are soft and heard with IP_RECVERR only; what is hard goes to connected
-/// sockets.
+/// Facts 9.5a: TTL exceeded and host unreachable are soft and heard with IP_RECVERR only; what is hard goes to
+/// connected sockets.
 #[test]
 fn icmp_errors() {
     for (options, connect, dst, want) in [
@@ -416,9 +424,11 @@ fn waiting() {
 #[test]
 fn bound_to_a_device() {
     let (report, memory) = run(r#"
-        - {from: b, background: true, script: [{socket: udp}, {setsockopt: [socket, bindtodevice, eth1]}, {bind: "0.0.0.0:80"}, {recv: {timeout: 1s}}]}
+        - {from: b, background: true, script: [{socket: udp}, {setsockopt: [socket, bindtodevice, eth1]},
+           {bind: "0.0.0.0:80"}, {recv: {timeout: 1s}}]}
         - {from: a, script: [{socket: udp}, {connect: "10.9.0.2:80"}, {send: {size: 1}}, {recv: {timeout: 1s}}]}
-        - {from: a, script: [{socket: udp}, {setsockopt: [socket, bindtodevice, eth0]}, {send: {size: 1, to: "172.31.1.1:9"}}]}"#);
+        - {from: a, script: [{socket: udp}, {setsockopt: [socket, bindtodevice, eth0]},
+           {send: {size: 1, to: "172.31.1.1:9"}}]}"#);
     assert_eq!(printed(&report, 0), ["recv: timed out"]);
     assert_eq!(printed(&report, 1), ["recv: ECONNREFUSED (Connection refused)"]);
     assert!(!records(&memory, "a", "who-has 172.31.1.1").is_empty(), "it is taken to be on the link");
@@ -432,4 +442,75 @@ fn servers_that_fail() {
     let errors = scenario::resolve(&SourceFile::new("f.yaml", text)).expect_err("the port is taken");
     let text = errors.render(false);
     assert!(text.contains("udpecho 7: Address already in use") && text.contains("f.yaml:6:41"), "{text}");
+}
+
+/// Sends UDP headers as they are through a raw socket.
+#[derive(Clone)]
+struct Forge {
+    datagrams: Vec<Vec<u8>>,
+    fd: Option<sim_core::kernel::syscall::Fd>,
+}
+
+impl Program for Forge {
+    fn step(&mut self, ret: Ret, _: &mut Env<'_>) -> Call {
+        match ret {
+            Ret::Start => return Call::Socket(SocketKind::Raw { protocol: 17 }),
+            Ret::Fd(fd) => self.fd = Some(fd),
+            _ => {}
+        }
+        match (self.fd, self.datagrams.pop()) {
+            (Some(fd), Some(data)) => {
+                let to = "10.9.0.2:0".parse().map(SendTo::Ip).expect("an address");
+                Call::Send { fd, to: Some(to), data }
+            }
+            _ => Call::Exit(0),
+        }
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Program> {
+        Box::new(self.clone())
+    }
+}
+
+/// How the frames of a run ended.
+#[derive(Default)]
+struct Ends(Vec<String>);
+
+impl Sink for Ends {
+    fn step(&mut self, step: &Step) {
+        if let What::Ended(fate) = step.what {
+            self.0.push(format!("{fate:?}"));
+        }
+    }
+    fn tap(&mut self, _: &Tap<'_>) {}
+    fn namespace(&mut self, _: NsId, _: &str) {}
+    fn device(&mut self, _: &DevName) {}
+}
+
+/// A wrong checksum or length ends without an answer; a checksum of zero is none.
+#[test]
+fn broken_headers() {
+    for (header, want) in [
+        ([0x13, 0x88, 0, 7, 0, 9, 0, 0, b'x'], "Delivered"),
+        ([0x13, 0x88, 0, 9, 0, 9, 0, 0, b'x'], "Dropped(NoSocket)"),
+        ([0x13, 0x88, 0, 7, 0, 9, 0, 1, b'x'], "Dropped(UdpCsum)"),
+        ([0x13, 0x88, 0, 9, 0, 9, 0, 1, b'x'], "Dropped(UdpCsum)"),
+        ([0x13, 0x88, 0, 7, 0, 7, 0, 0, b'x'], "Dropped(PktTooSmall)"),
+        ([0x13, 0x88, 0, 7, 0, 10, 0, 0, b'x'], "Dropped(PktTooSmall)"),
+        ([0x13, 0x88, 0, 7, 0, 8, 0, 0, b'x'], "Delivered"),
+    ] {
+        let source = SourceFile::new("inline", HOSTS.replace("  traffic:\n", ""));
+        let plan = scenario::resolve(&source).unwrap_or_else(|e| panic!("{}", e.render(false)));
+        let mut ends = Ends::default();
+        let mut world = scenario::build(&plan, &mut ends).expect("it is set up");
+        ends.0.clear();
+        let ns = world.namespace("a").expect("there is a");
+        let now = world.machine(ns).now();
+        world.spawn(ns, Box::new(Forge { datagrams: vec![header.to_vec()], fd: None }), now).expect("a process");
+        while !matches!(world.run(now + 1_000_000_000, &mut ends), Ok(sim_core::engine::Stopped::Time)) {}
+        assert!(ends.0.iter().any(|e| e == want), "{header:?}: {:?}", ends.0);
+        let answered = ends.0.iter().filter(|e| *e == "Consumed(Icmp)").count();
+        assert_eq!(answered > 0, want == "Dropped(NoSocket)" || want == "Delivered", "{header:?}: {:?}", ends.0);
+        assert!(world.machine(ns).now() > Time(0));
+    }
 }

@@ -43,7 +43,11 @@ lines! {
     SleepLine { sleep: Spanned<Duration> }
     RepeatLine { repeat: Spanned<NonZeroU64>, #[deserr(rename = "do")] body: Vec<Step> }
     CostLine { cost: Spanned<Duration> }
-    Send { size: Spanned<u64>, #[deserr(default)] byte: Option<Byte>, #[deserr(default)] to: Option<Spanned<SocketAddrV4>> }
+    Send {
+        size: Spanned<u64>,
+        #[deserr(default)] byte: Option<Byte>,
+        #[deserr(default)] to: Option<Spanned<SocketAddrV4>>
+    }
     RecvFields {
         #[deserr(default)] timeout: Option<Spanned<Duration>>,
         #[deserr(default)] size: Option<Spanned<u64>>,
