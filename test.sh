@@ -22,6 +22,7 @@ sysctl    procps          the live kernel, and the texts of its tools
 python3   python3         the judge of the recordings against its original
 cc        gcc             capture filters against libpcap
 pcap.h    libpcap-dev     capture filters against libpcap
+iptables  iptables        rules as the real iptables loads and prints them
 '
 
 has() {

@@ -335,8 +335,8 @@ fn header(ns: &NetNs, s: &Socket, r: &route::Output, len: usize) -> Header {
     h
 }
 
-/// __udp4_lib_err: the socket that an ICMP error is about hears of it. Without IP_RECVERR only a connected one does, and
-/// only of what is fatal. Whether there is one.
+/// __udp4_lib_err: the socket that an ICMP error is about hears of it. Without IP_RECVERR only a connected one does,
+/// and only of what is fatal. Whether there is one.
 pub(in crate::kernel) fn error(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, report: &Report<'_>) -> bool {
     let inner = &report.inner;
     let local = SocketAddrV4::new(inner.src, be16(inner.payload, 0));
