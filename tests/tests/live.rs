@@ -130,6 +130,28 @@ live! { ROUTED:
         ("a", "ping -c1 10.0.1.13"),
     ];
     directed_broadcast: [("a", "ping -c1 -W1 10.0.1.255")];
+    fragments: [("a", "ping -c1 -s 3000 10.0.0.1"), ("a", "ping -c1 -s 3000 10.0.1.13"), ("d", "ping -c1 -s 1400 10.0.0.10")];
+    path_mtu: [
+        ("a", "ping -c1 -W1 -M do -s 1400 10.0.1.13"),
+        ("a", "ping -c1 -W1 -M do -s 1400 10.0.1.13"),
+        ("a", "ping -c1 -s 1400 10.0.1.13"),
+        ("a", "ip route flush cache"),
+        ("a", "ping -c1 -s 1400 10.0.1.13"),
+    ];
+    redirected: [
+        ("b", "sysctl -qw net.ipv4.ip_forward=1"),
+        ("a", "ip route add 10.0.1.0/24 via 10.0.0.11"),
+        ("a", "ping -c3 -i0.3 10.0.1.13"),
+    ];
+    policy: [
+        ("a", "ip addr add 10.0.0.50/24 dev eth0"),
+        ("a", "ip route add unreachable default table 100"),
+        ("a", "ip rule add from 10.0.0.50 table 100"),
+        ("a", "ping -c1 -W1 -I 10.0.0.50 10.0.1.13"),
+        ("a", "ping -c1 10.0.1.13"),
+        ("r", "ip rule add from 10.0.0.10 prohibit"),
+        ("a", "ping -c1 -W1 10.0.1.13"),
+    ];
 }
 
 live! { LAB:
@@ -177,7 +199,12 @@ live! { LAB:
         ("a", "ping -c1 -W1 -s 1200 10.0.0.11"),
         ("a", "ping -c1 -s 900 10.0.0.11"),
     ];
-    mtu_of_the_bridge: [("node", "ip link set br0 mtu 1000"), ("a", "ping -c1 -s 1200 10.0.0.11")];
+    mtu_of_the_bridge: [
+        ("node", "ip link set br0 mtu 1000"),
+        ("a", "ping -c1 -s 1200 10.0.0.11"),
+        ("a", "ping -c1 -W1 -M do -s 1200 10.0.0.1"),
+        ("a", "ping -c1 -W1 -s 1200 10.0.0.1"),
+    ];
     arp_ignore_0: [("node", "ip addr add 10.9.9.9/32 dev lo"), ("a", "arping -c1 -w1 -I eth0 10.9.9.9")];
     arp_ignore_1: [
         ("node", "ip addr add 10.9.9.9/32 dev lo"),
