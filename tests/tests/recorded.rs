@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// As many cases are pending. The number only falls: whoever simulates a case takes its line out of
 /// recordings/pending.txt and lowers this.
-const PENDING: usize = 421;
+const PENDING: usize = 420;
 
 macro_rules! recorded {
     ($($lab:ident $name:literal { $($case:ident)* })*) => {
@@ -23,6 +23,7 @@ recorded! {
         closed_udp_same
         host_down_node
         host_down_same
+        icmp_limit
         no_forward
         no_return_route
         ping_df_1472
