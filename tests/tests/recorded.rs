@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// As many cases are pending. The number only falls: whoever simulates a case takes its line out of
 /// recordings/pending.txt and lowers this.
-const PENDING: usize = 420;
+const PENDING: usize = 419;
 
 macro_rules! recorded {
     ($($lab:ident $name:literal { $($case:ident)* })*) => {
@@ -19,6 +19,7 @@ macro_rules! recorded {
 
 recorded! {
     lab_a_off "labA-off" {
+        arp_flux
         closed_udp_other
         closed_udp_same
         host_down_node
