@@ -130,7 +130,11 @@ live! { ROUTED:
         ("a", "ping -c1 10.0.1.13"),
     ];
     directed_broadcast: [("a", "ping -c1 -W1 10.0.1.255")];
-    fragments: [("a", "ping -c1 -s 3000 10.0.0.1"), ("a", "ping -c1 -s 3000 10.0.1.13"), ("d", "ping -c1 -s 1400 10.0.0.10")];
+    fragments: [
+        ("a", "ping -c1 -s 3000 10.0.0.1"),
+        ("a", "ping -c1 -s 3000 10.0.1.13"),
+        ("d", "ping -c1 -s 1400 10.0.0.10"),
+    ];
     path_mtu: [
         ("a", "ping -c1 -W1 -M do -s 1400 10.0.1.13"),
         ("a", "ping -c1 -W1 -M do -s 1400 10.0.1.13"),
