@@ -34,6 +34,7 @@ pub use tcp::TcpState;
 pub use tuple::{Dir, Tuple, Zone};
 
 use super::cx::Cx;
+use super::netfilter::hook::Hook;
 use crate::base::{NsId, Prf, Time};
 use crate::kernel::timer::HZ;
 use event::Mask;
@@ -59,17 +60,6 @@ impl<'a> CtCx<'a> {
     pub fn of(cx: &Cx<'a>) -> Self {
         CtCx { now: cx.now(), jiffies: cx.jiffies(), ns: cx.ns, prf: cx.prf }
     }
-}
-
-/// enum nf_inet_hooks: where a packet is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the kernel's own names: include/uapi/linux/netfilter.h")]
-pub enum Hook {
-    PreRouting,
-    LocalIn,
-    Forward,
-    LocalOut,
-    PostRouting,
 }
 
 /// NF_ACCEPT, NF_DROP
@@ -119,7 +109,7 @@ impl<'a> Packet<'a> {
 
     /// nf_checksum, as the trackers call it: only packets that arrive are looked at.
     fn bad_checksum(&self, s: &Settings, hook: Hook, proto: u8) -> bool {
-        hook == Hook::PreRouting && s.checksum != 0 && self.csum == Csum::Full && !self.good_checksum(proto)
+        hook == Hook::Prerouting && s.checksum != 0 && self.csum == Csum::Full && !self.good_checksum(proto)
     }
 
     fn good_checksum(&self, proto: u8) -> bool {

@@ -159,18 +159,18 @@ impl Router {
         let rules = self.dnat.clone();
         self.run(|ct, cx| {
             let view = Packet::new(p, Csum::Full);
-            let (verdict, nfct) = nf_conntrack_in(ct, cx, &view, Nfct::None, Hook::PreRouting);
+            let (verdict, nfct) = nf_conntrack_in(ct, cx, &view, Nfct::None, Hook::Prerouting);
             if verdict == Verdict::Drop {
                 return (verdict, nfct);
             }
-            let verdict = match nf_nat_hook(ct, cx, nfct, Hook::PreRouting, None, p, Csum::Full) {
+            let verdict = match nf_nat_hook(ct, cx, nfct, Hook::Prerouting, None, p, Csum::Full) {
                 NatStep::Done(verdict) => verdict,
                 NatStep::Rules => {
                     let to = destination(p);
                     if let Some((_, range)) = rules.iter().find(|r| r.0 == to) {
                         assert_eq!(nf_nat_setup_info(ct, cx, nfct, range, Manip::Dst), Verdict::Accept);
                     }
-                    nf_nat_after_rules(ct, cx, nfct, Hook::PreRouting, p, Csum::Full)
+                    nf_nat_after_rules(ct, cx, nfct, Hook::Prerouting, p, Csum::Full)
                 }
             };
             (verdict, nfct)
@@ -182,7 +182,7 @@ impl Router {
         let rule = self.snat;
         self.run(|ct, cx| {
             let out = IfIndex(2);
-            let verdict = match nf_nat_hook(ct, cx, nfct, Hook::PostRouting, Some(out), p, Csum::Full) {
+            let verdict = match nf_nat_hook(ct, cx, nfct, Hook::Postrouting, Some(out), p, Csum::Full) {
                 NatStep::Done(verdict) => verdict,
                 NatStep::Rules => {
                     match rule {
@@ -190,7 +190,7 @@ impl Router {
                         Some(Rule::Masquerade(range, addr)) => nf_nat_masquerade(ct, cx, nfct, &range, Some(addr), out),
                         None => Verdict::Accept,
                     };
-                    nf_nat_after_rules(ct, cx, nfct, Hook::PostRouting, p, Csum::Full)
+                    nf_nat_after_rules(ct, cx, nfct, Hook::Postrouting, p, Csum::Full)
                 }
             };
             let (verdict, nfct) = match verdict {

@@ -222,7 +222,7 @@ fn zones_keep_the_same_addresses_apart() {
         let p = udp(a(), b(), b"q");
         r.run(|ct, cx| {
             let view = Packet { zone: Zone { id: zone, ..Zone::default() }, ..Packet::new(&p, Csum::Full) };
-            let (_, nfct) = nf_conntrack_in(ct, cx, &view, Nfct::None, Hook::PreRouting);
+            let (_, nfct) = nf_conntrack_in(ct, cx, &view, Nfct::None, Hook::Prerouting);
             let (verdict, nfct) = nf_conntrack_confirm(ct, cx, nfct);
             assert_eq!(verdict, Verdict::Accept);
             ct.put(nfct);

@@ -2,7 +2,8 @@ use super::*;
 use crate::base::time::{MS, SEC};
 use crate::base::{NsId, Prf, Time};
 use crate::kernel::conntrack as kernel;
-use crate::kernel::conntrack::{Csum, CtCx, Event, Hook, Info, Nfct, Packet};
+use crate::kernel::conntrack::{Csum, CtCx, Event, Info, Nfct, Packet};
+use crate::kernel::netfilter::hook::Hook;
 use crate::lab::lex::words;
 use crate::lab::show::{conntrack_entries, conntrack_event, conntrack_stats};
 
@@ -76,7 +77,7 @@ fn one() -> (Info, Vec<Event>) {
     let prf = Prf::new(7);
     let cx = CtCx { now: Time(500 * MS), jiffies: 1000, ns: NsId(0), prf: &prf };
     let p = checksum_free_udp([10, 5, 0, 1], [10, 5, 0, 2], (4002, 9));
-    let (_, nfct) = kernel::nf_conntrack_in(&mut ct, &cx, &Packet::new(&p, Csum::Full), Nfct::None, Hook::PreRouting);
+    let (_, nfct) = kernel::nf_conntrack_in(&mut ct, &cx, &Packet::new(&p, Csum::Full), Nfct::None, Hook::Prerouting);
     let (_, nfct) = kernel::nf_conntrack_confirm(&mut ct, &cx, nfct);
     ct.put(nfct);
     let cx = CtCx { now: Time(2 * SEC), jiffies: 1375, ..cx };

@@ -32,8 +32,8 @@ impl Manip {
     /// HOOK2MANIP
     pub fn at(hook: Hook) -> Manip {
         match hook {
-            Hook::PreRouting | Hook::LocalOut | Hook::Forward => Manip::Dst,
-            Hook::PostRouting | Hook::LocalIn => Manip::Src,
+            Hook::Prerouting | Hook::Output | Hook::Forward => Manip::Dst,
+            Hook::Postrouting | Hook::Input => Manip::Src,
         }
     }
 
@@ -218,7 +218,7 @@ pub fn nf_nat_packet(ct: &Conntrack, nfct: Nfct, hook: Hook, l3: &mut [u8], csum
 /// nf_nat_oif_changed: a masqueraded connection leaves by another device now.
 fn oif_changed(ct: &Conntrack, id: CtId, info: CtInfo, hook: Hook, out: Option<IfIndex>) -> bool {
     let masq = ct.get(id).and_then(|c| c.masq_index);
-    hook == Hook::PostRouting && info.dir() == Dir::Original && masq.zip(out).is_some_and(|(masq, out)| masq != out)
+    hook == Hook::Postrouting && info.dir() == Dir::Original && masq.zip(out).is_some_and(|(masq, out)| masq != out)
 }
 
 /// nf_nat_used_tuple: a flow that is sent as `tuple` would get answers that are another flow's.

@@ -122,8 +122,8 @@ fn an_icmp_id_is_a_port() {
     for want in [0, 1] {
         let mut mine = icmp([192, 168, 0, 11].into(), to, 8, if want == 0 { 77 } else { id(&q) });
         let nfct = r.run(|ct, cx| {
-            let (_, nfct) = nf_conntrack_in(ct, cx, &Packet::new(&mine, Csum::Full), Nfct::None, Hook::LocalOut);
-            let verdict = nf_nat_after_rules(ct, cx, nfct, Hook::LocalOut, &mut mine, Csum::Full);
+            let (_, nfct) = nf_conntrack_in(ct, cx, &Packet::new(&mine, Csum::Full), Nfct::None, Hook::Output);
+            let verdict = nf_nat_after_rules(ct, cx, nfct, Hook::Output, &mut mine, Csum::Full);
             assert_eq!(verdict, Verdict::Accept);
             nfct
         });
@@ -195,7 +195,7 @@ fn redirects_of_translated_flows_are_lost() {
     let (_, nfct) = r.enter(&mut p.clone());
     let made = super::super::nf_conntrack_attach(&mut r.ct, nfct);
     let mut error = icmp_error([10, 0, 0, 9].into(), end("10.0.0.2:0").0, 5, 1, &p);
-    let step = r.run(|ct, cx| nf_nat_hook(ct, cx, made, Hook::LocalOut, None, &mut error, Csum::Full));
+    let step = r.run(|ct, cx| nf_nat_hook(ct, cx, made, Hook::Output, None, &mut error, Csum::Full));
     assert_eq!(step, NatStep::Done(Verdict::Drop));
 }
 
@@ -223,14 +223,14 @@ fn no_checksum_stays_none_and_partial_ones_stay_partial() {
 
 impl Router {
     fn enter_unchecked(&mut self, p: &mut [u8]) -> (Verdict, Nfct) {
-        self.run(|ct, cx| nf_conntrack_in(ct, cx, &Packet::new(p, Csum::Partial), Nfct::None, Hook::PreRouting))
+        self.run(|ct, cx| nf_conntrack_in(ct, cx, &Packet::new(p, Csum::Partial), Nfct::None, Hook::Prerouting))
     }
 
     fn leave_partial(&mut self, p: &mut [u8], nfct: Nfct) {
         self.run(|ct, cx| {
             let range = Range::default();
             nf_nat_masquerade(ct, cx, nfct, &range, Some([192, 168, 0, 11].into()), IfIndex(2));
-            assert_eq!(nf_nat_packet(ct, nfct, Hook::PostRouting, p, Csum::Partial), Verdict::Accept);
+            assert_eq!(nf_nat_packet(ct, nfct, Hook::Postrouting, p, Csum::Partial), Verdict::Accept);
             ct.put(nfct);
         });
     }
@@ -256,7 +256,7 @@ fn a_masqueraded_flow_that_leaves_by_another_device_ends() {
     let mut p = p.clone();
     let (_, nfct) = r.enter(&mut p);
     assert!(matches!(nfct, Nfct::Ct { info: CtInfo::New, .. }));
-    let step = r.run(|ct, cx| nf_nat_hook(ct, cx, nfct, Hook::PostRouting, Some(IfIndex(9)), &mut p, Csum::Full));
+    let step = r.run(|ct, cx| nf_nat_hook(ct, cx, nfct, Hook::Postrouting, Some(IfIndex(9)), &mut p, Csum::Full));
     assert_eq!(step, NatStep::Done(Verdict::Drop));
     r.ct.put(nfct);
     assert_eq!(r.ct.count(), 0);
