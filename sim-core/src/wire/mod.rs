@@ -14,8 +14,14 @@ pub const ETH_P_IP: u16 = 0x0800;
 pub const ETH_P_ARP: u16 = 0x0806;
 /// The IP protocol number of ICMP.
 pub const IPPROTO_ICMP: u8 = 1;
+/// The IP protocol number of TCP.
+pub const IPPROTO_TCP: u8 = 6;
 /// The IP protocol number of UDP.
 pub const IPPROTO_UDP: u8 = 17;
+/// The IP protocol number of UDP-Lite.
+pub const IPPROTO_UDPLITE: u8 = 136;
+/// Bytes of a UDP header.
+pub const UDP_HLEN: usize = 8;
 
 /// The Ethertype of an Ethernet frame; zero if it is too short to have one.
 pub fn ethertype(frame: &[u8]) -> u16 {

@@ -4,12 +4,12 @@
 use super::entry::{Conn, CtInfo, Nfct};
 use super::sysctl::Settings;
 use super::table::Conntrack;
-use super::tuple::{Dir, IPPROTO_ICMP, Tuple};
+use super::tuple::{Dir, Tuple};
 use super::{CtCx, Hook, Packet, Track};
+use crate::kernel::ip::icmp::ICMP_HLEN;
 use crate::kernel::timer::HZ;
+use crate::wire::IPPROTO_ICMP;
 
-/// Bytes of an ICMP header.
-pub(super) const ICMP_HLEN: usize = 8;
 /// NR_ICMP_TYPES
 const LAST_TYPE: u8 = 18;
 /// ICMP_REDIRECT

@@ -37,10 +37,11 @@ use super::cx::Cx;
 use super::netfilter::hook::Hook;
 use crate::base::{NsId, Prf, Time};
 use crate::kernel::timer::HZ;
+use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE};
 use event::Mask;
 use smoltcp::wire::checksum;
 use sysctl::Settings;
-use tuple::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, l4proto};
+use tuple::l4proto;
 
 /// What connection tracking needs to know of the world around it.
 #[derive(Clone, Copy)]

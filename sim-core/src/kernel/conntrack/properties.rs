@@ -3,8 +3,8 @@
 
 use super::nat::Range;
 use super::testkit::*;
-use super::tuple::{IPPROTO_ICMP, IPPROTO_UDP};
 use super::*;
+use crate::wire::{IPPROTO_ICMP, IPPROTO_UDP};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 

@@ -8,9 +8,10 @@ mod window;
 use super::entry::{Conn, CtInfo, Proto, Status};
 use super::event::Mask;
 use super::sysctl::Settings;
-use super::tuple::{Dir, IPPROTO_TCP};
+use super::tuple::Dir;
 use super::{Hook, Packet, Track};
 use crate::kernel::timer::HZ;
+use crate::wire::IPPROTO_TCP;
 use states::{Index, Next};
 use window::{Flags, Judged, Side};
 

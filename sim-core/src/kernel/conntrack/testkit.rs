@@ -2,11 +2,11 @@
 //! net/netfilter/nf_conntrack_proto.c.
 
 use super::nat::{Manip, NatStep, Range, nf_nat_after_rules, nf_nat_hook, nf_nat_masquerade, nf_nat_setup_info};
-use super::tuple::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
 use super::*;
 use crate::base::IfIndex;
 use crate::base::time::SEC;
 use crate::kernel::timer::TICK_NS;
+use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
 use std::net::{IpAddr, Ipv4Addr};
 
 pub const SYN: u8 = 2;

@@ -2,22 +2,12 @@
 //! bytes.
 
 use super::icmp;
+use crate::kernel::ip::IP_HLEN;
+use crate::kernel::ip::icmp::ICMP_HLEN;
+use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The protocol number of ICMP.
-pub const IPPROTO_ICMP: u8 = 1;
-/// The protocol number of TCP.
-pub const IPPROTO_TCP: u8 = 6;
-/// The protocol number of UDP.
-pub const IPPROTO_UDP: u8 = 17;
-/// The protocol number of UDP-Lite.
-pub const IPPROTO_UDPLITE: u8 = 136;
-
-/// Bytes of an IPv4 header without options.
-const IP_HLEN: usize = 20;
-/// Bytes of an ICMP header.
-const ICMP_HLEN: usize = 8;
 /// Bytes of a transport header that hold its ports.
 const PORTS: usize = 4;
 /// The fragment offset in the header's fourth word.

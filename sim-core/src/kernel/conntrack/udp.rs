@@ -3,13 +3,9 @@
 use super::entry::{Conn, CtInfo, Proto, Status};
 use super::event::Mask;
 use super::sysctl::Settings;
-use super::tuple::{IPPROTO_UDP, IPPROTO_UDPLITE};
 use super::{Hook, Packet, Track};
 use crate::kernel::timer::HZ;
-use crate::wire::be16;
-
-/// Bytes of a UDP header.
-const UDP_HLEN: usize = 8;
+use crate::wire::{IPPROTO_UDP, IPPROTO_UDPLITE, UDP_HLEN, be16};
 
 /// nf_conntrack_udp_packet: 30 s; a flow that has answers and is older than two seconds is a stream.
 pub(super) fn packet(s: &Settings, c: &mut Conn, p: &Packet<'_>, info: CtInfo, hook: Hook, jiffies: u64) -> Track {

@@ -15,13 +15,11 @@ use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
 use crate::kernel::syscall::{Fd, From, Message, PmtuDisc};
 use crate::kernel::trace::{DropReason, Fate, Flow};
-use crate::wire::{IPPROTO_UDP, be16};
+use crate::wire::{IPPROTO_UDP, UDP_HLEN, be16};
 use smoltcp::wire::{Ipv4Packet, UdpPacket};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-/// Bytes of a UDP header.
-const UDP_HLEN: usize = 8;
 /// IP_MAX_MTU
 const IP_MAX_MTU: usize = 65_535;
 /// What is sent to a group goes no further than one link (inet_sk.mc_ttl).

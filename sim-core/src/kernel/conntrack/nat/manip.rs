@@ -1,13 +1,13 @@
 //! Mirrors net/netfilter/nf_nat_proto.c: rewriting packets, with checksums by difference (RFC 1624).
 
-use super::super::icmp::{ICMP_HLEN, REDIRECT, answer};
-use super::super::tuple::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, Tuple, l4proto};
+use super::super::icmp::{REDIRECT, answer};
+use super::super::tuple::{Tuple, l4proto};
 use super::super::{Conntrack, Csum, Hook, Nfct, Packet, Status, Verdict};
 use super::Manip;
-use crate::wire::{be16, checksum};
+use crate::kernel::ip::icmp::ICMP_HLEN;
+use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, UDP_HLEN, be16, checksum};
 use std::net::IpAddr;
 
-const UDP_HLEN: usize = 8;
 const TCP_HLEN: usize = 20;
 
 /// nf_nat_ipv4_manip_pkt: one end of the IPv4 packet at `at` becomes that of `target`. False if it is too short.

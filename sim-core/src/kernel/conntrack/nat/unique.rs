@@ -4,11 +4,12 @@
 use super::super::entry::{Conn, CtId, Status};
 use super::super::table::Conntrack;
 use super::super::tcp::TcpState;
-use super::super::tuple::{Dir, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, Tuple};
+use super::super::tuple::{Dir, Tuple};
 use super::super::{CtCx, allow_clash};
 use super::{Manip, Range, used_tuple};
 use crate::base::rng::Purpose;
 use crate::kernel::conntrack::entry::Proto;
+use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// NF_NAT_MAX_ATTEMPTS
