@@ -119,6 +119,8 @@ pub struct Iptables {
     /// In the order of their first use.
     loaded: Vec<Loaded>,
     recent: RecentLists,
+    /// A rule needs connections to be tracked.
+    tracks: bool,
 }
 
 impl Iptables {
@@ -145,6 +147,21 @@ impl Iptables {
     pub fn walked(&mut self, name: TableName) -> Option<(Arc<Table>, Memory<'_>)> {
         let loaded = self.loaded.iter_mut().find(|l| l.table.name() == name)?;
         Some((loaded.table.clone(), Memory { state: &mut loaded.state, recent: &mut self.recent }))
+    }
+
+    /// Nothing is registered at any hook.
+    pub fn is_idle(&self) -> bool {
+        self.loaded.is_empty()
+    }
+
+    /// The table exists.
+    pub fn has(&self, name: TableName) -> bool {
+        self.loaded.iter().any(|l| l.table.name() == name)
+    }
+
+    /// Connections are tracked: there is a rule that needs it (nf_ct_netns_get).
+    pub fn tracks(&self) -> bool {
+        self.tracks
     }
 
     /// Runs a command; returns what it prints.
@@ -211,6 +228,7 @@ impl Iptables {
             state.counters.insert(*handle, *counters);
         }
         loaded.table = Arc::new(table);
+        self.tracks = self.loaded.iter().any(|l| l.table.tracks());
     }
 }
 
