@@ -8,6 +8,7 @@ use super::fib::Fib;
 use super::ip::Ipv4;
 use super::ip::ident::IpIds;
 use super::neigh::{self, NeighTable};
+use super::netfilter::Iptables;
 use super::socket::Sockets;
 use super::sysctl::Sysctl;
 use super::timer::Jiffies;
@@ -38,6 +39,7 @@ pub struct NetNs {
     pub(in crate::kernel) ip_ids: IpIds,
     pub(in crate::kernel) ipv4: Ipv4,
     pub(in crate::kernel) ct: Conntrack,
+    pub(in crate::kernel) iptables: Iptables,
 }
 
 impl NetNs {
@@ -55,6 +57,7 @@ impl NetNs {
             ip_ids: IpIds::default(),
             ipv4: Ipv4::default(),
             ct: Conntrack::default(),
+            iptables: Iptables::default(),
         }
     }
 
