@@ -1,5 +1,6 @@
 //! errno(3): how a system call or a netlink request fails. `Display` prints what strerror(3) prints.
 
+use super::netfilter::error::Refused;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -87,18 +88,26 @@ pub struct NlError {
     pub errno: Errno,
     /// The extended acknowledgement's text, without a final full stop.
     pub message: Option<Cow<'static, str>>,
+    /// Of a request about iptables' rules: what iptables makes of the refusal.
+    pub rules: Option<Box<Refused>>,
 }
 
 impl NlError {
     /// An error with an extended acknowledgement.
     pub fn ext(errno: Errno, message: &'static str) -> Self {
-        NlError { errno, message: Some(Cow::Borrowed(message)) }
+        NlError { errno, message: Some(Cow::Borrowed(message)), rules: None }
     }
 }
 
 impl From<Errno> for NlError {
     fn from(errno: Errno) -> Self {
-        NlError { errno, message: None }
+        NlError { errno, message: None, rules: None }
+    }
+}
+
+impl From<Refused> for NlError {
+    fn from(refused: Refused) -> Self {
+        NlError { errno: refused.error.errno(), message: None, rules: Some(Box::new(refused)) }
     }
 }
 

@@ -3,6 +3,7 @@
 //! requests and prints requests as commands.
 
 mod addr;
+mod iptables;
 mod link;
 mod neigh;
 mod netns;
@@ -11,6 +12,9 @@ mod route;
 use super::conntrack::{CtCx, Tuple};
 use super::cx::Cx;
 use super::errno::{Errno, NlError};
+use super::netfilter::Backend;
+use super::netfilter::parse::Command;
+use super::netfilter::restore::Restore;
 use super::netns::Spaces;
 
 use crate::base::{Mac, NsId};
@@ -103,6 +107,20 @@ pub enum Request {
     ConntrackFlush {
         /// Who asks for it.
         portid: u32,
+    },
+    /// A command of iptables(8): the tables are read, changed and put back as one.
+    Iptables {
+        /// The backend that the program is of; left out, the namespace's own.
+        backend: Option<Backend>,
+        /// The command.
+        command: Box<Command>,
+    },
+    /// iptables-restore(8): each table of a text in turn, as a whole.
+    IptablesRestore {
+        /// The backend that the program is of; left out, the namespace's own.
+        backend: Option<Backend>,
+        /// Options and text.
+        restore: Box<Restore>,
     },
     /// `ethtool -K`: a feature of a device, by ethtool's short name.
     Feature {
@@ -527,6 +545,8 @@ pub fn request(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, request: &Request
             }
         }
         Request::ConntrackFlush { portid } => spaces.get_mut(ns).ct.flush(&CtCx::of(cx), *portid),
+        Request::Iptables { backend, command } => iptables::run(spaces.get_mut(ns), *backend, command)?,
+        Request::IptablesRestore { backend, restore } => iptables::restore(spaces.get_mut(ns), *backend, restore)?,
         Request::Feature { dev, feature, on } => link::feature(spaces.get_mut(ns), dev, *feature, *on)?,
     }
     Ok(Reply::Done)

@@ -13,6 +13,7 @@ use super::dev::fdb::FdbEntry;
 use super::dev::{Dev, DevKind, IfAddr};
 use super::fib::Alias;
 use super::neigh::{Neigh, NeighKey};
+use super::netfilter::Iptables;
 use super::netlink::{FdbState, NudState, RouteType, Scope};
 use super::netns::Spaces;
 use super::timer::{HZ, TICK_NS};
@@ -463,6 +464,11 @@ pub fn conntrack(spaces: &Spaces, ns: NsId, now: Time) -> Vec<Info> {
 /// The connection table of a namespace, to be counted.
 pub fn conntrack_table(spaces: &Spaces, ns: NsId) -> &Conntrack {
     &spaces.get(ns).ct
+}
+
+/// The rules of a namespace, as iptables-save(8) and `iptables -S` read them.
+pub fn iptables(spaces: &Spaces, ns: NsId) -> &Iptables {
+    &spaces.get(ns).iptables
 }
 
 /// A value of /proc/sys by its dotted name; none if there is no such name.

@@ -1,12 +1,16 @@
 //! iptables(8), iptables-save(8) and iptables-restore(8): a command line becomes a request to the rule set, by the same
-//! parser as a line of iptables-restore. The text that iptables-restore reads is the caller's to find.
+//! parser as a line of iptables-restore. The text that iptables-restore reads comes with the command line.
 
+pub(super) mod print;
+pub(super) mod run;
+
+use super::Read;
+use super::lex::Input;
 use crate::base::words::{SyntaxError, Word};
-use crate::kernel::netfilter::error::{Error, Place};
+use crate::kernel::netfilter::Backend;
+use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::parse::{Command, parse as parse_words};
 use crate::kernel::netfilter::restore::Restore;
-use crate::kernel::netfilter::save::Options;
-use crate::kernel::netfilter::{Backend, Iptables};
 
 /// The commands that [`parse`] knows.
 pub const COMMANDS: [&str; 9] = [
@@ -29,14 +33,16 @@ pub struct Invocation {
     /// The backend that its name asks for; without one, the namespace's own.
     pub backend: Option<Backend>,
     /// What it is to do.
-    pub request: Request,
+    pub task: Task,
+    /// The file that iptables-restore reads, until it has been read.
+    pub file: Option<Word>,
 }
 
 /// What a program of iptables does.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Request {
+pub enum Task {
     /// A command, or how its words are wrong, which the program says itself when it runs.
-    Command(Result<Command, Error>),
+    Command(Box<Result<Command, Error>>),
     /// Prints the rules.
     Save {
         /// With counters.
@@ -45,25 +51,14 @@ pub enum Request {
         table: Option<String>,
     },
     /// Loads rules.
-    Restore(Restore),
+    Restore(Box<Restore>),
 }
 
-/// What a program printed and its exit status.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Output {
-    /// On standard output.
-    pub stdout: String,
-    /// On standard error.
-    pub stderr: String,
-    /// The exit status.
-    pub status: i32,
-}
-
-/// Reads a call; `text` is what iptables-restore would read from its standard input.
+/// Reads a call. The text of iptables-restore comes later, by [`Invocation::feed`].
 ///
 /// # Errors
 /// No such program, or an option of iptables-save or iptables-restore that is not known.
-pub fn parse(words: &[Word], text: &str) -> Result<Invocation, SyntaxError> {
+pub fn parse(words: &[Word]) -> Result<Invocation, SyntaxError> {
     let Some((first, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     let program = first.text.as_str();
     if !COMMANDS.contains(&program) {
@@ -74,54 +69,49 @@ pub fn parse(words: &[Word], text: &str) -> Result<Invocation, SyntaxError> {
         _ if program.contains("-nft") => Some(Backend::Nft),
         _ => None,
     };
-    let request = if program.ends_with("-save") {
+    let mut file = None;
+    let task = if program.ends_with("-save") {
         save(rest)?
     } else if program.ends_with("-restore") {
-        restore(rest, text)?
+        restore(rest, &mut file)?
     } else {
         let words: Vec<&str> = rest.iter().map(|w| w.text.as_str()).collect();
-        Request::Command(parse_words(&words, None))
+        Task::Command(Box::new(parse_words(&words, None)))
     };
-    Ok(Invocation { program: program.to_owned(), backend, request })
+    Ok(Invocation { program: program.to_owned(), backend, task, file })
 }
 
 impl Invocation {
-    /// Runs it on a rule set; `date` stands in the comments of iptables-save.
-    pub fn run(self, iptables: &mut Iptables, date: &str) -> Output {
-        let backend = iptables.backend();
-        let program = self.alias();
-        let (done, line) = match self.request {
-            Request::Command(command) => (command.and_then(|c| iptables.run(c)), None),
-            Request::Save { counters, table } => {
-                let options = Options { counters, table: table.as_deref(), generated: Some((date, &program)) };
-                (iptables.save(options), None)
-            }
-            Request::Restore(restore) => match iptables.restore(&restore) {
-                Ok(()) => (Ok(String::new()), None),
-                Err((line, e)) => (Err(e), Some(line)),
-            },
+    /// Hands it the text that it reads: from the file that its words name, or from its standard input, which is empty
+    /// if nothing is said.
+    ///
+    /// # Errors
+    /// It reads no standard input; those of `read`.
+    pub fn feed(&mut self, input: Option<Input>, read: &mut Read<'_>) -> Result<(), SyntaxError> {
+        let unread =
+            |input: &Input| SyntaxError::new(input.span().clone(), "the command does not read its standard input");
+        let Task::Restore(restore) = &mut self.task else { return input.as_ref().map_or(Ok(()), |i| Err(unread(i))) };
+        restore.text = match (self.file.take(), input) {
+            (Some(_), Some(input)) => return Err(unread(&input)),
+            (Some(file), None) | (None, Some(Input::File(file))) => read(&file)?,
+            (None, Some(Input::Here(text))) => text.text,
+            (None, None) => String::new(),
         };
-        match done {
-            Ok(stdout) => Output { stdout, ..Output::default() },
-            Err(e) => {
-                let stderr = e.text(Place { program: &program, backend, line });
-                Output { stderr, status: e.status(backend), ..Output::default() }
-            }
-        }
+        Ok(())
     }
 
     /// What the program calls itself: `iptables-legacy` and `iptables-nft` are `iptables`, and the legacy ones of the
     /// other two lose their backend too.
     fn alias(&self) -> String {
-        match self.request {
-            Request::Command(_) => "iptables".to_owned(),
+        match self.task {
+            Task::Command(_) => "iptables".to_owned(),
             _ => self.program.replace("-legacy", ""),
         }
     }
 }
 
 /// `[-c] [-t TABLE]`
-fn save(words: &[Word]) -> Result<Request, SyntaxError> {
+fn save(words: &[Word]) -> Result<Task, SyntaxError> {
     let (mut counters, mut table) = (false, None);
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -131,12 +121,12 @@ fn save(words: &[Word]) -> Result<Request, SyntaxError> {
             _ => return Err(unknown(word)),
         }
     }
-    Ok(Request::Save { counters, table })
+    Ok(Task::Save { counters, table })
 }
 
-/// `[-c] [-n] [-t] [-v] [-w SECONDS] [-T TABLE]`
-fn restore(words: &[Word], text: &str) -> Result<Request, SyntaxError> {
-    let mut restore = Restore { text: text.to_owned(), ..Restore::default() };
+/// `[-c] [-n] [-t] [-w SECONDS] [-T TABLE] [FILE]`
+fn restore(words: &[Word], file: &mut Option<Word>) -> Result<Task, SyntaxError> {
+    let mut restore = Restore::default();
     let mut words = words.iter().peekable();
     while let Some(word) = words.next() {
         match word.text.as_str() {
@@ -148,10 +138,12 @@ fn restore(words: &[Word], text: &str) -> Result<Request, SyntaxError> {
             "-w" | "--wait" => {
                 words.next_if(|w| w.text.parse::<u32>().is_ok());
             }
-            _ => return Err(unknown(word)),
+            text if text.starts_with('-') => return Err(unknown(word)),
+            _ if file.is_some() => return Err(SyntaxError::at(word, "Unknown arguments found on commandline")),
+            _ => *file = Some(word.clone()),
         }
     }
-    Ok(Request::Restore(restore))
+    Ok(Task::Restore(Box::new(restore)))
 }
 
 fn value(option: &Word, value: Option<&Word>) -> Result<String, SyntaxError> {
@@ -164,37 +156,4 @@ fn unknown(word: &Word) -> SyntaxError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lab::lex::words;
-
-    fn run(iptables: &mut Iptables, line: &str, text: &str) -> Output {
-        parse(&words(line).unwrap(), text).unwrap().run(iptables, "Thu Jan  1 00:00:00 1970")
-    }
-
-    #[test]
-    fn rules_go_in_and_come_out() {
-        let mut iptables = Iptables::new(Backend::Nft);
-        assert_eq!(run(&mut iptables, "iptables -A INPUT -p tcp --dport 80 -j ACCEPT", ""), Output::default());
-        let rules = "*filter\n:X - [0:0]\n-A X -j DROP\nCOMMIT\n";
-        assert_eq!(run(&mut iptables, "iptables-restore -w 5 --noflush", rules), Output::default());
-        let saved = run(&mut iptables, "iptables-save -t filter", "");
-        let want = "# Generated by iptables-save v1.8.9 (nf_tables) on Thu Jan  1 00:00:00 1970\n\
-                    *filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:X - [0:0]\n\
-                    -A INPUT -p tcp -m tcp --dport 80 -j ACCEPT\n-A X -j DROP\nCOMMIT\n\
-                    # Completed on Thu Jan  1 00:00:00 1970\n";
-        assert_eq!(saved.stdout, want);
-    }
-
-    #[test]
-    fn errors_are_the_programs_own() {
-        let mut iptables = Iptables::new(Backend::Legacy);
-        let said = run(&mut iptables, "iptables-legacy -A INPUT -j NOWHERE", "");
-        assert_eq!(said.status, 2);
-        assert!(said.stderr.starts_with("iptables v1.8.9 (legacy): Couldn't load target `NOWHERE'"), "{}", said.stderr);
-        let said = run(&mut iptables, "iptables-restore", "*filter\n-A Y -j DROP\nCOMMIT\n");
-        assert_eq!((said.stderr.as_str(), said.status), ("iptables-restore: line 2 failed\n", 1));
-        assert!(parse(&words("iptables-sav").unwrap(), "").is_err());
-        assert!(parse(&words("iptables-save -x").unwrap(), "").is_err());
-    }
-}
+mod tests;

@@ -5,19 +5,86 @@
 
 use crate::base::words::{SyntaxError, Word};
 use std::iter::Peekable;
+use std::ops::Range;
 use std::str::CharIndices;
+
+const SECOND_COMMAND: &str = "a second command: write one command a line";
 
 /// The words of `line`; none for an empty line or a comment.
 ///
 /// # Errors
 /// An unclosed quote, or a character that a shell would act on.
 pub fn words(line: &str) -> Result<Vec<Word>, SyntaxError> {
-    let mut lexer = Lexer { line, chars: line.char_indices().peekable() };
+    let mut lexer = Lexer::new(line, false);
     let mut words = Vec::new();
     while let Some(word) = lexer.word()? {
         words.push(word);
     }
     Ok(words)
+}
+
+/// A line with what its standard input is redirected to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// The words of the command.
+    pub words: Vec<Word>,
+    /// What it reads, if that is said.
+    pub input: Option<Input>,
+}
+
+/// The redirection of a standard input.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// `< FILE`: the file's name.
+    File(Word),
+    /// A here-document: its text, where its delimiter stands.
+    Here(Word),
+}
+
+impl Input {
+    /// Where it stands in the line.
+    pub fn span(&self) -> &Range<usize> {
+        match self {
+            Input::File(word) | Input::Here(word) => &word.span,
+        }
+    }
+}
+
+/// The words of `text` and its standard input: `< FILE`, or `<< END` with the lines that follow, up to one that is the
+/// word `END` (sh(1p), "Redirection").
+///
+/// # Errors
+/// As for [`words`]; a here-document without its end, or with something that a shell would expand.
+pub fn line(text: &str) -> Result<Line, SyntaxError> {
+    let mut lexer = Lexer::new(text, true);
+    let (mut words, mut input) = (Vec::new(), None);
+    while lexer.skip_blanks()?.is_some() {
+        match lexer.chars.next_if(|&(_, c)| c == '<') {
+            Some((at, _)) => input = lexer.redirection(at, input.is_some())?,
+            None => words.extend(lexer.word()?),
+        }
+    }
+    match (lexer.document, input) {
+        (Some(Document { delimiter, text: None }), _) => {
+            Err(SyntaxError::at(&delimiter, format!("the here-document has no end: {}", delimiter.text)))
+        }
+        (Some(Document { delimiter, text: Some(text) }), _) => {
+            Ok(Line { words, input: Some(Input::Here(Word { text, span: delimiter.span })) })
+        }
+        (None, input) => Ok(Line { words, input }),
+    }
+}
+
+/// The delimiter of the here-document that `line` begins, if it is a line that begins one: more lines belong to it.
+pub fn here_document(text: &str) -> Option<String> {
+    let mut lexer = Lexer::new(text, true);
+    while let Ok(Some(_)) = lexer.skip_blanks() {
+        match lexer.chars.next_if(|&(_, c)| c == '<') {
+            Some((at, _)) => drop(lexer.redirection(at, false).ok()?),
+            None => drop(lexer.word().ok()?),
+        }
+    }
+    lexer.document.map(|d| d.delimiter.text)
 }
 
 /// `word` as it must be typed, so that [`words`] gives it back: in single quotes if it needs any.
@@ -32,15 +99,29 @@ pub fn quote(word: &str) -> String {
 struct Lexer<'a> {
     line: &'a str,
     chars: Peekable<CharIndices<'a>>,
+    /// A standard input may be redirected.
+    redirects: bool,
+    document: Option<Document>,
 }
 
-impl Lexer<'_> {
+/// A here-document.
+struct Document {
+    delimiter: Word,
+    text: Option<String>,
+}
+
+impl<'a> Lexer<'a> {
+    fn new(line: &'a str, redirects: bool) -> Self {
+        Lexer { line, chars: line.char_indices().peekable(), redirects, document: None }
+    }
+
     fn word(&mut self) -> Result<Option<Word>, SyntaxError> {
         let Some(start) = self.skip_blanks()? else { return Ok(None) };
         let mut text = String::new();
         while let Some(&(at, c)) = self.chars.peek() {
             match c {
                 ' ' | '\t' | '\n' => break,
+                '<' if self.redirects => break,
                 '\'' => self.single_quoted(at, &mut text)?,
                 '"' => self.double_quoted(at, &mut text)?,
                 '\\' => self.escaped(at, &mut text)?,
@@ -62,17 +143,71 @@ impl Lexer<'_> {
                 '\\' if self.line[at..].starts_with("\\\n") => {
                     self.chars.next();
                 }
+                '\n' if self.document.as_ref().is_some_and(|d| d.text.is_none()) => {
+                    self.chars.next();
+                    self.read_document()?;
+                    continue;
+                }
                 '\n' if self.line[at..].trim().is_empty() => return Ok(None),
-                '\n' => return Err(SyntaxError::new(at..at + 1, "a second command: write one command a line")),
+                '\n' => return Err(SyntaxError::new(at..at + 1, SECOND_COMMAND)),
                 '#' => {
                     while self.chars.next_if(|&(_, c)| c != '\n').is_some() {}
                     continue;
+                }
+                _ if self.document.as_ref().is_some_and(|d| d.text.is_some()) => {
+                    return Err(SyntaxError::new(at..at + c.len_utf8(), SECOND_COMMAND));
                 }
                 _ => return Ok(Some(at)),
             }
             self.chars.next();
         }
         Ok(None)
+    }
+
+    /// What follows a `<` at `at`.
+    fn redirection(&mut self, at: usize, second: bool) -> Result<Option<Input>, SyntaxError> {
+        let here = self.chars.next_if(|&(_, c)| c == '<').is_some();
+        if let Some((end, _)) = self.chars.next_if(|&(_, c)| "<>-&(".contains(c)) {
+            let message = format!("\"{}\" is not possible here: there is no shell", &self.line[at..=end]);
+            return Err(SyntaxError::new(at..end + 1, message).hint("write `< FILE` or a here-document, `<< 'EOF'`"));
+        }
+        if second || self.document.is_some() {
+            return Err(SyntaxError::new(at..at + 1, "a second standard input"));
+        }
+        let missing = || SyntaxError::new(at..at + 1, "the redirection names no file");
+        let word = self.word()?.ok_or_else(missing)?;
+        if !here {
+            return Ok(Some(Input::File(word)));
+        }
+        self.document = Some(Document { delimiter: word, text: None });
+        Ok(None)
+    }
+
+    /// The lines of the here-document, from where we are.
+    fn read_document(&mut self) -> Result<(), SyntaxError> {
+        let start = self.at();
+        let Some(document) = &mut self.document else { return Ok(()) };
+        let (span, mut text, mut ended) = (&document.delimiter.span, String::new(), None);
+        let mut at = start;
+        for line in self.line[start..].split_inclusive('\n') {
+            at += line.len();
+            if line.trim_end_matches('\n') == document.delimiter.text {
+                ended = Some(at);
+                break;
+            }
+            text.push_str(line);
+        }
+        let Some(ended) = ended else { return Ok(self.chars = "".char_indices().peekable()) };
+        // An unquoted delimiter lets the shell expand the text.
+        if self.line[span.clone()] == *document.delimiter.text
+            && let Some((at, c)) = text.char_indices().find(|&(_, c)| "$`\\".contains(c))
+        {
+            let hint = format!("quote the delimiter if the text is meant as it is: '{}'", document.delimiter.text);
+            return Err(expansion(start + at, c).hint(hint));
+        }
+        document.text = Some(text);
+        while self.chars.next_if(|&(at, _)| at < ended).is_some() {}
+        Ok(())
     }
 
     fn single_quoted(&mut self, open: usize, text: &mut String) -> Result<(), SyntaxError> {
@@ -205,6 +340,40 @@ mod tests {
         ] {
             let e = words(line).unwrap_err();
             assert_eq!((e.span.clone(), e.message.as_str()), (span, message), "{line}");
+        }
+    }
+
+    #[test]
+    fn redirects_the_standard_input() {
+        let text = "a < b/c 'd'";
+        let got = line(text).unwrap();
+        assert_eq!(got.words.iter().map(|w| w.text.as_str()).collect::<Vec<_>>(), ["a", "d"]);
+        assert_eq!(got.input, Some(Input::File(Word { text: "b/c".to_owned(), span: 4..7 })));
+        for (text, want) in [
+            ("a <<EOF -b # c\n*nat\n\n x\nEOF\n", "*nat\n\n x\n"),
+            ("a -b <<'E F'\n$x\nE F", "$x\n"),
+            ("a -b << \\E\n`\nE\n# c\n", "`\n"),
+            ("a -b <<E\nE\n", ""),
+        ] {
+            let got = line(text).unwrap();
+            assert_eq!(got.words.len(), 2, "{text}");
+            assert!(matches!(got.input, Some(Input::Here(w)) if w.text == want), "{text}");
+            assert!(here_document(text.lines().next().unwrap()).is_some());
+        }
+        assert_eq!(here_document("ip link set lo up"), None);
+        for (text, span, message) in [
+            ("a <<E\nb\n", 4..5, "the here-document has no end: E"),
+            ("a <<E", 4..5, "the here-document has no end: E"),
+            ("a <<E\nE\nb", 8..9, "a second command: write one command a line"),
+            ("a <<E\n\n$x\nE\n", 7..8, "an expansion (\"$\") is not possible here: there is no shell"),
+            ("a <<<E", 2..5, "\"<<<\" is not possible here: there is no shell"),
+            ("a <&1", 2..4, "\"<&\" is not possible here: there is no shell"),
+            ("a <b <c", 5..6, "a second standard input"),
+            ("a <", 2..3, "the redirection names no file"),
+            ("a > b", 2..3, "a redirection (\">\") is not possible here: there is no shell"),
+        ] {
+            let e = line(text).unwrap_err();
+            assert_eq!((e.span.clone(), e.message.as_str()), (span, message), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The command interpreter: commands as a person types them on a node become requests to the kernel, and what the
 //! kernel shows becomes the text that the real tools print. Grammar, abbreviations, messages, exit statuses and texts
-//! are those of iproute2 6.1, procps 4.0 and ethtool 6.1. A word that the real tool knows and this kernel does not is
+//! are those of iproute2 6.1, procps 4.0, ethtool 6.1, conntrack-tools 1.4.7 and iptables 1.8.9. A word that the real tool knows and this kernel does not is
 //! an error that says so.
 
 mod args;
@@ -44,6 +44,8 @@ pub enum Action {
     Sysctl(Vec<Variable>),
     /// `conntrack`
     Conntrack(Box<conntrack::Conntrack>),
+    /// `iptables`, `iptables-save`, `iptables-restore`
+    Iptables(Box<iptables::Invocation>),
     /// It prints what the kernel shows.
     Show {
         /// Looked at before, in this order.
@@ -101,20 +103,54 @@ pub enum Subject {
     Netns(String),
 }
 
-/// The commands that [`parse`] knows.
-pub const COMMANDS: [&str; 7] = ["arping", "bridge", "conntrack", "ethtool", "ip", "ping", "sysctl"];
+/// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
+pub const COMMANDS: [&str; 10] = [
+    "arping",
+    "bridge",
+    "conntrack",
+    "ethtool",
+    "ip",
+    "iptables",
+    "iptables-restore",
+    "iptables-save",
+    "ping",
+    "sysctl",
+];
 
 /// A command may enter so many namespaces inside each other.
 pub const MAX_NETNS_ENTERED: usize = 16;
 
-/// Reads one command.
+/// Reads one command where there are no files.
 ///
 /// # Errors
 /// What the real tool would say about its words, as far as it can be told without running it; that there is no such
 /// command; or that a part of it is not simulated.
 pub fn parse(line: &str) -> Result<Command, SyntaxError> {
-    command(&lex::words(line)?, Vec::new())
+    parse_with(line, &mut |file| {
+        Err(SyntaxError::at(file, "there are no files here").hint("write the text behind it: `<< 'EOF'`"))
+    })
 }
+
+/// Reads one command; `read` finds the text of a file that it names.
+///
+/// # Errors
+/// As for [`parse`], and those of `read`.
+pub fn parse_with(line: &str, read: &mut Read<'_>) -> Result<Command, SyntaxError> {
+    let lex::Line { words, input } = lex::line(line)?;
+    let mut command = command(&words, Vec::new())?;
+    match &mut command.action {
+        Action::Iptables(call) => call.feed(input, read)?,
+        _ => {
+            if let Some(input) = input {
+                return Err(SyntaxError::new(input.span().clone(), "the command does not read its standard input"));
+            }
+        }
+    }
+    Ok(command)
+}
+
+/// Finds the text of a file by its name as it was written.
+pub type Read<'a> = dyn FnMut(&Word) -> Result<String, SyntaxError> + 'a;
 
 impl Command {
     /// Where to start it when `here` is where it was typed. A program of `user/` cannot change its namespace, so it
@@ -151,6 +187,7 @@ fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
         "sysctl" => (netns, sysctl::parse(words)?),
         "conntrack" => (netns, Action::Conntrack(Box::new(conntrack::parse(words)?))),
         "ethtool" => (netns, ethtool::parse(words)?),
+        name if iptables::COMMANDS.contains(&name) => (netns, Action::Iptables(Box::new(iptables::parse(words)?))),
         "ping" | "arping" => {
             crate::user::parse(words)?;
             (netns, Action::User(words.to_vec()))

@@ -41,6 +41,8 @@ pub fn command(request: &Request) -> String {
         Request::Sysctl { name, value } => sysctl(name, value),
         Request::ConntrackDel { tuple, .. } => super::conntrack::deletion(tuple),
         Request::ConntrackFlush { .. } => "conntrack -F".to_owned(),
+        Request::Iptables { backend, command } => super::iptables::print::command(*backend, command),
+        Request::IptablesRestore { backend, restore } => super::iptables::print::restore(*backend, restore),
         Request::Feature { dev, feature, on } => {
             format!("ethtool -K {} {} {}", quote(dev), feature_name(*feature), on_off(*on))
         }

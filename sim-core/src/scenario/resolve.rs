@@ -7,6 +7,7 @@ use super::plan::{Check, Expect, Line, Namespace, Place, Plan, Range, Run, Scrip
 use super::raw::{self, Spanned};
 use super::run::{SetupError, build};
 use crate::base::Time;
+use crate::base::words::{SyntaxError, Word};
 use crate::engine::{Config, INITIAL_JIFFIES, Limits, World};
 use crate::kernel::show;
 use crate::kernel::trace::Mute;
@@ -136,7 +137,7 @@ impl Resolver<'_> {
     }
 
     fn line(&mut self, text: &Spanned<String>) -> Option<Line> {
-        match lab::parse(&text.value) {
+        match lab::parse_with(&text.value, &mut |file| read_beside(self.source, file)) {
             Ok(command) => {
                 let source = self.source.clone();
                 Some(Line { text: text.value.clone(), command, source, span: text.span.clone() })
@@ -148,34 +149,34 @@ impl Resolver<'_> {
         }
     }
 
-    /// The commands of a file beside the scenario, a line each; empty lines and those that begin with # do not count.
+    /// The commands of a file beside the scenario, a line each, with its here-document; empty lines and those that
+    /// begin with # do not count.
     fn setup_file(&mut self, name: &Spanned<String>) -> Vec<Line> {
-        let path = match beside(self.source, &name.value) {
-            Ok(path) => path,
-            Err(message) => {
-                let hint = Some("name a file in the scenario's own folder or below it".to_owned());
+        let source = match file_beside(self.source, &name.value) {
+            Ok(source) => source,
+            Err(Unreadable { message, hint }) => {
                 self.error(name.span.clone(), message, hint);
                 return vec![];
             }
         };
-        let source = match read_file(&path) {
-            Ok(source) => source,
-            Err(e) => {
-                self.error(name.span.clone(), format!("{}: {}", quote(&name.value), e.message), e.hint);
-                return vec![];
-            }
-        };
         let (mut lines, mut at) = (vec![], 0);
-        for text in source.text().split_inclusive('\n') {
+        while let Some(text) = source.text().get(at..).filter(|rest| !rest.is_empty()) {
+            let text = &text[..text.find('\n').map_or(text.len(), |end| end + 1)];
             let start = at + text.len() - text.trim_start().len();
             at += text.len();
-            let text = text.trim();
+            let mut text = text.trim();
             if text.is_empty() || text.starts_with('#') {
                 continue;
             }
-            match lab::parse(text) {
+            if let Some(end) = lab::lex::here_document(text) {
+                let mut rest = source.text()[at..].split_inclusive('\n');
+                while rest.next().inspect(|line| at += line.len()).is_some_and(|line| line.trim_end() != end) {}
+                text = &source.text()[start..at];
+            }
+            // Files that it names lie beside the scenario, too.
+            match lab::parse_with(text, &mut |file| read_beside(self.source, file)) {
                 Ok(command) => {
-                    let span = start..start + text.len();
+                    let span = start..start + text.lines().next().map_or(0, str::len);
                     lines.push(Line { text: text.to_owned(), command, source: source.clone(), span });
                 }
                 Err(e) => {
@@ -369,6 +370,34 @@ impl Resolver<'_> {
         let mut d = Diagnostic::new(self.source, span, message);
         d.hint = hint;
         self.errors.push(d);
+    }
+}
+
+/// Why a file that a scenario names cannot be read.
+struct Unreadable {
+    message: String,
+    hint: Option<String>,
+}
+
+fn file_beside(source: &SourceFile, name: &str) -> Result<SourceFile, Unreadable> {
+    let path = beside(source, name).map_err(|message| {
+        let hint = Some("name a file in the scenario's own folder or below it".to_owned());
+        Unreadable { message, hint }
+    })?;
+    read_file(&path).map_err(|e| Unreadable { message: format!("{}: {}", quote(name), e.message), hint: e.hint })
+}
+
+/// The text of a file that a command names.
+fn read_beside(source: &SourceFile, file: &Word) -> Result<String, SyntaxError> {
+    match file_beside(source, &file.text) {
+        Ok(file) => Ok(file.text().to_owned()),
+        Err(Unreadable { message, hint }) => {
+            let e = SyntaxError::at(file, message);
+            Err(match hint {
+                Some(hint) => e.hint(hint),
+                None => e,
+            })
+        }
     }
 }
 

@@ -37,6 +37,29 @@ pub enum Error {
     NoCommit,
 }
 
+/// A request that was refused, and the line of iptables-restore's text, counted from 1, that is to blame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// Why.
+    pub error: Error,
+    /// Of a restore.
+    pub line: Option<u32>,
+    /// What the tables are of.
+    pub backend: Backend,
+}
+
+impl Refused {
+    /// What `program` prints to standard error, with the final newline.
+    pub fn text(&self, program: &str) -> String {
+        self.error.text(Place { program, backend: self.backend, line: self.line })
+    }
+
+    /// The exit status of the program.
+    pub fn status(&self) -> i32 {
+        self.error.status(self.backend)
+    }
+}
+
 /// Where an error happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place<'a> {
@@ -61,6 +84,20 @@ impl Error {
     /// `Bad rule (does a matching rule exist in that chain?)`
     pub(super) const BAD_RULE: Error =
         Error::Refused { text: "Bad rule (does a matching rule exist in that chain?)", errno: Errno::ENOENT };
+
+    /// The error number behind it, as far as there is one.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Error::Refused { errno, .. } => *errno,
+            Error::Kernel { errno: [legacy, _], .. } => *legacy,
+            Error::Usage(_)
+            | Error::Argument(_)
+            | Error::Version(_)
+            | Error::Other(_)
+            | Error::Line
+            | Error::NoCommit => Errno::EINVAL,
+        }
+    }
 
     /// The exit status of the program that fails with it.
     pub fn status(&self, backend: Backend) -> i32 {

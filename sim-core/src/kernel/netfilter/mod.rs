@@ -49,6 +49,14 @@ impl Backend {
         }
     }
 
+    /// The program that is always of this backend.
+    pub fn program(self) -> &'static str {
+        match self {
+            Backend::Legacy => "iptables-legacy",
+            Backend::Nft => "iptables-nft",
+        }
+    }
+
     /// What iptables-save adds to the version in its first line.
     fn save_suffix(self) -> &'static str {
         match self {
@@ -134,6 +142,22 @@ impl Iptables {
         self.backend
     }
 
+    /// Becomes a set of tables of that backend. The first program that made a table has decided which it is.
+    ///
+    /// # Errors
+    /// There are tables of the other one.
+    ///
+    /// Differs: Linux keeps the tables of both side by side and walks through both.
+    pub fn choose(&mut self, backend: Backend) -> Result<(), Error> {
+        if self.backend != backend && !self.loaded.is_empty() {
+            let (there, asked) = (self.backend.program(), backend.program());
+            let text = format!("the tables here are {there}'s; {asked}'s beside them are not simulated");
+            return Err(Error::Other(text));
+        }
+        self.backend = backend;
+        Ok(())
+    }
+
     /// The tables that exist, in the order in which iptables-save prints them.
     pub fn tables(&self) -> impl Iterator<Item = (&Table, &State)> {
         let mut sorted: Vec<&Loaded> = self.loaded.iter().rev().collect();
@@ -169,13 +193,11 @@ impl Iptables {
     /// # Errors
     /// What iptables says; nothing is changed.
     pub fn run(&mut self, command: Command) -> Result<String, Error> {
-        let name = self.table_name(&command.table)?;
-        if let Action::ListRules(chain, number) = &command.action {
-            self.touch(name);
-            let found = self.loaded.iter().find(|l| l.table.name() == name);
-            let Some(l) = found else { return Ok(String::new()) };
-            return l.table.list_rules(&l.state, chain.as_deref(), *number, command.verbose, self.backend);
+        if command.lists() {
+            self.prepare(&command)?;
+            return self.list(&command);
         }
+        let name = self.table_name(&command.table)?;
         let mut edit = self.edit(name);
         let changes = !matches!(command.action, Action::Check(..) | Action::Nothing);
         edit.apply(command.action)?;
@@ -184,6 +206,29 @@ impl Iptables {
             self.put(table, &edit.counters);
         }
         Ok(String::new())
+    }
+
+    /// Makes the table that a command is about to list.
+    ///
+    /// # Errors
+    /// There is no such table.
+    pub fn prepare(&mut self, command: &Command) -> Result<(), Error> {
+        self.table_name(&command.table).map(|name| self.touch(name))
+    }
+
+    /// What a command prints that lists; nothing for another one, or before [`Iptables::prepare`].
+    ///
+    /// # Errors
+    /// There is no such table, chain or rule.
+    pub fn list(&self, command: &Command) -> Result<String, Error> {
+        let name = self.table_name(&command.table)?;
+        let Some(l) = self.loaded.iter().find(|l| l.table.name() == name) else { return Ok(String::new()) };
+        match &command.action {
+            Action::ListRules(chain, number) => {
+                l.table.list_rules(&l.state, chain.as_deref(), *number, command.verbose, self.backend)
+            }
+            _ => Ok(String::new()),
+        }
     }
 
     fn table_name(&self, name: &str) -> Result<TableName, Error> {

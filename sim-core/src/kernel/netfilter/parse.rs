@@ -24,6 +24,13 @@ pub struct Command {
     pub verbose: bool,
 }
 
+impl Command {
+    /// It prints what is there.
+    pub fn lists(&self) -> bool {
+        matches!(self.action, Action::ListRules(..))
+    }
+}
+
 /// What a command does. Chains are named; rule numbers count from 1.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {

@@ -174,6 +174,14 @@ impl Conditions {
 }
 
 impl Rule {
+    /// The words that a command needs behind the chain's name to make this rule.
+    pub fn words(&self, counters: Option<(u64, u64)>) -> Vec<String> {
+        let mut line = String::new();
+        // This backend leaves nothing out.
+        self.save(&mut line, Backend::Nft, counters);
+        super::words::split(&line).unwrap_or_else(|_| line.split_whitespace().map(str::to_owned).collect())
+    }
+
     /// The rule as iptables-save prints it after `-A CHAIN`, with a blank before each part. `counters` are printed as
     /// `iptables -S -v` does, before the target.
     pub fn save(&self, out: &mut String, backend: Backend, counters: Option<(u64, u64)>) {

@@ -1,8 +1,11 @@
 //! What is printed reads back as the same request.
 
+use super::super::iptables::Task;
 use super::super::{Action, parse};
 use super::*;
 use crate::base::Mac;
+use crate::kernel::netfilter::Backend;
+use crate::kernel::netfilter::restore::Restore;
 use crate::kernel::netlink::{NudState, RuleMatch, Scope};
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
@@ -16,6 +19,11 @@ fn read(line: &str) -> Vec<Request> {
             let write = |v: super::super::Variable| Request::Sysctl { name: v.name, value: v.value.unwrap() };
             v.into_iter().map(write).collect()
         }
+        Action::Iptables(call) => vec![match call.task {
+            Task::Command(command) => Request::Iptables { backend: call.backend, command: Box::new(command.unwrap()) },
+            Task::Restore(restore) => Request::IptablesRestore { backend: call.backend, restore },
+            other @ Task::Save { .. } => panic!("{line}: {other:?}"),
+        }],
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -240,8 +248,43 @@ fn other_requests() -> impl Strategy<Value = Request> {
     ]
 }
 
+/// Commands of iptables, by what was typed.
+fn iptables_requests() -> impl Strategy<Value = Request> {
+    let commands = proptest::sample::select(vec![
+        "-A INPUT -p tcp --dport 80 -m comment --comment 'its $5 \"b' -j ACCEPT",
+        "-t nat -A PREROUTING ! -s 10.0.0.0/8 -i eth+ -p udp -m udp --dport 53 -c 7 8 -j DNAT --to-destination 10.0.0.9:53",
+        "-I FORWARD 3 -m conntrack --ctstate NEW,INVALID -j DROP -v",
+        "-I FORWARD -o cbr0 -g X",
+        "-D OUTPUT 2",
+        "-D OUTPUT -m statistic --mode random --probability 0.5 -j REJECT",
+        "-R INPUT 2 -j RETURN",
+        "-t mangle -C POSTROUTING -j MARK --set-xmark 0x1/0xff",
+        "-S",
+        "-t raw -S PREROUTING 1 -v",
+        "-F",
+        "-Z INPUT",
+        "-Z INPUT 3",
+        "-N 'a;b'",
+        "-X",
+        "-X A",
+        "-E A B",
+        "-P FORWARD DROP -c 1 2",
+        "-t nowhere -P INPUT ACCEPT",
+    ]);
+    let program = proptest::sample::select(vec!["iptables", "iptables-legacy", "iptables-nft"]);
+    let restore = ("([ -~]{0,20}\n){0,5}", any::<[bool; 3]>(), maybe(name()));
+    prop_oneof![
+        (program, commands).prop_map(|(p, c)| read(&format!("{p} {c}")).remove(0)),
+        restore.prop_map(|(text, [counters, noflush, test], table)| {
+            let restore = Box::new(Restore { counters, noflush, test, table, text });
+            Request::IptablesRestore { backend: Some(Backend::Legacy), restore }
+        }),
+    ]
+}
+
 fn requests() -> impl Strategy<Value = Request> {
     prop_oneof![
+        iptables_requests(),
         link_add_request(),
         (name(), changes()).prop_map(|(dev, changes)| Request::LinkSet { dev, changes }),
         addr_requests(),

@@ -183,7 +183,7 @@ fn protocol(number: u8) -> &'static str {
 }
 
 /// asctime() in UTC, without its line end: `Sat Nov 21 04:42:01 2026`.
-fn date(seconds: u64) -> String {
+pub(in crate::lab) fn date(seconds: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [(&str, u64); 12] = [
         ("Jan", 31),

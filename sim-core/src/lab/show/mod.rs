@@ -8,6 +8,7 @@ mod route;
 mod rule;
 
 pub use bridge::{bridge_fdb, bridge_links};
+pub(in crate::lab) use conntrack::date;
 pub use conntrack::{
     conntrack_deleted, conntrack_entries, conntrack_event, conntrack_events_shown, conntrack_flushed, conntrack_shown,
     conntrack_stats,

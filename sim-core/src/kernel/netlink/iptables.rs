@@ -1,0 +1,34 @@
+//! What iptables(8) asks of the kernel (net/ipv4/netfilter/ip_tables.c: do_ipt_set_ctl;
+//! net/netfilter/nf_tables_api.c: nf_tables_commit). Both backends change tables in user space and put them in place as
+//! a whole; here the kernel does both.
+
+use crate::kernel::errno::NlError;
+use crate::kernel::netfilter::Backend;
+use crate::kernel::netfilter::error::{Error, Refused};
+use crate::kernel::netfilter::parse::Command;
+use crate::kernel::netfilter::restore::Restore;
+use crate::kernel::netns::NetNs;
+
+/// One command; all of it is done or nothing. What one that lists prints, [`show`](crate::kernel::show::iptables) has.
+pub(super) fn run(ns: &mut NetNs, backend: Option<Backend>, command: &Command) -> Result<(), NlError> {
+    choose(ns, backend)?;
+    let tables = &mut ns.iptables;
+    let done = if command.lists() { tables.prepare(command) } else { tables.run(command.clone()).map(drop) };
+    done.map_err(|error| refused(ns, error, None))
+}
+
+/// A text of iptables-restore; tables before the line that is wrong are in place.
+pub(super) fn restore(ns: &mut NetNs, backend: Option<Backend>, restore: &Restore) -> Result<(), NlError> {
+    choose(ns, backend)?;
+    let done = ns.iptables.restore(restore);
+    done.map_err(|(line, error)| refused(ns, error, Some(line)))
+}
+
+fn choose(ns: &mut NetNs, backend: Option<Backend>) -> Result<(), NlError> {
+    let Some(backend) = backend else { return Ok(()) };
+    ns.iptables.choose(backend).map_err(|error| Refused { error, line: None, backend }.into())
+}
+
+fn refused(ns: &NetNs, error: Error, line: Option<u32>) -> NlError {
+    Refused { error, line, backend: ns.iptables.backend() }.into()
+}
