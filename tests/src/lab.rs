@@ -29,7 +29,7 @@ pub struct Workload {
     spec: serde_json::Map<String, Value>,
 }
 
-/// All cases of `recordings/workloads.yaml`, in file order within a lab.
+/// All cases of `recordings/workloads.yaml`, in file order within a lab. A lab's own prelude comes before a case's.
 ///
 /// # Panics
 /// The file is broken: the checkout is not whole.
@@ -41,10 +41,12 @@ pub fn workloads() -> Vec<Workload> {
     for (lab, value) in labs {
         let file = value["lab"].as_str().expect("`lab` names a file").to_owned();
         let cases = value["cases"].as_object().expect("`cases` is a map");
+        let common = value["prelude"].as_array().cloned().unwrap_or_default();
         for (case, what) in cases {
             let list = |key: &str| what[key].as_array().cloned().unwrap_or_default();
             let spec = what["spec"].as_object().cloned().unwrap_or_default();
-            let (prelude, traffic) = (list("prelude"), list("traffic"));
+            let prelude = common.iter().cloned().chain(list("prelude")).collect();
+            let traffic = list("traffic");
             all.push(Workload { lab: lab.clone(), case: case.clone(), file: file.clone(), prelude, traffic, spec });
         }
     }

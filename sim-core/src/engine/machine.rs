@@ -198,6 +198,9 @@ impl Machine {
     }
 
     /// An expired slot of the timer wheel: all its timers, then the softirq queue.
+    ///
+    /// Differs: Linux has several CPUs. A timer of one and a process on another can run at the same time, and their
+    /// frames mix (recorded in host_down_other, differently in each run); here one comes after the other.
     pub(super) fn tick(&mut self, run: &mut Run<'_>) -> Result<(), LimitHit> {
         let now = self.cpu.jiffies();
         self.cpu.timers.collect(now);

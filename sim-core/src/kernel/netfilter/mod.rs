@@ -167,6 +167,11 @@ impl Iptables {
         sorted.into_iter().map(|l| (&*l.table, &l.state))
     }
 
+    /// The tables, to be kept by those who listen.
+    pub(in crate::kernel) fn shared(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.loaded.iter().map(|l| &l.table)
+    }
+
     /// A table, and all that a packet's walk through it may change; none if it does not exist.
     pub fn walked(&mut self, name: TableName) -> Option<(Arc<Table>, Memory<'_>)> {
         let loaded = self.loaded.iter_mut().find(|l| l.table.name() == name)?;
