@@ -69,6 +69,7 @@ struct Process {
     state: State,
     console: Console,
     alarmed: bool,
+    interrupted: bool,
     /// Numbers of the current wait and of the current itimer.
     wait: u32,
     itimer: u32,
@@ -173,6 +174,7 @@ impl Machine {
             state: State::Ready(Ret::Start),
             console: Console::default(),
             alarmed: false,
+            interrupted: false,
             wait: 0,
             itimer: 0,
             started: at,
@@ -214,6 +216,13 @@ impl Machine {
         self.drain(run)
     }
 
+    /// kill(2) with SIGINT.
+    pub(super) fn sigint(&mut self, pid: Pid) {
+        let Some(p) = self.processes.get_mut(&pid) else { return };
+        p.interrupted = true;
+        self.interrupt(pid);
+    }
+
     /// An hrtimer of a process fired.
     pub(super) fn alarm(&mut self, pid: Pid, what: Alarm) {
         let Some(p) = self.processes.get_mut(&pid) else { return };
@@ -244,6 +253,7 @@ impl Machine {
                     pid,
                     ns: p.ns,
                     alarmed: std::mem::take(&mut p.alarmed),
+                    interrupted: std::mem::take(&mut p.interrupted),
                     spaces: &self.spaces,
                     prf: run.prf,
                     spent_ns: 0,
@@ -404,7 +414,7 @@ impl Machine {
     /// The call has to wait: for its socket, and for its time to run out.
     fn block(&mut self, pid: Pid, ns: NsId, call: Call, deadline: Deadline) {
         let Some(p) = self.processes.get_mut(&pid) else { return };
-        if p.alarmed {
+        if p.alarmed || p.interrupted {
             p.state = State::Ready(Ret::Err(Errno::EINTR));
             self.run_queue.push_front(pid);
             return;

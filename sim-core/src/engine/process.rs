@@ -27,6 +27,8 @@ pub struct Env<'a> {
     pub ns: NsId,
     /// SIGALRM came since the last step.
     pub alarmed: bool,
+    /// SIGINT came since the last step.
+    pub interrupted: bool,
     /// Read-only state of the kernel, for [`crate::kernel::show`].
     pub spaces: &'a Spaces,
     /// The scenario's randomness.

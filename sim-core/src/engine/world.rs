@@ -199,6 +199,13 @@ impl World {
         Some(pid)
     }
 
+    /// Sends SIGINT to a process, as Ctrl-C does: what it waits in is interrupted.
+    pub fn interrupt(&mut self, ns: NsId, pid: Pid) {
+        let machine = ns.machine().0 as usize;
+        self.machines[machine].sigint(pid);
+        self.after(machine);
+    }
+
     /// Takes a process that has ended out of its machine.
     pub fn reap(&mut self, ns: NsId, pid: Pid) -> Option<Finished> {
         self.machines[ns.machine().0 as usize].reap(pid)

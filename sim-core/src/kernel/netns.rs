@@ -131,6 +131,8 @@ impl NetNs {
 #[derive(Clone, Debug, Default)]
 pub struct Spaces {
     spaces: Vec<Space>,
+    /// Where a socket listens to connection tracking.
+    listening: Vec<NsId>,
 }
 
 #[derive(Clone, Debug)]
@@ -203,8 +205,24 @@ impl Spaces {
         let _ = super::dev::receive(self.enter(cx, rx.ns), cx, rx.dev, rx.frame);
     }
 
-    /// A work queue's turn, after a chain: link watch. Whether there was something to do.
+    /// From now on the events of connection tracking in `ns` are told at the end of each chain.
+    pub(in crate::kernel) fn listen(&mut self, ns: NsId) {
+        self.get_mut(ns).ct.listen(true);
+        if !self.listening.contains(&ns) {
+            self.listening.push(ns);
+        }
+    }
+
+    fn tell(&mut self, cx: &mut Cx<'_>) {
+        let mut listening = std::mem::take(&mut self.listening);
+        listening.retain(|ns| super::socket::netlink::multicast(self.get_mut(*ns), cx));
+        self.listening = listening;
+    }
+
+    /// A work queue's turn, after a chain: link watch. Whether there was something to do. Who listens to connection
+    /// tracking hears what the chain changed.
     pub fn work(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.tell(cx);
         let Some((ns, dev)) = cx.cpu.linkwatch.pop_front() else { return false };
         cx.ns = ns;
         super::dev::linkwatch(self.get_mut(ns), cx, dev);

@@ -1,6 +1,7 @@
 //! The program door: what a process may ask of the kernel, as data. A program hands over one [`Call`] at a time and
 //! gets its [`Ret`] when it is done; blocking, time-outs and wake-ups are the engine's (engine/process.rs).
 
+use super::conntrack::Event;
 use super::cx::Cx;
 use super::errno::{Errno, NlError};
 use super::netlink::Request;
@@ -30,6 +31,19 @@ pub enum SocketKind {
         /// Frames of this Ethertype only.
         ethertype: u16,
     },
+    /// `socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER)` in connection tracking's groups: its events.
+    Conntrack(CtGroups),
+}
+
+/// Netlink groups of connection tracking (NFNLGRP_CONNTRACK_*).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CtGroups {
+    /// Connections that were confirmed.
+    pub new: bool,
+    /// Connections that changed.
+    pub update: bool,
+    /// Connections that are gone.
+    pub destroy: bool,
 }
 
 /// setsockopt(2).
@@ -212,6 +226,8 @@ pub enum Ret {
     Sent(usize),
     /// A datagram.
     Message(Message),
+    /// What a [`SocketKind::Conntrack`] received.
+    Event(Box<Event>),
     /// An entry of the error queue.
     Error(QueuedError),
     /// poll's answer; both false when the time ran out.
@@ -278,7 +294,11 @@ pub struct QueuedError {
 /// Carries out a system call on sockets for process `pid` in namespace `ns`. None: it would block; call again when the
 /// process was woken, or answer for it when its time is out.
 pub fn call(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, pid: Pid, call: &Call) -> Option<Ret> {
-    socket::call(spaces.enter(cx, ns), cx, pid, call)
+    let ret = socket::call(spaces.enter(cx, ns), cx, pid, call);
+    if let Call::Socket(SocketKind::Conntrack(_)) = call {
+        spaces.listen(ns);
+    }
+    ret
 }
 
 /// SO_RCVTIMEO of a socket in nanoseconds; zero waits for ever.

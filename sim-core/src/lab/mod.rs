@@ -153,12 +153,17 @@ pub fn parse_with(line: &str, read: &mut Read<'_>) -> Result<Command, SyntaxErro
 pub type Read<'a> = dyn FnMut(&Word) -> Result<String, SyntaxError> + 'a;
 
 impl Command {
-    /// Where to start it when `here` is where it was typed. A program of `user/` cannot change its namespace, so it
+    /// Where to start it when `here` is where it was typed. A program with sockets cannot change its namespace, so it
     /// starts in the one that the command enters; the other commands go there themselves. If there is no such
     /// namespace, the program says so.
     pub fn start_ns(&self, spaces: &Spaces, here: NsId) -> NsId {
         let entered = self.netns.last().and_then(|name| show_door::netns_by_name(spaces, name));
-        entered.filter(|_| matches!(self.action, Action::User(_))).unwrap_or(here)
+        entered.filter(|_| matches!(self.action, Action::User(_)) || self.is_endless()).unwrap_or(here)
+    }
+
+    /// It goes on until it is interrupted.
+    pub fn is_endless(&self) -> bool {
+        matches!(&self.action, Action::Conntrack(call) if call.command == conntrack::Command::Event)
     }
 
     /// The command as a program that prints what the real tool prints and exits with its status; to be started in

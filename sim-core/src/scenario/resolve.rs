@@ -35,7 +35,8 @@ pub fn load(path: &Path) -> Result<(SourceFile, Plan), Diagnostics> {
 pub fn resolve(source: &SourceFile) -> Result<Plan, Diagnostics> {
     let raw = raw::parse(source)?;
     let names = raw.spec.namespaces.0.iter().map(|n| n.name.value.clone()).collect();
-    let mut r = Resolver { source, names, errors: Diagnostics::default(), setup_reads: true };
+    let has_duration = raw.spec.duration.is_some();
+    let mut r = Resolver { source, names, errors: Diagnostics::default(), setup_reads: true, has_duration };
     let plan = r.plan(&raw);
     if r.setup_reads {
         match build(&plan, &mut Mute) {
@@ -64,6 +65,8 @@ struct Resolver<'a> {
     errors: Diagnostics,
     /// All commands of the set-up could be read.
     setup_reads: bool,
+    /// The run ends when `spec.duration` says.
+    has_duration: bool,
 }
 
 impl Resolver<'_> {
@@ -88,6 +91,13 @@ impl Resolver<'_> {
             servers: n.body.servers.iter().filter_map(|s| r.server(s)).collect(),
         };
         let namespaces = spec.namespaces.0.iter().map(|n| namespace(self, n)).collect();
+        for n in &spec.namespaces.0 {
+            for c in &n.body.setup {
+                if lab::parse(&c.value).is_ok_and(|command| command.is_endless()) {
+                    self.endless(c.span.clone(), "start it in `traffic`, with `background: true` beside it");
+                }
+            }
+        }
         self.setup_reads = self.errors.is_empty();
         Plan {
             name: raw.metadata.name.value.0.clone(),
@@ -106,6 +116,9 @@ impl Resolver<'_> {
             raw::Step::Run(run) => {
                 self.namespace(&run.from.value, run.from.span.clone());
                 let line = self.line(&run.run)?;
+                if line.command.is_endless() && !run.background && !self.has_duration {
+                    self.endless(run.run.span.clone(), "put `background: true` beside it, or set `spec.duration`");
+                }
                 let at = run.at.as_ref().map(|d| Time(d.value.0));
                 let run = Run { from: run.from.value.clone(), line, at, background: run.background };
                 Some(Traffic::Run(Box::new(run)))
@@ -121,6 +134,10 @@ impl Resolver<'_> {
                 }))
             }
         }
+    }
+
+    fn endless(&mut self, span: ops::Range<usize>, hint: &str) {
+        self.error(span, "this command goes on until it is interrupted".to_owned(), Some(hint.to_owned()));
     }
 
     fn server(&mut self, text: &Spanned<String>) -> Option<ServerLine> {

@@ -22,6 +22,8 @@ use std::sync::Arc;
 const BETWEEN_COMMANDS_NS: u64 = 15 * MS;
 /// A run goes on for this long after its last program.
 const AFTER_LAST_NS: u64 = SEC / 2;
+/// What a command that is interrupted at the end may take to end.
+const GOOD_BYE_NS: u64 = MS;
 const SETUP_HINT: &str = "the commands of `setup` are run in the order of the file, as on a real node";
 const SERVER_HINT: &str = "servers start in the order of the file when all namespaces are set up";
 /// A server that has not failed after this much simulated time is up.
@@ -64,6 +66,9 @@ impl Default for Options {
 pub trait Progress {
     /// `done` of `all` commands have ended.
     fn commands(&mut self, done: usize, all: usize);
+
+    /// The last command that ends by itself has ended; this is the world as it is then.
+    fn settled(&mut self, _: &World) {}
 }
 
 impl Progress for () {
@@ -275,14 +280,21 @@ impl Job<'_> {
     }
 }
 
+/// A process of `traffic:`.
+struct Running {
+    ns: NsId,
+    /// Its place in `commands`.
+    at: usize,
+    endless: bool,
+}
+
 /// A run under way.
 struct Stage<'a, A> {
     world: World,
     audience: &'a mut A,
     /// When expectations look, earliest last.
     times: Vec<Time>,
-    /// Processes with their place in `commands`.
-    running: BTreeMap<Pid, (NsId, usize)>,
+    running: BTreeMap<Pid, Running>,
     commands: Vec<CommandReport>,
     last_exit: Time,
     /// Up to here the run has come.
@@ -334,8 +346,22 @@ impl<'a, A: Audience> Stage<'a, A> {
         self.audience.start();
         if end.is_none() {
             self.until_all_exited()?;
+            progress.settled(&self.world);
         }
-        self.advance(end.unwrap_or(self.last_exit.max(now) + AFTER_LAST_NS))
+        self.advance(end.unwrap_or(self.last_exit.max(now) + AFTER_LAST_NS))?;
+        self.interrupt_endless()
+    }
+
+    /// The commands that go on until they are interrupted get the time to say good-bye.
+    fn interrupt_endless(&mut self) -> Result<(), LimitHit> {
+        let reached = self.reached;
+        for (pid, job) in &self.running {
+            if job.endless {
+                self.world.interrupt(job.ns, *pid);
+            }
+        }
+        while self.running.values().any(|j| j.endless) && self.next_exit(reached + GOOD_BYE_NS)?.is_some() {}
+        Ok(())
     }
 
     /// Starts a program when it is time and, unless it stays in the background, waits for its end. When the next one
@@ -352,7 +378,8 @@ impl<'a, A: Audience> Stage<'a, A> {
         self.close_story();
         let Some(ns) = self.world.namespace(from) else { return Ok(at) };
         let Some((ns, pid)) = job.spawn(&mut self.world, ns, at) else { return Ok(at) };
-        self.running.insert(pid, (ns, self.commands.len()));
+        let endless = matches!(job, Job::Command(line) if line.command.is_endless());
+        self.running.insert(pid, Running { ns, at: self.commands.len(), endless });
         self.commands.push(CommandReport {
             from: from.to_owned(),
             command: job.name().to_owned(),
@@ -363,19 +390,19 @@ impl<'a, A: Audience> Stage<'a, A> {
             story: Story::default(),
         });
         if background {
-            return Ok(at);
+            return Ok(at.max(now));
         }
         while self.running.contains_key(&pid) {
             let until = end.unwrap_or(Time(u64::MAX));
             if self.next_exit(until)?.is_none() {
-                break;
+                return Ok(end.unwrap_or(self.world.machine(ns).now()));
             }
         }
         Ok(self.world.machine(ns).now())
     }
 
     fn until_all_exited(&mut self) -> Result<(), LimitHit> {
-        while !self.running.is_empty() && self.next_exit(Time(u64::MAX))?.is_some() {}
+        while self.running.values().any(|j| !j.endless) && self.next_exit(Time(u64::MAX))?.is_some() {}
         Ok(())
     }
 
@@ -407,9 +434,11 @@ impl<'a, A: Audience> Stage<'a, A> {
     }
 
     fn exited(&mut self, pid: Pid) {
-        let Some((ns, at)) = self.running.remove(&pid) else { return };
+        let Some(Running { ns, at, endless }) = self.running.remove(&pid) else { return };
         let Some(done) = self.world.reap(ns, pid) else { return };
-        self.last_exit = self.last_exit.max(done.ended);
+        if !endless {
+            self.last_exit = self.last_exit.max(done.ended);
+        }
         if let Some(c) = self.commands.get_mut(at) {
             (c.started, c.ended, c.exit) = (done.started, Some(done.ended), Some(done.code));
             c.output = done.console.all();

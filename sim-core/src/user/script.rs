@@ -153,6 +153,7 @@ impl Script {
                 pid: Pid(0x1_2345),
                 ns: self.ns,
                 alarmed: alarmed || ret == Ret::Err(Errno::EINTR),
+                interrupted: false,
                 spaces: &self.spaces,
                 prf: &prf,
                 spent_ns: 0,

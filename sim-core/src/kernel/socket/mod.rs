@@ -1,11 +1,13 @@
 //! Sockets: what a descriptor refers to, the queues of what arrived, and the system calls on them (net/socket.c,
 //! net/core/sock.c, net/core/datagram.c).
 
+pub mod netlink;
 pub mod packet;
 pub mod ping;
 pub mod raw;
 pub mod udp;
 
+use super::conntrack::Event;
 use super::cx::Cx;
 use super::errno::Errno;
 use super::ip::output::{Header, Ident};
@@ -71,6 +73,8 @@ pub(in crate::kernel) struct Socket {
     /// sk_rmem_alloc: the truesize of what is queued.
     queued: u64,
     errors: VecDeque<QueuedError>,
+    /// Of a netlink socket.
+    events: VecDeque<Event>,
     /// sk_err
     error: Option<Errno>,
 }
@@ -102,6 +106,7 @@ impl Socket {
             queue: VecDeque::new(),
             queued: 0,
             errors: VecDeque::new(),
+            events: VecDeque::new(),
             error: None,
         }
     }
@@ -358,8 +363,10 @@ fn recv(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
     if let Some(e) = s.error.take() {
         return Err(e);
     }
-    if s.kind == SocketKind::Udp {
-        return udp::dequeue(s).map(Ret::Message);
+    match s.kind {
+        SocketKind::Udp => return udp::dequeue(s).map(Ret::Message),
+        SocketKind::Conntrack(_) => return netlink::dequeue(s),
+        SocketKind::Raw { .. } | SocketKind::Ping | SocketKind::Packet { .. } => {}
     }
     let (truesize, message) = s.queue.pop_front().ok_or(Errno::EAGAIN)?;
     s.queued -= u64::from(truesize);
@@ -380,5 +387,6 @@ fn recv_error(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
 /// datagram_poll
 fn poll(ns: &NetNs, fd: Fd) -> Result<Ret, Errno> {
     let s = find(ns, fd)?;
-    Ok(Ret::Poll { readable: !s.queue.is_empty() || s.shut_read, error: s.error.is_some() || !s.errors.is_empty() })
+    let readable = !s.queue.is_empty() || !s.events.is_empty() || s.shut_read;
+    Ok(Ret::Poll { readable, error: s.error.is_some() || !s.errors.is_empty() })
 }

@@ -4,9 +4,10 @@ use super::{Command, Conntrack};
 use crate::base::NsId;
 use crate::engine::process::{Env, Program};
 use crate::kernel::conntrack::Info;
+use crate::kernel::errno::Errno;
 use crate::kernel::netlink::Request;
 use crate::kernel::show;
-use crate::kernel::syscall::{Call, Ret};
+use crate::kernel::syscall::{Call, CtGroups, Fd, Ret, SocketKind};
 use crate::lab::show as text;
 
 #[derive(Clone)]
@@ -17,10 +18,18 @@ struct Run {
     entries: Vec<Info>,
     next: usize,
     deleted: usize,
+    /// `-E`: where events come from, and how many were printed.
+    socket: Fd,
+    shown: usize,
 }
 
+/// What `-E` prints when its socket's buffer was full.
+const LOSING: &str = "WARNING: We have hit ENOBUFS! We are losing events.\n\
+    This message means that the current netlink socket buffer size is too small.\n\
+    Please, check --buffer-size in conntrack(8) manpage.\n";
+
 pub(in crate::lab) fn program(netns: Vec<String>, call: Conntrack) -> Box<dyn Program> {
-    Box::new(Run { netns, call, entries: Vec::new(), next: 0, deleted: 0 })
+    Box::new(Run { netns, call, entries: Vec::new(), next: 0, deleted: 0, socket: Fd(0), shown: 0 })
 }
 
 impl Program for Run {
@@ -31,6 +40,7 @@ impl Program for Run {
                 Err(exit) => Call::Exit(exit.0),
             },
             (Command::Delete, ret) => self.deleted(&ret, env),
+            (Command::Event, ret) => self.event(ret, env),
             (_, Ret::NlErr(e)) => {
                 let errno = e.errno;
                 env.console.err(format!("conntrack v1.4.7 (conntrack-tools): Operation failed: {errno}\n"));
@@ -69,13 +79,35 @@ impl Run {
                 self.entries = matching().collect();
                 return self.delete(env);
             }
-            // Differs: nobody listens for events yet but the tests.
             Command::Event => {
-                env.console.err("conntrack v1.4.7 (conntrack-tools): events are not simulated\n");
-                return Call::Exit(1);
+                let [new, update, destroy] = filter.events;
+                return Call::Socket(SocketKind::Conntrack(CtGroups { new, update, destroy }));
             }
         }
         Call::Exit(0)
+    }
+
+    /// `-E`: prints what comes until it is interrupted.
+    fn event(&mut self, ret: Ret, env: &mut Env<'_>) -> Call {
+        match ret {
+            Ret::Fd(fd) => self.socket = fd,
+            Ret::Event(event) if self.call.filter.hears(&event) => {
+                env.console.out(text::conntrack_event(&event, self.call.output, env.epoch_ns));
+                self.shown += 1;
+            }
+            Ret::Err(Errno::ENOBUFS) => env.console.err(LOSING),
+            Ret::Err(Errno::EINTR) => {}
+            Ret::Err(e) => {
+                env.console.err(format!("conntrack v1.4.7 (conntrack-tools): Operation failed: {e}\n"));
+                return Call::Exit(1);
+            }
+            _ => {}
+        }
+        if env.interrupted {
+            env.console.err(text::conntrack_events_shown(self.shown));
+            return Call::Exit(0);
+        }
+        Call::Recv { fd: self.socket, dontwait: false, errqueue: false }
     }
 
     /// Asks for the next entry to be deleted, or ends.
