@@ -46,6 +46,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// What a packet costs podhop and the real kernel of this machine, in turn, and the ratios. As root.
+    BenchPeers {
+        /// Its arguments: --help.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -66,6 +72,12 @@ fn main() -> anyhow::Result<()> {
             let mut bench = cargo(["bench", "--package", "podhop-benches", "--"]);
             bench.args(arguments);
             run(bench)
+        }
+        Task::BenchPeers { arguments } => {
+            let binary = ["--package", "podhop-benches", "--bin", "bench-peers", "--"];
+            let mut peers = cargo(["run", "--release", "--quiet"]);
+            peers.args(binary).args(arguments);
+            run(peers)
         }
     }
 }

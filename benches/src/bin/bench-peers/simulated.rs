@@ -1,0 +1,116 @@
+//! The simulated side: this process, by its own CPU time.
+
+use crate::measure::cpu_seconds;
+use crate::{Case, Cost, Load};
+use podhop_benches::lab::Lab;
+use podhop_benches::paths::{POD1, POD2};
+use podhop_benches::programs::{Counts, Pinger, UdpSender, UdpSink};
+use podhop_benches::rules::UDP_PORT;
+use sim_core::kernel::show;
+use sim_core::kernel::trace::{DevName, Mute, Sink};
+use sim_core::observe::{Outputs, Recorder, Store};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+
+/// Packets before the measured ones: tables fill, buffers grow.
+const WARM: u32 = 10_000;
+
+/// A network that is simulated.
+pub struct Simulated {
+    lab: Lab,
+    load: Load,
+    packets: u32,
+    scratch: PathBuf,
+}
+
+impl Simulated {
+    /// Builds it and warms it up; each run will send `packets` packets. Captures go to a folder below `scratch`.
+    ///
+    /// # Panics
+    /// A packet does not cross as many interfaces as `case` says.
+    pub fn new(case: &Case, packets: u32, scratch: &Path) -> Self {
+        let lab = Lab::new(&case.setup);
+        let mut s = Simulated { lab, load: case.load, packets, scratch: scratch.join("simulated") };
+        s.send(WARM, &mut Mute);
+        let mut counts = Counts::default();
+        s.send(WARM, &mut counts);
+        let crossed = counts.taps / u64::from(WARM);
+        assert_eq!(crossed, case.interfaces, "interfaces that a packet crosses in {}", case.name);
+        s
+    }
+
+    /// Sends packets that nobody but the network sees.
+    pub fn run(&mut self) -> anyhow::Result<Cost> {
+        let start = cpu_seconds();
+        self.send(self.packets, &mut Mute);
+        Ok(Cost { packets: u64::from(self.packets), sender: cpu_seconds() - start, ..Cost::default() })
+    }
+
+    /// Sends packets that are captured at every interface, as `podhop run` does it.
+    pub fn run_captured(&mut self) -> anyhow::Result<Cost> {
+        fs::create_dir_all(&self.scratch)?;
+        let mut store = Folder { root: self.scratch.clone(), files: Vec::new() };
+        let start = cpu_seconds();
+        let outputs = Outputs { captures: true, trace: false };
+        let mut recorder = Recorder::new(&mut store, 0, outputs, ());
+        self.announce(&mut recorder);
+        recorder.start();
+        self.send(self.packets, &mut recorder);
+        let records = recorder.counts().records;
+        recorder.finish()?;
+        drop(store);
+        let sender = cpu_seconds() - start;
+        fs::remove_dir_all(&self.scratch)?;
+        Ok(Cost { packets: u64::from(self.packets), sender, records, ..Cost::default() })
+    }
+
+    fn send(&mut self, packets: u32, sink: &mut dyn Sink) {
+        let programs = match self.load {
+            Load::Udp(to) => {
+                self.lab.spawn(POD2, UdpSink::new(UDP_PORT, packets));
+                self.lab.spawn(POD1, UdpSender::new(SocketAddrV4::new(to, UDP_PORT), packets));
+                2
+            }
+            Load::Ping(to) => {
+                self.lab.spawn(POD1, Pinger::new(to, packets));
+                1
+            }
+        };
+        self.lab.wait(programs, sink);
+    }
+
+    /// The listener came late: it is told the names of what is there.
+    fn announce(&self, sink: &mut dyn Sink) {
+        for machine in self.lab.world.machines() {
+            for (ns, name) in machine.spaces().iter() {
+                sink.namespace(ns, name);
+                for link in show::links(machine.spaces(), ns, machine.now()) {
+                    let dev = DevName { ns, dev: link.index, name: link.name, arphrd: link.arphrd, mac: link.address };
+                    sink.device(&dev);
+                }
+            }
+        }
+    }
+}
+
+/// Files in a folder, each opened once.
+struct Folder {
+    root: PathBuf,
+    files: Vec<(String, File)>,
+}
+
+impl Store for Folder {
+    fn append(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        if let Some((_, file)) = self.files.iter_mut().find(|(p, _)| p == path) {
+            return file.write_all(bytes);
+        }
+        let whole = self.root.join(path);
+        fs::create_dir_all(whole.parent().unwrap_or(&self.root))?;
+        let mut file = File::create(whole)?;
+        file.write_all(bytes)?;
+        self.files.push((path.to_owned(), file));
+        Ok(())
+    }
+}
