@@ -1,11 +1,26 @@
 //! Hardware addresses. IP addresses are `std::net::IpAddr`.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 /// An Ethernet address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Mac(pub [u8; 6]);
+
+impl Ord for Mac {
+    /// As numbers: bridges compare addresses on every frame's way.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let number = |Mac([a, b, c, d, e, f]): &Mac| u64::from_be_bytes([0, 0, *a, *b, *c, *d, *e, *f]);
+        number(self).cmp(&number(other))
+    }
+}
+
+impl PartialOrd for Mac {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Mac {
     /// `ff:ff:ff:ff:ff:ff`

@@ -445,8 +445,9 @@ pub(super) struct Run<'a> {
     pub limits: &'a Limits,
     pub epoch_ns: u64,
     pub sink: &'a mut dyn Sink,
+    pub steps: bool,
 }
 
 pub(super) fn cx<'a>(cpu: &'a mut Cpu, run: &'a mut Run<'_>) -> Cx<'a> {
-    Cx { ns: NsId::default(), cpu, prf: run.prf, sink: run.sink }
+    Cx { ns: NsId::default(), cpu, prf: run.prf, sink: run.sink, steps: run.steps }
 }

@@ -183,7 +183,7 @@ impl World {
     pub fn configure(&mut self, ns: NsId, request: &Request, sink: &mut dyn Sink) -> Result<(), ConfigureError> {
         let at = ns.machine().0 as usize;
         let m = &mut self.machines[at];
-        let mut run = Run { prf: &self.prf, limits: &self.config.limits, epoch_ns: self.config.epoch_ns, sink };
+        let mut run = run(&self.prf, &self.config, sink);
         m.configure(&mut run, ns, request)?;
         self.after(at);
         Ok(())
@@ -234,7 +234,7 @@ impl World {
         let at = event.key.1.0 as usize;
         let m = &mut self.machines[at];
         m.cpu.now = m.cpu.now.max(event.key.0);
-        let mut run = Run { prf: &self.prf, limits: &self.config.limits, epoch_ns: self.config.epoch_ns, sink };
+        let mut run = run(&self.prf, &self.config, sink);
         match event.what {
             What::Tick => {
                 m.tick_event = None;
@@ -295,6 +295,11 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn run<'a>(prf: &'a Prf, config: &'a Config, sink: &'a mut dyn Sink) -> Run<'a> {
+    let steps = sink.hears_steps();
+    Run { prf, limits: &config.limits, epoch_ns: config.epoch_ns, sink, steps }
 }
 
 /// Why a request outside any process failed.

@@ -154,6 +154,8 @@ pub struct Cx<'a> {
     pub prf: &'a Prf,
     /// The listeners.
     pub sink: &'a mut dyn Sink,
+    /// [`Sink::hears_steps`]
+    pub steps: bool,
 }
 
 impl Cx<'_> {
@@ -216,7 +218,14 @@ impl Cx<'_> {
     }
 
     /// Tells the listeners what happens to `f`.
+    #[inline]
     pub fn step(&mut self, f: &Frame, dev: IfIndex, what: What) {
+        if self.steps {
+            self.tell(f, dev, what);
+        }
+    }
+
+    fn tell(&mut self, f: &Frame, dev: IfIndex, what: What) {
         self.sink.step(&Step { at: self.cpu.now, ns: self.ns, dev, frame: f.id, packet: f.packet, what });
     }
 

@@ -8,7 +8,7 @@ use super::rules::{Lookup, Rules};
 use crate::base::IfIndex;
 use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 /// The routing tables of one namespace.
 #[derive(Clone, Debug, Default)]
@@ -18,13 +18,19 @@ pub(in crate::kernel) struct Fib {
     last_nh: u64,
 }
 
-/// One table: routes by prefix. Keyed by types that hold IPv6 too.
+/// One table: routes by prefix.
 #[derive(Clone, Debug, Default)]
 struct Table {
-    routes: BTreeMap<(IpAddr, u8), Vec<Entry>>,
+    routes: BTreeMap<Prefix, Vec<Entry>>,
     /// How many prefixes there are of each length.
     lengths: Vec<u32>,
+    /// A bit for each length of which there are any.
+    present: u64,
 }
+
+/// An address, which may be one of IPv6, and how much of it counts. A number, since it is compared on every packet's
+/// way.
+type Prefix = (u128, u8);
 
 /// A route in its table.
 #[derive(Clone, Copy, Debug)]
@@ -105,16 +111,20 @@ impl Fib {
     /// fib_table_lookup, in tables that share one trie: the longest prefix of all, of equal ones the first table's.
     pub fn lookup_in(&self, tables: &[u32], dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Option<Found> {
         let usable = |a: &Alias| a.scope >= scope && (oif.is_none() || a.oif.is_none() || a.oif == oif);
-        for len in (0..=32u8).rev() {
-            for &table in tables {
-                let Some(t) = self.tables.get(&table) else { continue };
-                if t.lengths.get(len as usize).is_none_or(|n| *n == 0) {
-                    continue;
-                }
-                let prefix = mask(dst, len);
-                let Some(aliases) = t.routes.get(&(IpAddr::V4(prefix), len)) else { continue };
+        // No more than two share one.
+        let mut tries: [Option<(u32, &Table)>; 2] = [None; 2];
+        for (to, id) in tries.iter_mut().zip(tables) {
+            *to = self.tables.get(id).map(|t| (*id, t));
+        }
+        let mut lengths = tries.iter().flatten().fold(0, |all, (_, t)| all | t.present);
+        while lengths != 0 {
+            let len = lengths.ilog2() as u8;
+            lengths &= !(1 << len);
+            let prefix = mask(dst, len);
+            for (table, t) in tries.iter().flatten().filter(|(_, t)| t.present & 1 << len != 0) {
+                let Some(aliases) = t.routes.get(&key(prefix, len)) else { continue };
                 if let Some(e) = aliases.iter().find(|e| usable(&e.route)) {
-                    return Some(Found { prefix: (prefix, len), table, route: e.route, nh: e.nh });
+                    return Some(Found { prefix: (prefix, len), table: *table, route: e.route, nh: e.nh });
                 }
             }
         }
@@ -158,7 +168,7 @@ impl Fib {
         if t.routes.len() >= MAX_ROUTES {
             return Err(Errno::ENFILE.into());
         }
-        let key = (IpAddr::V4(dst.network()), dst.prefix_len());
+        let key = key(dst.network(), dst.prefix_len());
         let same = t.routes.get(&key).and_then(|aliases| aliases.iter().position(|e| e.route.metric == route.metric));
         if op == Op::Change && same.is_none() {
             return Err(Errno::ENOENT.into());
@@ -179,6 +189,7 @@ impl Fib {
         if aliases.len() == 1 {
             t.lengths.resize(33, 0);
             t.lengths[dst.prefix_len() as usize] += 1;
+            t.present |= 1 << dst.prefix_len();
         }
         Ok(())
     }
@@ -186,7 +197,7 @@ impl Fib {
     /// fib_table_delete: the first route to `dst` that `which` accepts.
     pub fn remove(&mut self, table: u32, dst: Ipv4Net, mut which: impl FnMut(&Alias) -> bool) -> Option<Alias> {
         let t = self.tables.get_mut(&table)?;
-        let key = (IpAddr::V4(dst.network()), dst.prefix_len());
+        let key = key(dst.network(), dst.prefix_len());
         let aliases = t.routes.get_mut(&key)?;
         let at = aliases.iter().position(|e| which(&e.route))?;
         let gone = aliases.remove(at).route;
@@ -198,13 +209,13 @@ impl Fib {
     pub fn remove_all(&mut self, mut which: impl FnMut(u32, Ipv4Net, &Alias) -> bool) -> bool {
         let mut any = false;
         for (id, t) in &mut self.tables {
-            let lengths = &mut t.lengths;
+            let (lengths, present) = (&mut t.lengths, &mut t.present);
             t.routes.retain(|key, aliases| {
                 let before = aliases.len();
                 aliases.retain(|e| net(*key).is_none_or(|dst| !which(*id, dst, &e.route)));
                 any |= aliases.len() < before;
                 if aliases.is_empty() {
-                    lengths[key.1 as usize] -= 1;
+                    forget_length(lengths, present, key.1);
                 }
                 !aliases.is_empty()
             });
@@ -242,14 +253,25 @@ impl Fib {
 }
 
 impl Table {
-    fn forget_empty(&mut self, key: (IpAddr, u8)) {
+    fn forget_empty(&mut self, key: Prefix) {
         if self.routes.get(&key).is_some_and(Vec::is_empty) {
             self.routes.remove(&key);
-            if let Some(n) = self.lengths.get_mut(key.1 as usize) {
-                *n = n.saturating_sub(1);
-            }
+            forget_length(&mut self.lengths, &mut self.present, key.1);
         }
     }
+}
+
+/// There is one prefix less of this length.
+fn forget_length(lengths: &mut [u32], present: &mut u64, len: u8) {
+    let Some(n) = lengths.get_mut(len as usize) else { return };
+    *n = n.saturating_sub(1);
+    if *n == 0 {
+        *present &= !(1 << len);
+    }
+}
+
+fn key(addr: Ipv4Addr, len: u8) -> Prefix {
+    (addr.to_bits().into(), len)
 }
 
 /// `addr AND mask`: the step that decides whether a destination lies in a subnet.
@@ -258,11 +280,8 @@ pub fn mask(addr: Ipv4Addr, len: u8) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(addr) & mask)
 }
 
-fn net((addr, len): (IpAddr, u8)) -> Option<Ipv4Net> {
-    match addr {
-        IpAddr::V4(addr) => Ipv4Net::new(addr, len).ok(),
-        IpAddr::V6(_) => None,
-    }
+fn net((addr, len): Prefix) -> Option<Ipv4Net> {
+    Ipv4Net::new(Ipv4Addr::from_bits(u32::try_from(addr).ok()?), len).ok()
 }
 
 impl NetNs {

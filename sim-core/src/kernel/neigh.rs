@@ -15,6 +15,7 @@ use super::trace::{DropReason, Fate, Flow, What};
 use crate::base::rng::Purpose;
 use crate::base::{IfIndex, Mac};
 use crate::wire::{ETH_HLEN, ETH_P_IP, put_ethernet};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::ControlFlow::Break;
@@ -63,7 +64,7 @@ impl Default for NeighParms {
 }
 
 /// Which neighbour: a device and an address behind it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NeighKey {
     /// The device.
     pub dev: IfIndex,
@@ -82,6 +83,23 @@ impl NeighKey {
             IpAddr::V4(a) => a,
             IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
         }
+    }
+}
+
+impl Ord for NeighKey {
+    /// As numbers: neighbours are looked up on every packet's way.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let number = |key: &NeighKey| match key.addr {
+            IpAddr::V4(a) => (key.dev.0, false, a.to_bits().into()),
+            IpAddr::V6(a) => (key.dev.0, true, a.to_bits()),
+        };
+        number(self).cmp(&number(other))
+    }
+}
+
+impl PartialOrd for NeighKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -195,16 +213,12 @@ pub(in crate::kernel) fn output(
 ) -> Flow {
     let key = NeighKey::v4(dev, next_hop);
     f.dev = dev;
-    if !ensure(ns, cx, key) {
-        return cx.kill(f, DropReason::NeighCreateFail);
-    }
-    if let Some(n) = ns.neigh.get(key) {
-        let lladdr = n.state.is_valid().then_some(n.ha);
-        cx.step(&f, dev, What::Neigh { addr: next_hop, state: n.state, lladdr });
-        if n.state.is_connected() && n.hh {
-            let ha = n.ha;
-            return send(ns, cx, dev, ha, f);
-        }
+    let known = |ns: &NetNs| ns.neigh.get(key).map(|n| (n.state, n.ha, n.hh));
+    let entry = known(ns).or_else(|| ensure(ns, cx, key).then(|| known(ns)).flatten());
+    let Some((state, ha, hh)) = entry else { return cx.kill(f, DropReason::NeighCreateFail) };
+    cx.step(&f, dev, What::Neigh { addr: next_hop, state, lladdr: state.is_valid().then_some(ha) });
+    if state.is_connected() && hh {
+        return send(ns, cx, dev, ha, f);
     }
     resolve_output(ns, cx, key, f)
 }

@@ -380,6 +380,10 @@ pub trait Sink {
     fn details(&self) -> bool {
         false
     }
+    /// It wants steps at all; asked once for each event.
+    fn hears_steps(&self) -> bool {
+        true
+    }
 }
 
 /// A sink that hears nothing: set-up, replay, benches.
@@ -391,4 +395,7 @@ impl Sink for Mute {
     fn tap(&mut self, _: &Tap<'_>) {}
     fn namespace(&mut self, _: NsId, _: &str) {}
     fn device(&mut self, _: &DevName) {}
+    fn hears_steps(&self) -> bool {
+        false
+    }
 }

@@ -256,6 +256,9 @@ impl Sink for Only<'_> {
     fn details(&self) -> bool {
         self.0.details()
     }
+    fn hears_steps(&self) -> bool {
+        self.0.hears_steps()
+    }
 }
 
 /// A program of `traffic:`.

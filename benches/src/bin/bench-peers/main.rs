@@ -39,6 +39,9 @@ struct Cli {
     /// Services whose rules the nodes have: a case for each number.
     #[arg(long, value_delimiter = ',', default_values_t = [10, 10_000])]
     services: Vec<usize>,
+    /// Only cases whose name holds this.
+    #[arg(long, default_value = "")]
+    case: String,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -163,7 +166,7 @@ fn cases(services: &[usize]) -> Vec<Case> {
 fn measure_all(cli: &Cli, scratch: &Path) -> anyhow::Result<Vec<Outcome>> {
     let loads = if cli.alone { None } else { Some(Loads::compile(scratch)?) };
     let mut outcomes = vec![];
-    for case in cases(&cli.services) {
+    for case in cases(&cli.services).into_iter().filter(|c| c.name.contains(&cli.case)) {
         let outcome = measure(cli, &case, loads.as_ref(), scratch).with_context(|| case.name.clone())?;
         if !cli.json {
             print(&outcome);

@@ -127,6 +127,8 @@ pub struct Iptables {
     /// In the order of their first use.
     loaded: Vec<Loaded>,
     recent: RecentLists,
+    /// A bit for each table that exists.
+    exist: u8,
     /// A rule needs connections to be tracked.
     tracks: bool,
 }
@@ -173,9 +175,9 @@ impl Iptables {
     }
 
     /// A table, and all that a packet's walk through it may change; none if it does not exist.
-    pub fn walked(&mut self, name: TableName) -> Option<(Arc<Table>, Memory<'_>)> {
+    pub fn walked(&mut self, name: TableName) -> Option<(&Table, Memory<'_>)> {
         let loaded = self.loaded.iter_mut().find(|l| l.table.name() == name)?;
-        Some((loaded.table.clone(), Memory { state: &mut loaded.state, recent: &mut self.recent }))
+        Some((&loaded.table, Memory { state: &mut loaded.state, recent: &mut self.recent }))
     }
 
     /// Nothing is registered at any hook.
@@ -185,7 +187,7 @@ impl Iptables {
 
     /// The table exists.
     pub fn has(&self, name: TableName) -> bool {
-        self.loaded.iter().any(|l| l.table.name() == name)
+        self.exist & 1 << name as u8 != 0
     }
 
     /// Connections are tracked: there is a rule that needs it (nf_ct_netns_get).
@@ -245,6 +247,7 @@ impl Iptables {
         if !self.loaded.iter().any(|l| l.table.name() == name) {
             let table = Arc::new(Table::new(name, self.backend));
             self.loaded.push(Loaded { table, state: State::default() });
+            self.exist |= 1 << name as u8;
         }
     }
 

@@ -18,9 +18,8 @@ impl IfName {
     /// The device of that name; a longer name is cut at 15 bytes.
     pub fn new(name: &str) -> Self {
         let mut bytes = [0; 16];
-        for (to, from) in bytes.iter_mut().take(15).zip(name.bytes()) {
-            *to = from;
-        }
+        let length = name.len().min(15);
+        bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
         IfName(bytes)
     }
 

@@ -102,7 +102,7 @@ impl Iface {
     /// It is a device by this name; any device, or none, if the name is empty or `+`.
     pub fn matches(&self, dev: IfName) -> bool {
         let length = usize::from(self.length);
-        self.name.0[..length] == dev.0[..length]
+        length == 0 || self.name.0[..length] == dev.0[..length]
     }
 
     /// As it was written.
