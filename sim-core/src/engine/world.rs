@@ -123,6 +123,8 @@ pub enum Stopped {
 pub struct World {
     machines: Vec<Machine>,
     heap: BinaryHeap<Reverse<Event>>,
+    /// One more event, outside the heap: a machine that is busy asks for its next turn and gets it at once.
+    front: Option<Event>,
     prf: Prf,
     config: Config,
     /// Events that each machine has caused.
@@ -158,7 +160,8 @@ impl World {
     pub fn new(config: Config) -> Self {
         let machine = Machine::new(MachineId(0), config.jiffies);
         let prf = Prf::new(config.seed);
-        World { machines: vec![machine], heap: BinaryHeap::new(), prf, config, sequence: vec![0], events: 0 }
+        let heap = BinaryHeap::new();
+        World { machines: vec![machine], heap, front: None, prf, config, sequence: vec![0], events: 0 }
     }
 
     /// The machine that holds `ns`.
@@ -220,10 +223,7 @@ impl World {
             if let Some(pid) = self.machines.iter_mut().find_map(|m| m.exits.pop_front()) {
                 return Ok(Stopped::Exit(pid));
             }
-            let Some(Reverse(event)) = self.heap.peek().copied().filter(|e| e.0.key.0 <= until) else {
-                return Ok(Stopped::Time);
-            };
-            self.heap.pop();
+            let Some(event) = self.pop(until) else { return Ok(Stopped::Time) };
             self.events += 1;
             self.check(event.key.0)?;
             self.handle(event, sink)?;
@@ -282,7 +282,24 @@ impl World {
     fn push(&mut self, at: usize, when: Time, what: What) {
         let machine = MachineId(at as u16);
         self.sequence[at] += 1;
-        self.heap.push(Reverse(Event { key: (when, machine, machine, self.sequence[at]), what }));
+        let event = Event { key: (when, machine, machine, self.sequence[at]), what };
+        match self.front {
+            Some(front) if front <= event => self.heap.push(Reverse(event)),
+            _ => self.heap.extend(self.front.replace(event).map(Reverse)),
+        }
+    }
+
+    /// The next event up to and including `until`.
+    fn pop(&mut self, until: Time) -> Option<Event> {
+        let waiting = self.heap.peek().map(|e| e.0);
+        let first = self.front.filter(|front| waiting.is_none_or(|e| *front < e));
+        let next = first.or(waiting).filter(|e| e.key.0 <= until)?;
+        if first.is_some() {
+            self.front = None;
+        } else {
+            self.heap.pop();
+        }
+        Some(next)
     }
 
     fn check(&self, at: Time) -> Result<(), LimitHit> {

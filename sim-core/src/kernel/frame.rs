@@ -42,6 +42,8 @@ pub struct Skb {
     pub ignore_df: bool,
     /// Lengths of the IP packets that it was put together from (frag_list), in order; empty for none.
     pub frag_list: Vec<u16>,
+    /// CHECKSUM_UNNECESSARY: its transport checksum is known to be right. A socket here made it, or it was verified.
+    pub csum_valid: bool,
     /// skb->mark
     pub mark: u32,
     /// skb->_nfct: the connection that it belongs to. It counts as a user of it: see [`super::cx::Cx::end`].
@@ -126,6 +128,7 @@ impl Frame {
             frag_pmtu: false,
             ignore_df: false,
             frag_list: Vec::new(),
+            csum_valid: false,
             mark: 0,
             nfct: Nfct::None,
             nf_bridge: None,
@@ -152,6 +155,7 @@ impl Frame {
             frag_max_size: 0,
             frag_pmtu: false,
             ignore_df: false,
+            csum_valid: false,
             mark: 0,
             nfct: Nfct::None,
             nf_bridge: None,

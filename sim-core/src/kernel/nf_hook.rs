@@ -123,13 +123,15 @@ fn defrag(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, f: Frame) -> Flow {
 /// nf_conntrack_in
 fn track(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, mut f: Frame) -> Flow {
     let had = f.nfct;
-    let packet = conntrack::Packet::new(f.l3(), Csum::Full);
+    let packet = conntrack::Packet::new(f.l3(), Csum::Full).verified(f.csum_valid);
     let (verdict, nfct) = nf_conntrack_in(&mut ns.ct, &CtCx::of(cx), &packet, had, s.hook);
     f.nfct = nfct;
     if verdict == CtVerdict::Drop {
         return cx.kill(f, DropReason::ConntrackFull);
     }
     if had == Nfct::None {
+        let found = s.hook == Hook::Prerouting && matches!(nfct, Nfct::Ct { .. });
+        f.csum_valid |= found && ns.ct.verifies(f.l3()[9]);
         cx.step(&f, IfIndex(0), What::Conntrack { state: label(nfct) });
     }
     pass(f)

@@ -181,9 +181,9 @@ pub enum Call {
         ns: u64,
     },
     /// A netlink request, or what goes through /proc/sys or ioctl on a real node.
-    Netlink(Request),
+    Netlink(Box<Request>),
     /// As [`Call::Netlink`], in another namespace by name (`ip -n NS …`).
-    NetlinkIn(String, Request),
+    NetlinkIn(String, Box<Request>),
     /// exit(2).
     Exit(i32),
 }

@@ -91,6 +91,8 @@ pub struct Packet<'a> {
     pub csum: Csum,
     /// The zone that a rule has put it into (`-j CT --zone`).
     pub zone: Zone,
+    /// CHECKSUM_UNNECESSARY: the checksum is known to be right.
+    pub csum_valid: bool,
     dataoff: usize,
     proto: Option<u8>,
 }
@@ -100,7 +102,12 @@ impl<'a> Packet<'a> {
     pub fn new(l3: &'a [u8], csum: Csum) -> Self {
         let l4 = l4proto(l3);
         let (proto, dataoff) = (l4.map(|l| l.0), l4.map_or(0, |l| l.1));
-        Packet { l3, csum, zone: Zone::default(), dataoff, proto }
+        Packet { l3, csum, zone: Zone::default(), csum_valid: false, dataoff, proto }
+    }
+
+    /// The same packet; its checksum is known to be right, or not.
+    pub fn verified(self, csum_valid: bool) -> Self {
+        Packet { csum_valid, ..self }
     }
 
     /// The transport header and what follows.
@@ -110,7 +117,8 @@ impl<'a> Packet<'a> {
 
     /// nf_checksum, as the trackers call it: only packets that arrive are looked at.
     fn bad_checksum(&self, s: &Settings, hook: Hook, proto: u8) -> bool {
-        hook == Hook::Prerouting && s.checksum != 0 && self.csum == Csum::Full && !self.good_checksum(proto)
+        let looked_at = hook == Hook::Prerouting && s.checksum != 0 && self.csum == Csum::Full && !self.csum_valid;
+        looked_at && !self.good_checksum(proto)
     }
 
     /// nf_ip_checksum: the transport checksum is right.

@@ -21,6 +21,7 @@ use super::sysctl::Settings;
 use super::tuple::{Dir, Tuple, Zone};
 use crate::base::rng::Purpose;
 use crate::base::{IfIndex, Time};
+use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
 use rustc_hash::FxHashMap;
 use std::net::IpAddr;
 
@@ -162,6 +163,11 @@ impl Conntrack {
         {
             self.put_index(id.index);
         }
+    }
+
+    /// A packet that arrives and has an entry has a right checksum (net.netfilter.nf_conntrack_checksum).
+    pub fn verifies(&self, proto: u8) -> bool {
+        self.settings.checksum != 0 && matches!(proto, IPPROTO_ICMP | IPPROTO_TCP | IPPROTO_UDP)
     }
 
     /// net.netfilter.nf_conntrack_count

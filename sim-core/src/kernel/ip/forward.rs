@@ -7,6 +7,7 @@ use crate::kernel::netfilter::hook::Hook;
 use crate::kernel::netns::NetNs;
 use crate::kernel::nf_hook::{State, nf_hook};
 use crate::kernel::trace::{DropReason, Flow};
+use crate::wire::be16;
 use smoltcp::wire::Ipv4Packet;
 
 /// ip_forward: TTL, size, FORWARD, then out. Errors are told to the sender before anything is filtered.
@@ -27,14 +28,20 @@ pub(in crate::kernel) fn ip_forward(ns: &mut NetNs, cx: &mut Cx<'_>, r: &route::
         icmp::send(ns, cx, &f, icmp::Error::FragNeeded { mtu });
         return cx.kill(f, DropReason::PktTooBig);
     }
-    let mut p = Ipv4Packet::new_unchecked(f.l3_mut());
-    p.set_hop_limit(ttl - 1);
-    p.fill_checksum();
-    let next_hop = r.next_hop(p.dst_addr());
+    ip_decrease_ttl(f.l3_mut());
+    let next_hop = r.next_hop(Ipv4Packet::new_unchecked(f.l3()).dst_addr());
     if r.redirect {
         route::send_redirect(ns, cx, next_hop, &f);
     }
     let indev = Some(f.dev);
     let f = nf_hook(ns, cx, &mut State::at(Hook::Forward, indev, Some(r.oif)), f)?;
     output::ip_output(ns, cx, indev, output::Way { oif: r.oif, next_hop, mtu }, f)
+}
+
+/// ip_decrease_ttl: the checksum grows by what its word shrinks (RFC 1624).
+fn ip_decrease_ttl(header: &mut [u8]) {
+    let check = u32::from(be16(header, 10)) + 0x0100;
+    let check = (check + u32::from(check >= 0xffff)) as u16;
+    header[10..12].copy_from_slice(&check.to_be_bytes());
+    header[8] -= 1;
 }

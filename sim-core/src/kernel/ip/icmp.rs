@@ -92,7 +92,7 @@ pub(in crate::kernel) fn icmp_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex,
     if message.len() < ICMP_HLEN {
         return cx.kill(f, DropReason::PktTooSmall);
     }
-    if checksum(message) != 0 {
+    if !f.csum_valid && checksum(message) != 0 {
         return cx.kill(f, DropReason::IcmpCsum);
     }
     match message[0] {
@@ -125,7 +125,7 @@ fn echo(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
     let Some((_, message)) = super::payload(f.l3()) else { return };
     let ttl = ns.sysctl.ip_default_ttl;
     let h = output::Header { protocol: IPPROTO_ICMP, tos: tos & !3, ttl, df: false, ident: output::Ident::Flow };
-    let origin = output::Origin { cause: Some(f.id), ..output::Origin::default() };
+    let origin = output::Origin { cause: Some(f.id), summed: true, ..output::Origin::default() };
     let _ = output::send(ns, cx, &r, &h, origin, message.len(), |out| {
         out.copy_from_slice(message);
         seal(out, ECHO_REPLY, 0);
@@ -287,7 +287,7 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
     let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: false, ident: output::Ident::Flow };
     // icmp_glue_bits: an error belongs to the connection that it is about.
     let nfct = nf_conntrack_attach(&mut ns.ct, f.nfct);
-    let origin = output::Origin { cause: Some(f.id), nfct, bound: None };
+    let origin = output::Origin { cause: Some(f.id), nfct, bound: None, summed: true };
     let _ = output::send(ns, cx, &r, &h, origin, ICMP_HLEN + quote.len(), |out| {
         out[4..8].copy_from_slice(&word.to_be_bytes());
         out[ICMP_HLEN..].copy_from_slice(quote);

@@ -45,6 +45,8 @@ pub(in crate::kernel) struct Origin {
     pub nfct: Nfct,
     /// The device that its socket is bound to.
     pub bound: Option<IfIndex>,
+    /// The kernel itself makes the transport checksum.
+    pub summed: bool,
 }
 
 /// Where a packet leaves.
@@ -75,7 +77,7 @@ pub(in crate::kernel) fn send(
     fill: impl FnOnce(&mut [u8]),
 ) -> Result<(), Errno> {
     let mut f = cx.new_frame(origin.cause);
-    f.nfct = origin.nfct;
+    (f.nfct, f.csum_valid) = (origin.nfct, origin.summed);
     fill(f.put_l3(IP_HLEN + len, IP_HLEN));
     f.truesize = truesize(IP_HLEN + len);
     let id = match h.ident {

@@ -31,6 +31,8 @@ const RMEM_MAX: u64 = 4 << 20;
 #[derive(Clone, Debug, Default)]
 pub struct Sockets {
     open: BTreeMap<Fd, Socket>,
+    /// Raw and packet sockets among them, which get copies of what passes.
+    copied: usize,
     last: u32,
     /// ping_port_rover: the last ping socket's id.
     rover: u16,
@@ -77,6 +79,13 @@ pub(in crate::kernel) struct Socket {
     events: VecDeque<Event>,
     /// sk_err
     error: Option<Errno>,
+}
+
+impl SocketKind {
+    /// It gets copies of what others receive.
+    fn is_copied(self) -> bool {
+        matches!(self, SocketKind::Raw { .. } | SocketKind::Packet { .. })
+    }
 }
 
 impl Socket {
@@ -197,11 +206,12 @@ pub fn recv_timeout_ns(ns: &NetNs, fd: Fd) -> u64 {
 
 /// close(2) for all sockets of a process that has ended.
 pub fn close_all(ns: &mut NetNs, pid: Pid) {
-    let Sockets { open, ports, .. } = &mut ns.sockets;
+    let Sockets { open, copied, ports, .. } = &mut ns.sockets;
     open.retain(|fd, s| {
         let gone = s.owner == pid;
         if gone {
             ports.remove(s.udp.port, *fd);
+            *copied -= usize::from(s.kind.is_copied());
         }
         !gone
     });
@@ -229,12 +239,14 @@ fn open(ns: &mut NetNs, pid: Pid, kind: SocketKind) -> Result<Ret, Errno> {
     ns.sockets.last += 1;
     let fd = Fd(ns.sockets.last);
     ns.sockets.open.insert(fd, Socket::new(pid, kind));
+    ns.sockets.copied += usize::from(kind.is_copied());
     Ok(Ret::Fd(fd))
 }
 
 fn close(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
     let s = ns.sockets.open.remove(&fd).ok_or(Errno::EBADF)?;
     ns.sockets.ports.remove(s.udp.port, fd);
+    ns.sockets.copied -= usize::from(s.kind.is_copied());
     Ok(Ret::Done)
 }
 

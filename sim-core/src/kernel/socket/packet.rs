@@ -12,7 +12,7 @@ use crate::wire::{ETH_HLEN, ethertype, put_ethernet};
 
 /// packet_rcv: a copy for every packet socket that listens on `dev` for the frame's protocol.
 pub(in crate::kernel) fn deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: &Frame) {
-    if ns.sockets.open.is_empty() {
+    if ns.sockets.copied == 0 {
         return;
     }
     let wanted = SocketKind::Packet { ethertype: ethertype(f.bytes()) };

@@ -24,6 +24,9 @@ const MAX_PAYLOAD: usize = 65_535 - IP_HLEN;
 
 /// raw_local_deliver: a copy for every raw socket that wants the packet; whether there was one.
 pub(in crate::kernel) fn deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, protocol: u8, f: &Frame) -> bool {
+    if ns.sockets.copied == 0 {
+        return false;
+    }
     let mut taken = false;
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (src, dst, ttl) = (p.src_addr(), p.dst_addr(), p.hop_limit());

@@ -139,7 +139,8 @@ pub(in crate::kernel) fn udp_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
     let to = SocketAddrV4::new(dst, be16(datagram, 2));
     // Differs: Linux verifies the checksum when the program reads, unless nobody is bound to the port; a program that
     // waits sees no difference.
-    if !UdpPacket::new_unchecked(datagram).verify_checksum(&src.into(), &dst.into()) {
+    let right = |d| UdpPacket::new_unchecked(d).verify_checksum(&src.into(), &dst.into());
+    if !f.csum_valid && !right(datagram) {
         return cx.kill(f, DropReason::UdpCsum);
     }
     if matches!(ns.fib.addr_type(dst, None), RouteType::Broadcast | RouteType::Multicast) {
@@ -298,7 +299,7 @@ pub(super) fn send(
     let h = header(ns, s, &r, len);
     may_send(super::find_mut(ns, fd)?)?;
     let (src, dst) = (r.src, r.dst);
-    let origin = Origin { bound: flow.oif, ..Origin::default() };
+    let origin = Origin { bound: flow.oif, summed: true, ..Origin::default() };
     output::send(ns, cx, &r, &h, origin, len, |out| {
         out[UDP_HLEN..].copy_from_slice(data);
         let mut p = UdpPacket::new_unchecked(out);

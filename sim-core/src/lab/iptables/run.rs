@@ -58,8 +58,8 @@ impl Run {
             },
         };
         match self.netns.last() {
-            Some(name) => Call::NetlinkIn(name.clone(), request),
-            None => Call::Netlink(request),
+            Some(name) => Call::NetlinkIn(name.clone(), Box::new(request)),
+            None => Call::Netlink(Box::new(request)),
         }
     }
 
