@@ -1,10 +1,17 @@
 //! Programs that send and receive as fast as they get the CPU, and listeners that do as little as one can.
 
-use sim_core::base::NsId;
+use sim_core::base::{Mac, NsId};
 use sim_core::engine::{Env, Program};
 use sim_core::kernel::syscall::{Call, Fd, Ret, SendTo, SockOpt, SocketKind};
 use sim_core::kernel::trace::{DevName, Sink, Step, Tap};
+use sim_core::observe::pcap;
+use sim_core::wire::{ethertype, sll2};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
 
 /// Bytes of what is sent: of a datagram's payload, of an ICMP message.
 pub const PAYLOAD: usize = 64;
@@ -128,6 +135,72 @@ impl Program for Pinger {
 
     fn boxed_clone(&self) -> Box<dyn Program> {
         Box::new(self.clone())
+    }
+}
+
+/// Captures what `tcpdump -i any` captures in every namespace, with as little around it.
+#[derive(Default)]
+pub struct AnyCaptures {
+    folder: PathBuf,
+    files: BTreeMap<NsId, (File, Vec<u8>)>,
+    /// Records written.
+    pub records: u64,
+    failed: Option<io::Error>,
+}
+
+/// Records are written in pieces of about this size.
+const BUFFER: usize = 64 << 10;
+
+impl AnyCaptures {
+    /// Files will be written to `folder`, one for each namespace.
+    pub fn new(folder: &Path) -> Self {
+        AnyCaptures { folder: folder.to_owned(), ..AnyCaptures::default() }
+    }
+
+    /// Ends the files.
+    ///
+    /// # Errors
+    /// The first of the file system's.
+    pub fn finish(self) -> io::Result<()> {
+        for (mut file, buffer) in self.files.into_values() {
+            file.write_all(&buffer)?;
+        }
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    fn write(&mut self, tap: &Tap<'_>) -> io::Result<()> {
+        let (file, buffer) = match self.files.entry(tap.ns) {
+            Entry::Occupied(e) => e.into_mut(),
+            Entry::Vacant(e) => {
+                let file = File::create(self.folder.join(format!("{}.pcap", tap.ns)))?;
+                let mut buffer = Vec::with_capacity(2 * BUFFER);
+                pcap::header(&mut buffer, sll2::LINKTYPE_LINUX_SLL2);
+                e.insert((file, buffer))
+            }
+        };
+        let source = Some(Mac::read(tap.bytes, 6));
+        let pseudo = sll2::header(ethertype(tap.bytes), tap.dev.0, 1, tap.pkt_type.number(), source);
+        pcap::record(buffer, tap.at.0, &pseudo, &tap.bytes[tap.mac_len..]);
+        if buffer.len() >= BUFFER {
+            file.write_all(buffer)?;
+            buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Sink for AnyCaptures {
+    fn step(&mut self, _: &Step) {}
+    fn tap(&mut self, tap: &Tap<'_>) {
+        self.records += 1;
+        if let Err(e) = self.write(tap) {
+            self.failed.get_or_insert(e);
+        }
+    }
+    fn namespace(&mut self, _: NsId, _: &str) {}
+    fn device(&mut self, _: &DevName) {}
+    fn hears_steps(&self) -> bool {
+        false
     }
 }
 

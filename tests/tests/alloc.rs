@@ -3,6 +3,9 @@
 //! Programs are user space and may allocate. The ones here have all their payloads before the counting starts, so that
 //! whatever is counted is the datapath's or the engine's.
 
+use podhop_benches::paths;
+use podhop_benches::rules::{UDP_PORT, cluster_ip};
+use sim_core::base::time::SEC;
 use sim_core::base::{IfIndex, Mac, NsId, Time};
 use sim_core::engine::{Config, Env, Program, Stopped, World};
 use sim_core::kernel::netlink::{Addr, LinkAdd, LinkChange, LinkKind, LinkPeer, Request};
@@ -74,6 +77,19 @@ fn a_warm_flood_allocates_nothing_however_many_ports() {
         // Out of the pod and into the bridge, up to its host, and at each receiver out of the bridge and into the pod.
         assert_eq!(counted, Counted { taps: (3 + 2 * receivers) * DATAGRAMS, allocations: 0 }, "{receivers} receivers");
     }
+}
+
+#[test]
+fn a_warm_service_allocates_nothing() {
+    let world = podhop_benches::lab::Lab::new(&paths::cluster(10)).world;
+    let ns = |name| world.namespace(name).expect("it was made above");
+    let (first, receiver) = (ns(paths::POD1), ns(paths::POD2));
+    let mut lab = Lab { world, first };
+    lab.world.spawn(receiver, Box::new(Holder(UDP_PORT)), Time(0)).expect("a place for a process");
+    let to = SendTo::Ip(std::net::SocketAddrV4::new(cluster_ip(4), UDP_PORT));
+    let counted = lab.run(Sender::new(SocketKind::Udp, to, &[7; 64]));
+    // Two nodes with connection tracking, rules, and translation on the first.
+    assert_eq!(counted, Counted { taps: 8 * DATAGRAMS, allocations: 0 });
 }
 
 #[test]
@@ -191,13 +207,33 @@ impl Program for Sender {
                 // Nobody reads the answers: a socket that queued them would allocate.
                 return Call::SetSockOpt { fd, opt: SockOpt::IcmpFilter(u32::MAX) };
             }
-            Ret::Done => self.before = ALLOCATIONS.get(),
+            Ret::Done => {}
+            // The first datagram of a flow makes its connection.
+            Ret::Sent(64) if self.payloads.len() == DATAGRAMS - 1 => self.before = ALLOCATIONS.get(),
             Ret::Sent(64) => {}
             other => panic!("{other:?}"),
         }
         match self.payloads.pop() {
             Some(data) => Call::Send { fd: self.fd, to: Some(self.to), data },
             None => Call::Exit(i32::try_from(ALLOCATIONS.get() - self.before).expect("few allocations")),
+        }
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Program> {
+        Box::new(self.clone())
+    }
+}
+
+/// Has a UDP port and does not read: a full socket drops what comes, and allocates nothing.
+#[derive(Clone)]
+struct Holder(u16);
+
+impl Program for Holder {
+    fn step(&mut self, ret: Ret, _: &mut Env<'_>) -> Call {
+        match ret {
+            Ret::Start => Call::Socket(SocketKind::Udp),
+            Ret::Fd(fd) => Call::Bind { fd, addr: std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, self.0) },
+            _ => Call::Sleep { ns: 3_600 * SEC },
         }
     }
 

@@ -156,6 +156,11 @@ impl Machine {
         (made, ended, self.cpu.backlog() + self.spaces.waiting())
     }
 
+    /// Frames made.
+    pub(super) fn made(&self) -> u64 {
+        self.cpu.balance().0
+    }
+
     /// Somebody wants the CPU.
     pub(super) fn runnable(&self) -> bool {
         !self.run_queue.is_empty()

@@ -304,7 +304,7 @@ impl World {
 
     fn check(&self, at: Time) -> Result<(), LimitHit> {
         let limits = &self.config.limits;
-        let made: u64 = self.machines.iter().map(|m| m.balance().0).sum();
+        let made: u64 = self.machines.iter().map(Machine::made).sum();
         for (name, value, limit) in [("events", self.events, limits.events), ("frames", made, limits.frames)] {
             if value > limit {
                 return Err(LimitHit { name, limit, at, place: None });

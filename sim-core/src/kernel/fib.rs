@@ -65,6 +65,20 @@ pub(in crate::kernel) struct Found {
     pub nh: u64,
 }
 
+/// A [`Found`] before it is copied.
+struct Hit<'a> {
+    entry: &'a Entry,
+    len: u8,
+    table: u32,
+}
+
+impl Hit<'_> {
+    fn found(&self, dst: Ipv4Addr) -> Found {
+        let Entry { route, nh } = *self.entry;
+        Found { prefix: (mask(dst, self.len), self.len), table: self.table, route, nh }
+    }
+}
+
 /// As many routes one table holds.
 pub const MAX_ROUTES: usize = 1 << 20;
 
@@ -93,23 +107,20 @@ impl Fib {
             // Until fib_unmerge local and main share one trie: a longer prefix in main goes before a shorter in local.
             let merged = table == TABLE_LOCAL && !self.rules.custom();
             let tables = if merged { &[TABLE_LOCAL, TABLE_MAIN][..] } else { &[table][..] };
-            match self.lookup_in(tables, flow.dst, flow.scope, flow.oif) {
-                Some(found) if found.route.kind != RouteType::Throw => {
-                    return match found.route.kind {
-                        RouteType::Blackhole => Err(Errno::EINVAL),
-                        RouteType::Unreachable => Err(Errno::EHOSTUNREACH),
-                        RouteType::Prohibit => Err(Errno::EACCES),
-                        _ => Ok(found),
-                    };
-                }
-                _ => {}
+            let Some(hit) = self.search(tables, flow.dst, flow.scope, flow.oif) else { continue };
+            match hit.entry.route.kind {
+                RouteType::Throw => {}
+                RouteType::Blackhole => return Err(Errno::EINVAL),
+                RouteType::Unreachable => return Err(Errno::EHOSTUNREACH),
+                RouteType::Prohibit => return Err(Errno::EACCES),
+                _ => return Ok(hit.found(flow.dst)),
             }
         }
         Err(Errno::ENETUNREACH)
     }
 
     /// fib_table_lookup, in tables that share one trie: the longest prefix of all, of equal ones the first table's.
-    pub fn lookup_in(&self, tables: &[u32], dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Option<Found> {
+    fn search(&self, tables: &[u32], dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Option<Hit<'_>> {
         let usable = |a: &Alias| a.scope >= scope && (oif.is_none() || a.oif.is_none() || a.oif == oif);
         // No more than two share one.
         let mut tries: [Option<(u32, &Table)>; 2] = [None; 2];
@@ -120,11 +131,11 @@ impl Fib {
         while lengths != 0 {
             let len = lengths.ilog2() as u8;
             lengths &= !(1 << len);
-            let prefix = mask(dst, len);
+            let key = key(mask(dst, len), len);
             for (table, t) in tries.iter().flatten().filter(|(_, t)| t.present & 1 << len != 0) {
-                let Some(aliases) = t.routes.get(&key(prefix, len)) else { continue };
-                if let Some(e) = aliases.iter().find(|e| usable(&e.route)) {
-                    return Some(Found { prefix: (prefix, len), table: *table, route: e.route, nh: e.nh });
+                let Some(aliases) = t.routes.get(&key) else { continue };
+                if let Some(entry) = aliases.iter().find(|e| usable(&e.route)) {
+                    return Some(Hit { entry, len, table: *table });
                 }
             }
         }
@@ -151,8 +162,8 @@ impl Fib {
         if addr.is_multicast() {
             return RouteType::Multicast;
         }
-        match self.lookup_in(&[TABLE_LOCAL], addr, Scope::Global, None) {
-            Some(found) if dev.is_none() || found.route.oif == dev => found.route.kind,
+        match self.search(&[TABLE_LOCAL], addr, Scope::Global, None) {
+            Some(hit) if dev.is_none() || hit.entry.route.oif == dev => hit.entry.route.kind,
             _ => RouteType::Unicast,
         }
     }
@@ -303,8 +314,8 @@ impl NetNs {
 
     /// The device that has a local address (__ip_dev_find).
     pub(in crate::kernel) fn local_dev(&self, addr: Ipv4Addr) -> Option<IfIndex> {
-        let found = self.fib.lookup_in(&[TABLE_LOCAL], addr, Scope::Global, None)?;
-        (found.route.kind == RouteType::Local).then_some(found.route.oif).flatten()
+        let route = &self.fib.search(&[TABLE_LOCAL], addr, Scope::Global, None)?.entry.route;
+        (route.kind == RouteType::Local).then_some(route.oif).flatten()
     }
 }
 

@@ -7,7 +7,6 @@ use crate::base::{FlowId, IfIndex, Mac, NsId};
 use crate::kernel::trace::Tap;
 use crate::wire::{ethertype, sll2};
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
 /// The captures of a run and `records.jsonl`.
 pub(super) struct Captures {
@@ -20,9 +19,10 @@ pub(super) struct Captures {
     count: u64,
 }
 
-#[derive(Clone, Copy)]
 struct File {
     no: FileNo,
+    /// How each of its lines in records.jsonl begins.
+    head: Vec<u8>,
     records: u64,
 }
 
@@ -46,79 +46,141 @@ impl Captures {
     /// A frame at a tap goes into its interface's file and into its namespace's any.pcap.
     pub fn record(&mut self, files: &mut Files<'_>, names: &Names, tap: &Tap<'_>, flow: Option<FlowId>) {
         let at_ns = self.epoch_ns + tap.at.0;
+        let truth = Truth { no: self.records, names, tap, flow };
+        self.count += 2;
         let one = self.interface(files, names, tap.ns, tap.dev);
         files.write(one.no, |w| pcap::record(w, at_ns, &[], tap.bytes));
-        self.truth(files, names, tap, flow, one);
+        truth.write(files, one);
 
         let any = self.any(files, names, tap.ns);
         let arphrd = names.get(tap.ns, tap.dev).map_or(1, |d| d.arphrd);
         let source = (tap.mac_len > 0).then(|| Mac::read(tap.bytes, 6));
         let pseudo = sll2::header(ethertype(tap.bytes), tap.dev.0, arphrd, tap.pkt_type.number(), source);
         files.write(any.no, |w| pcap::record(w, at_ns, &pseudo, &tap.bytes[tap.mac_len..]));
-        self.truth(files, names, tap, flow, any);
+        truth.write(files, any);
     }
 
-    /// A line of records.jsonl: which frame a record is.
-    fn truth(&mut self, files: &mut Files<'_>, names: &Names, tap: &Tap<'_>, flow: Option<FlowId>, file: File) {
-        self.count += 1;
-        let path = files.path(file.no).to_owned();
-        files.write(self.records, |w| {
-            // Names of namespaces and devices hold no character that JSON escapes but the quote and the backslash.
-            let (ns, dev) = (json(names.ns(tap.ns)), json(names.dev(tap.ns, tap.dev)));
-            let flow = flow.map_or("null".to_owned(), |f| f.to_string());
-            let _ = writeln!(
-                w,
-                concat!(
-                    r#"{{"file":{},"record":{},"frame":{},"packet":{},"#,
-                    r#""flow":{},"namespace":{},"device":{},"direction":"{}"}}"#
-                ),
-                json(&path),
-                file.records,
-                tap.frame,
-                tap.packet,
-                flow,
-                ns,
-                dev,
-                tap.pkt_type.label(),
-            );
-        });
+    /// The file of an interface, with one more record.
+    fn interface(&mut self, files: &mut Files<'_>, names: &Names, ns: NsId, dev: IfIndex) -> &File {
+        self.interfaces
+            .entry((ns, dev))
+            .or_insert_with(|| {
+                let name = names.dev(ns, dev);
+                let mut path = format!("captures/namespaces/{}/{name}.pcap", names.ns(ns));
+                if self.taken.contains_key(&path) || name == "any" {
+                    path = format!("captures/namespaces/{}/{name}.{dev}.pcap", names.ns(ns));
+                }
+                self.taken.insert(path.clone(), dev);
+                File::create(files, path, pcap::LINKTYPE_ETHERNET)
+            })
+            .next()
     }
 
-    fn interface(&mut self, files: &mut Files<'_>, names: &Names, ns: NsId, dev: IfIndex) -> File {
-        next(self.interfaces.entry((ns, dev)).or_insert_with(|| {
-            let name = names.dev(ns, dev);
-            let mut path = format!("captures/namespaces/{}/{name}.pcap", names.ns(ns));
-            if self.taken.contains_key(&path) || name == "any" {
-                path = format!("captures/namespaces/{}/{name}.{dev}.pcap", names.ns(ns));
-            }
-            self.taken.insert(path.clone(), dev);
-            File::create(files, path, pcap::LINKTYPE_ETHERNET)
-        }))
-    }
-
-    fn any(&mut self, files: &mut Files<'_>, names: &Names, ns: NsId) -> File {
-        next(self.any.entry(ns).or_insert_with(|| {
-            let path = format!("captures/namespaces/{}/any.pcap", names.ns(ns));
-            File::create(files, path, sll2::LINKTYPE_LINUX_SLL2)
-        }))
+    /// The file of all interfaces of a namespace, with one more record.
+    fn any(&mut self, files: &mut Files<'_>, names: &Names, ns: NsId) -> &File {
+        self.any
+            .entry(ns)
+            .or_insert_with(|| {
+                let path = format!("captures/namespaces/{}/any.pcap", names.ns(ns));
+                File::create(files, path, sll2::LINKTYPE_LINUX_SLL2)
+            })
+            .next()
     }
 }
 
 impl File {
     fn create(files: &mut Files<'_>, path: String, linktype: u32) -> File {
+        let mut head = br#"{"file":"#.to_vec();
+        json(&mut head, &path);
+        head.extend_from_slice(br#","record":"#);
         let no = files.create(path);
         files.write(no, |w| pcap::header(w, linktype));
-        File { no, records: 0 }
+        File { no, head, records: 0 }
+    }
+
+    /// Records are counted from 1.
+    fn next(&mut self) -> &File {
+        self.records += 1;
+        self
     }
 }
 
-/// The file with the number of its next record, counted from 1.
-fn next(file: &mut File) -> File {
-    file.records += 1;
-    *file
+/// A line of records.jsonl: which frame a record is.
+struct Truth<'a> {
+    no: FileNo,
+    names: &'a Names,
+    tap: &'a Tap<'a>,
+    flow: Option<FlowId>,
 }
 
-/// A JSON string.
-pub(super) fn json(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+impl Truth<'_> {
+    /// Of the last record of `file`.
+    fn write(&self, files: &mut Files<'_>, file: &File) {
+        let Truth { names, tap, .. } = self;
+        files.write(self.no, |w| {
+            w.extend_from_slice(&file.head);
+            decimal(w, file.records);
+            w.extend_from_slice(br#","frame":"#);
+            decimal(w, tap.frame.0);
+            w.extend_from_slice(br#","packet":"#);
+            decimal(w, tap.packet.0);
+            w.extend_from_slice(br#","flow":"#);
+            match self.flow {
+                Some(flow) => decimal(w, flow.0.into()),
+                None => w.extend_from_slice(b"null"),
+            }
+            w.extend_from_slice(br#","namespace":"#);
+            json(w, names.ns(tap.ns));
+            w.extend_from_slice(br#","device":"#);
+            json(w, names.dev(tap.ns, tap.dev));
+            w.extend_from_slice(br#","direction":""#);
+            w.extend_from_slice(tap.pkt_type.label().as_bytes());
+            w.extend_from_slice(b"\"}\n");
+        });
+    }
+}
+
+/// Appends a JSON string. Names rarely hold what has to be escaped.
+fn json(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+    }
+}
+
+/// Appends a number; formatting it would take several times as long.
+fn decimal(out: &mut Vec<u8>, mut n: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_strings() {
+        for n in [0, 7, 10, 1_234_567_890, u64::MAX] {
+            let mut out = vec![];
+            decimal(&mut out, n);
+            assert_eq!(out, n.to_string().as_bytes());
+        }
+        for text in ["eth0", "", "a\"b\\c", "tab\t", "ö"] {
+            let mut out = vec![];
+            json(&mut out, text);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
 }

@@ -79,10 +79,6 @@ impl<'a> Files<'a> {
         FileNo(self.files.len() - 1)
     }
 
-    pub fn path(&self, file: FileNo) -> &str {
-        &self.files[file.0].path
-    }
-
     /// Writes through `fill`, which appends to a buffer.
     pub fn write(&mut self, file: FileNo, fill: impl FnOnce(&mut Vec<u8>)) {
         let f = &mut self.files[file.0];

@@ -69,7 +69,17 @@ pub struct Case {
     load: Load,
     /// Interfaces that a packet crosses, with its answer if it has one.
     interfaces: u64,
-    captured: bool,
+    listeners: Listeners,
+}
+
+/// Who listens to a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listeners {
+    Nobody,
+    /// tcpdump -i any in every namespace, and its like.
+    Captures,
+    /// On podhop's side all that it writes of a run, on the kernel's the same tcpdump.
+    Recorder,
 }
 
 /// What one run took, in CPU seconds.
@@ -141,12 +151,12 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn cases(services: &[usize]) -> Vec<Case> {
-    let flood = |captured| Case {
-        name: format!("ping flood over veth, bridge, veth{}", if captured { ", captured" } else { "" }),
+    let flood = |listeners, how: &str| Case {
+        name: format!("ping flood over veth, bridge, veth{how}"),
         setup: paths::bridge(),
         load: Load::Ping(PEER.into()),
         interfaces: 8,
-        captured,
+        listeners,
     };
     let mut all: Vec<Case> = services
         .iter()
@@ -156,10 +166,12 @@ fn cases(services: &[usize]) -> Vec<Case> {
             // The one whose rules come last.
             load: Load::Udp(cluster_ip((n / 2).max(1) - 1)),
             interfaces: 8,
-            captured: false,
+            listeners: Listeners::Nobody,
         })
         .collect();
-    all.extend([flood(false), flood(true)]);
+    all.push(flood(Listeners::Nobody, ""));
+    all.push(flood(Listeners::Captures, ", captured"));
+    all.push(flood(Listeners::Recorder, ", with all outputs of podhop run"));
     all
 }
 
@@ -186,8 +198,13 @@ fn measure(cli: &Cli, case: &Case, loads: Option<&Loads>, scratch: &Path) -> any
         if pairs.len() == cli.pairs {
             break;
         }
-        let peer = theirs.as_ref().map(|k| if case.captured { k.run_captured() } else { k.run() }).transpose()?;
-        let own = if case.captured { ours.run_captured()? } else { ours.run()? };
+        let quiet = case.listeners == Listeners::Nobody;
+        let peer = theirs.as_ref().map(|k| if quiet { k.run() } else { k.run_captured() }).transpose()?;
+        let own = match case.listeners {
+            Listeners::Nobody => ours.run()?,
+            Listeners::Captures => ours.run_captured()?,
+            Listeners::Recorder => ours.run_recorded()?,
+        };
         let (before, after) = (calibrations[calibrations.len() - 1], calibrate());
         calibrations.push(after);
         if steady(before, after) {

@@ -128,7 +128,7 @@ const MAX_CANDIDATES: usize = 64;
 
 /// Tells listeners who want details which prefixes the destination was compared with.
 fn candidates(ns: &NetNs, cx: &mut Cx<'_>, f: &Frame, dst: Ipv4Addr, won: Option<((Ipv4Addr, u8), u32)>) {
-    if !cx.sink.details() {
+    if !cx.steps || !cx.sink.details() {
         return;
     }
     for (table, prefix) in ns.fib.candidates(dst).into_iter().take(MAX_CANDIDATES) {
