@@ -3,6 +3,7 @@
 
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::words::{number, number_then, service};
 use std::net::Ipv4Addr;
 
@@ -107,6 +108,19 @@ impl Extension for Nat {
         Ok(())
     }
 
+    fn list(&self, out: &mut String, _: Listing) {
+        let range = self.range.text();
+        match self.kind {
+            _ if range.is_empty() => {}
+            NatKind::Dnat | NatKind::Snat => out.push_str(&format!(" to:{range}")),
+            NatKind::Masquerade => out.push_str(&format!(" masq ports: {}", range.trim_start_matches(':'))),
+            NatKind::Redirect => out.push_str(&format!(" redir ports {}", range.trim_start_matches(':'))),
+        }
+        for (_, text) in self.range.flags().iter().filter(|(set, _)| *set) {
+            out.push_str(&format!(" {text}"));
+        }
+    }
+
     fn save(&self, out: &mut String) {
         let range = self.range.text();
         match self.kind {
@@ -117,13 +131,8 @@ impl Extension for Nat {
                 out.push_str(&format!(" --to-ports {}", range.trim_start_matches(':')));
             }
         }
-        let flags = [
-            (self.range.random, " --random"),
-            (self.range.random_fully, " --random-fully"),
-            (self.range.persistent, " --persistent"),
-        ];
-        for (_, text) in flags.iter().filter(|(set, _)| *set) {
-            out.push_str(text);
+        for (_, text) in self.range.flags().iter().filter(|(set, _)| *set) {
+            out.push_str(&format!(" --{text}"));
         }
     }
 }
@@ -189,6 +198,10 @@ impl NatRange {
                 Ok(())
             }
         }
+    }
+
+    fn flags(&self) -> [(bool, &'static str); 3] {
+        [(self.random, "random"), (self.random_fully, "random-fully"), (self.persistent, "persistent")]
     }
 
     /// `sprint_range`
