@@ -100,7 +100,7 @@ fn check(lab: &str, case: &str) {
         // Either of the kernel's runs will do; its timing agreed in both.
         Some(Stability::Differs { .. }) | None => true,
     };
-    let options = Options { times, ..Options::default() };
+    let options = Options { times, strict: true, ..Options::default() };
     let differences = judge::compare(&want, recorded.second(case).as_ref(), &lab::simulate(workload), &options);
     assert!(differences.is_empty(), "{lab}/{case}\n{}", differences.join("\n"));
 }

@@ -2,6 +2,7 @@
 //! (libxtables/xtoptions.c), and how one option's argument is read.
 
 use super::error::Error;
+use super::list::Listing;
 use super::words;
 use std::net::Ipv4Addr;
 
@@ -298,4 +299,7 @@ pub(super) trait Extension {
 
     /// Its options as iptables-save prints them, each with a blank before it.
     fn save(&self, out: &mut String);
+
+    /// The options as `iptables -L` prints them.
+    fn list(&self, out: &mut String, how: Listing);
 }

@@ -259,6 +259,8 @@ fn iptables_requests() -> impl Strategy<Value = Request> {
         "-D OUTPUT -m statistic --mode random --probability 0.5 -j REJECT",
         "-R INPUT 2 -j RETURN",
         "-t mangle -C POSTROUTING -j MARK --set-xmark 0x1/0xff",
+        "-L",
+        "-t nat -L PREROUTING 2 -nvx --line-numbers",
         "-S",
         "-t raw -S PREROUTING 1 -v",
         "-F",
