@@ -212,7 +212,7 @@ fn host_mask(name: &str, option: &str, arg: &str) -> Result<Value, Error> {
             }
         },
     };
-    Ok(Value::HostMask(host, words::prefix_mask(bits).into()))
+    Ok(Value::HostMask(host, crate::kernel::mask(Ipv4Addr::BROADCAST, bits as u8)))
 }
 
 /// `xtopt_parse_mport`

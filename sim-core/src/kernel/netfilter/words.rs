@@ -277,12 +277,7 @@ fn mask(text: &str) -> Result<u32, Error> {
         return Ok(mask.into());
     }
     let bits = number(text, 0, 32).ok_or_else(|| Error::usage(format!("invalid mask `{text}' specified")))?;
-    Ok(prefix_mask(bits as u32))
-}
-
-/// The mask of a prefix length of at most 32.
-pub(super) fn prefix_mask(length: u32) -> u32 {
-    u32::MAX.checked_shl(32 - length).unwrap_or(0)
+    Ok(crate::kernel::mask(Ipv4Addr::BROADCAST, bits as u8).into())
 }
 
 /// A mask as its length, or as four numbers if it is not contiguous (`mask_to_str`).
