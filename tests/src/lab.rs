@@ -35,8 +35,10 @@ pub struct Workload {
 const NODES: [&str; 2] = ["node1", "node2"];
 /// What it is called with.
 const LISTENER: &str = "conntrack -E -o timestamp,id";
+/// What shows the counters when the last command has ended.
+const SAVE: &str = "iptables-save -c";
 
-/// All cases of `recordings/workloads.yaml`, in file order within a lab.
+/// All cases of `recordings/workloads.yaml`, in file order within a lab. A lab's own prelude comes before a case's.
 ///
 /// # Panics
 /// The file is broken: the checkout is not whole.
@@ -49,10 +51,12 @@ pub fn workloads() -> Vec<Workload> {
         let file = value["lab"].as_str().expect("`lab` names a file").to_owned();
         let backend = value["iptables"].as_str().unwrap_or("nft").to_owned();
         let cases = value["cases"].as_object().expect("`cases` is a map");
+        let common = value["prelude"].as_array().cloned().unwrap_or_default();
         for (case, what) in cases {
             let list = |key: &str| what[key].as_array().cloned().unwrap_or_default();
             let spec = what["spec"].as_object().cloned().unwrap_or_default();
-            let (prelude, traffic) = (list("prelude"), list("traffic"));
+            let prelude = common.iter().cloned().chain(list("prelude")).collect();
+            let traffic = list("traffic");
             let (lab, case, file, backend) = (lab.clone(), case.clone(), file.clone(), backend.clone());
             all.push(Workload { lab, case, file, prelude, traffic, spec, backend });
         }
@@ -71,8 +75,8 @@ pub fn pending() -> BTreeMap<String, String> {
     lines.filter_map(|l| l.split_once('\t')).map(|(case, what)| (case.to_owned(), what.to_owned())).collect()
 }
 
-/// Runs a case: `NS.any.pcap` of every namespace that saw a frame, `ifmap`, and `NODE.ctevents` of every node that had
-/// events.
+/// Runs a case: `NS.any.pcap` of every namespace that saw a frame, `ifmap`, `NODE.ctevents` of every node that had
+/// events, and `state.diff` with the rules of both nodes that counted.
 ///
 /// # Panics
 /// The lab's file or the workload is wrong; the message shows why.
@@ -91,6 +95,10 @@ pub fn simulate(w: &Workload) -> Case {
         .filter_map(|(path, bytes)| Some((format!("{}.any.pcap", any(&path)?), bytes)))
         .collect();
     files.insert("ifmap".to_owned(), ifmap(&plan).into_bytes());
+    let saved = report.commands.iter().filter(|c| c.command == SAVE).flat_map(|c| c.output.lines());
+    let counted = saved.filter(|line| line.contains("] -A") && !line.starts_with("[0:0]"));
+    let state: String = counted.map(|line| format!("+{line}\n")).collect();
+    files.insert("state.diff".to_owned(), state.into_bytes());
     for c in report.commands.iter().filter(|c| c.command == LISTENER) {
         let is_event = |l: &&str| l.starts_with('[');
         let events: String = c.output.lines().filter(is_event).flat_map(|l| [l, "\n"]).collect();
@@ -101,7 +109,7 @@ pub fn simulate(w: &Workload) -> Case {
     Case { order: None, files }
 }
 
-/// Writes what our lab shows as `OUT/LAB/CASE/{NS.any.pcap, ifmap, NODE.ctevents}`, of all cases or of those named.
+/// Writes what our lab shows as `OUT/LAB/CASE/{NS.any.pcap, ifmap, NODE.ctevents, state.diff}`, of all cases or of those named.
 ///
 /// # Errors
 /// The file system's; a name that is no case.
@@ -134,7 +142,8 @@ fn plan(w: &Workload) -> Plan {
     if w.backend != "nft" {
         text = text.replace("iptables-nft", &format!("iptables-{}", w.backend));
     }
-    let traffic: Vec<Value> = prelude(w).into_iter().chain(w.traffic.iter().cloned()).collect();
+    let end = NODES.map(|n| json!({"from": n, "run": SAVE}));
+    let traffic: Vec<Value> = prelude(w).into_iter().chain(w.traffic.iter().cloned()).chain(end).collect();
     text += &format!("  traffic: {}\n", json!(traffic));
     let source = SourceFile::new(path.display().to_string(), text);
     scenario::resolve(&source).unwrap_or_else(|e| panic!("{}\n{}", w.case, e.render(false)))
@@ -144,10 +153,8 @@ fn plan(w: &Workload) -> Plan {
 /// somebody listens for events.
 fn prelude(w: &Workload) -> Vec<Value> {
     let mut all = w.prelude.clone();
-    if !all.is_empty() {
-        for command in ["conntrack -F", "iptables -t nat -Z", "iptables -Z"] {
-            all.extend(NODES.map(|n| json!({"from": n, "run": command})));
-        }
+    for command in ["conntrack -F", "iptables -t nat -Z", "iptables -Z"] {
+        all.extend(NODES.map(|n| json!({"from": n, "run": command})));
     }
     // They take no turn among the others: the next one starts when it would without them.
     all.extend(NODES.map(|n| json!({"from": n, "at": "0s", "background": true, "run": LISTENER})));

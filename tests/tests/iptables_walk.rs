@@ -1,13 +1,12 @@
 //! A packet's walk through the rules: each match and target against packets, the stack of chains, counters.
 
 use sim_core::base::Time;
+use sim_core::kernel::conntrack::{CtInfo, Status, Tuple};
 use sim_core::kernel::netfilter::eval::{Verdict, walk};
 use sim_core::kernel::netfilter::hook::{Hook, TableName};
-use sim_core::kernel::netfilter::packet::{
-    AddrType, Ct, CtState, CtTuple, IPS_DST_NAT, IfName, Packet, Surroundings, Tracked,
-};
+use sim_core::kernel::netfilter::packet::{AddrType, Ct, IfName, Packet, Surroundings, Tracked};
 use sim_core::kernel::netfilter::parse::parse;
-use sim_core::kernel::netfilter::targets::{NatKind, RejectWith};
+use sim_core::kernel::netfilter::targets::{Nat, NatKind, RejectWith};
 use sim_core::kernel::netfilter::{Backend, Iptables};
 use std::net::Ipv4Addr;
 
@@ -53,18 +52,10 @@ fn packet(bytes: &[u8]) -> Packet<'_> {
     }
 }
 
-fn tracked(state: CtState, status: u32) -> Ct {
-    let tuple = CtTuple { src: [10, 0, 0, 2].into(), dst: [10, 0, 0, 1].into(), sport: 1000, dport: 80 };
-    Ct::Tracked(Tracked {
-        state,
-        is_reply: false,
-        status,
-        mark: 0x12,
-        protocol: 6,
-        original: tuple,
-        reply: tuple,
-        expires_s: 30,
-    })
+fn tracked(info: CtInfo, status: Status) -> Ct {
+    let (src, dst) = ([10, 0, 0, 2].into(), [10, 0, 0, 1].into());
+    let tuple = Tuple { src, dst, proto: 6, sport: 1000, dport: 80, zone: 0 };
+    Ct::Tracked(Tracked { info, status, mark: 0x12, tuple: [tuple; 2], expires_s: 30 })
 }
 
 fn rules(commands: &[&str]) -> Iptables {
@@ -136,15 +127,15 @@ fn conditions_and_matches() {
 fn connections() {
     let bytes = tcp();
     for (conditions, state, status, want) in [
-        ("-m conntrack --ctstate NEW", CtState::New, 0, true),
-        ("-m conntrack --ctstate RELATED,ESTABLISHED", CtState::New, 0, false),
-        ("-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT", CtState::New, IPS_DST_NAT, false),
-        ("-m conntrack --ctstate DNAT", CtState::Established, IPS_DST_NAT, true),
-        ("-m state --state RELATED", CtState::Related, 0, true),
-        ("-m conntrack --ctorigsrc 10.0.0.0/8 --ctorigdstport 80", CtState::New, 0, true),
-        ("-m conntrack ! --ctorigsrc 10.0.0.0/8", CtState::New, 0, false),
-        ("-m conntrack --ctdir REPLY", CtState::New, 0, false),
-        ("-m conntrack --ctexpire 10:30", CtState::New, 0, true),
+        ("-m conntrack --ctstate NEW", CtInfo::New, Status::default(), true),
+        ("-m conntrack --ctstate RELATED,ESTABLISHED", CtInfo::New, Status::default(), false),
+        ("-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT", CtInfo::New, Status::DST_NAT, false),
+        ("-m conntrack --ctstate DNAT", CtInfo::Established, Status::DST_NAT, true),
+        ("-m state --state RELATED", CtInfo::Related, Status::default(), true),
+        ("-m conntrack --ctorigsrc 10.0.0.0/8 --ctorigdstport 80", CtInfo::New, Status::default(), true),
+        ("-m conntrack ! --ctorigsrc 10.0.0.0/8", CtInfo::New, Status::default(), false),
+        ("-m conntrack --ctdir REPLY", CtInfo::New, Status::default(), false),
+        ("-m conntrack --ctexpire 10:30", CtInfo::New, Status::default(), true),
     ] {
         let mut packet = packet(&bytes);
         packet.ct = tracked(state, status);
@@ -216,14 +207,14 @@ fn targets() {
         "-A INPUT -p tcp -j REJECT --reject-with tcp-reset",
     ]);
     let mut p = packet(&bytes);
-    p.ct = tracked(CtState::New, 0);
+    p.ct = tracked(CtInfo::New, Status::default());
     assert_eq!(at(&mut iptables, TableName::Mangle, Hook::Prerouting, &mut p, &mut around), Verdict::Accept);
     let Ct::Tracked(ct) = p.ct else { panic!("it stays") };
     assert_eq!((p.mark, ct.mark), (0, 0x4000));
     let verdict = at(&mut iptables, TableName::Nat, Hook::Prerouting, &mut p, &mut around);
-    let Verdict::Nat(NatKind::Dnat, range) = verdict else { panic!("{verdict:?}") };
-    let to = Ipv4Addr::new(10, 0, 0, 9);
-    assert_eq!((range.addresses, range.ports), (Some((to, to)), Some((8080, 8080))));
+    let Verdict::Nat(Nat { kind: NatKind::Dnat, range }) = verdict else { panic!("{verdict:?}") };
+    let to = [10, 0, 0, 9].into();
+    assert_eq!((range.addrs, range.ports), (Some((to, to)), Some((8080, 8080))));
     let verdict = at(&mut iptables, TableName::Filter, Hook::Input, &mut p, &mut around);
     assert_eq!(verdict, Verdict::Reject(RejectWith::TcpReset));
     let mut p = packet(&bytes);

@@ -37,6 +37,8 @@ pub enum Purpose {
     NatPort = 33,
     /// Which connections share a hash bucket with a new one (`early_drop`).
     EarlyDrop = 34,
+    /// `-m statistic --mode random` (`statistic_mt`).
+    StatisticMatch = 35,
 }
 
 impl Prf {

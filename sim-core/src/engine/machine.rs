@@ -5,6 +5,7 @@ use super::process::{Console, Env, Program};
 use super::world::{ConfigureError, LimitHit, Limits};
 use crate::base::rng::Purpose;
 use crate::base::{MachineId, NsId, Pid, Prf, Time};
+use crate::kernel::conntrack::gc;
 use crate::kernel::cx::{Cpu, Cx, Timer};
 use crate::kernel::errno::Errno;
 use crate::kernel::netlink::{self, Request};
@@ -122,9 +123,11 @@ pub struct Finished {
 
 impl Machine {
     pub(super) fn new(id: MachineId, jiffies: u64) -> Self {
+        let mut cpu = Cpu::new(id, jiffies);
+        cpu.timers.arm(jiffies, jiffies + gc::FIRST_RUN, Timer::ConntrackGc);
         Machine {
             id,
-            cpu: Cpu::new(id, jiffies),
+            cpu,
             spaces: Spaces::default(),
             processes: BTreeMap::new(),
             run_queue: VecDeque::new(),
@@ -197,6 +200,9 @@ impl Machine {
     }
 
     /// An expired slot of the timer wheel: all its timers, then the softirq queue.
+    ///
+    /// Differs: Linux has several CPUs. A timer of one and a process on another can run at the same time, and their
+    /// frames mix (recorded in host_down_other, differently in each run); here one comes after the other.
     pub(super) fn tick(&mut self, run: &mut Run<'_>) -> Result<(), LimitHit> {
         let now = self.cpu.jiffies();
         self.cpu.timers.collect(now);
@@ -282,7 +288,9 @@ impl Machine {
                 }
                 self.cpu.now += SOFTIRQ_NS;
                 self.spaces.receive(&mut cx(&mut self.cpu, run), rx);
+                self.spaces.settle(&mut self.cpu);
             }
+            self.spaces.settle(&mut self.cpu);
             if let Some(rest) = self.cpu.take_rest() {
                 self.cpu.set_process(true);
                 self.spaces.go_on(&mut cx(&mut self.cpu, run), rest);

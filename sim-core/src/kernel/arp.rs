@@ -48,7 +48,7 @@ fn process(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, own: Mac, arp: &Arp, f
         return cx.end(f, Fate::Consumed(Consumer::Arp));
     }
     if arp.request
-        && let Ok(r) = route::input_dst(ns, arp.tip, arp.sip, dev)
+        && let Ok(r) = route::input_dst(ns, arp.tip, arp.sip, 0, dev)
     {
         if r.kind == RouteType::Local {
             let quiet = ignored(ns, dev, arp.sip, arp.tip) || filtered(ns, dev, arp.sip, arp.tip);
@@ -116,8 +116,7 @@ fn ignored(ns: &NetNs, dev: IfIndex, sip: Ipv4Addr, tip: Ipv4Addr) -> bool {
 /// arp_filter: answer only on the device that leads back to who asks.
 fn filtered(ns: &NetNs, dev: IfIndex, sip: Ipv4Addr, tip: Ipv4Addr) -> bool {
     ns.conf_or(dev, |c| c.arp_filter)
-        && route::output(ns, &route::Flow4 { dst: sip, src: Some(tip), oif: None, scope: Scope::Global })
-            .map_or(true, |r| r.oif != dev)
+        && route::output(ns, &route::Flow4 { src: Some(tip), ..route::Flow4::to(sip) }).map_or(true, |r| r.oif != dev)
 }
 
 /// arp_fwd_proxy: this host would forward to the target, out of another device.

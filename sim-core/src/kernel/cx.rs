@@ -1,5 +1,6 @@
 //! What a stage may touch besides its own namespace: the CPU that runs it, randomness and the listeners.
 
+use super::conntrack::{Conntrack, Nfct};
 use super::frame::{Frame, PacketType, Pool};
 use super::ip::frag;
 use super::neigh::NeighKey;
@@ -26,6 +27,8 @@ pub enum Timer {
     ArpProxy(NsId, IfIndex),
     /// ip_expire of an incomplete datagram
     Frag(NsId, frag::Key),
+    /// gc_worker of connection tracking
+    ConntrackGc,
     /// schedule_timeout of a process
     Process(Pid),
 }
@@ -67,6 +70,8 @@ pub struct Cpu {
     /// A system call is carried out: its frames are received as soon as they are sent, not when it ends.
     in_process: bool,
     rest: Option<Continuation>,
+    /// Connections that frames referred to whose way has ended.
+    pub(in crate::kernel) released: Vec<(NsId, Nfct)>,
     pool: Pool,
     /// Frames made so far: created and cloned.
     made: u64,
@@ -88,6 +93,7 @@ impl Cpu {
             linkwatch: VecDeque::new(),
             in_process: false,
             rest: None,
+            released: Vec::new(),
             pool: Pool::default(),
             made: 0,
             ended: 0,
@@ -180,10 +186,11 @@ impl Cx<'_> {
         f
     }
 
-    /// skb_clone: the same datagram in a buffer of its own.
-    pub fn clone_frame(&mut self, of: &Frame) -> Frame {
+    /// skb_clone: the same datagram in a buffer of its own. It belongs to the same connection of `ct`.
+    pub(in crate::kernel) fn clone_frame(&mut self, ct: &mut Conntrack, of: &Frame) -> Frame {
         let id = self.next_id();
         let f = self.cpu.pool.copy(of, id);
+        ct.hold(f.nfct);
         self.step(&f, f.dev, What::Made(Edge::Clone(of.id)));
         f
     }
@@ -247,10 +254,14 @@ impl Cx<'_> {
         self.end(f, Fate::Dropped(why))
     }
 
-    /// The one place where a frame ends.
+    /// The one place where a frame ends. The connection that it referred to is told when the stage is over
+    /// ([`super::netns::Spaces::settle`]).
     pub fn end(&mut self, f: Frame, fate: Fate) -> Flow {
         debug_assert_ne!(fate, Fate::Queued, "queued is not an end");
         self.step(&f, f.dev, What::Ended(fate));
+        if f.nfct != Nfct::None {
+            self.cpu.released.push((self.ns, f.nfct));
+        }
         self.cpu.ended += 1;
         self.cpu.pool.give_back(f);
         Break(fate)

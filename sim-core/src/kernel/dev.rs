@@ -1,5 +1,6 @@
 //! Mirrors net/core/dev.c: devices, their receive and transmit paths, and where AF_PACKET's taps sit in them.
 
+pub mod br_netfilter;
 pub mod bridge;
 pub mod fdb;
 
@@ -8,6 +9,7 @@ use super::frame::{Frame, PacketType};
 use super::neigh::NeighParms;
 use super::netlink::{Feature, NudState, Scope};
 use super::netns::NetNs;
+use super::nf_hook::nf_reset_ct;
 use super::sysctl::Ipv4Conf;
 use super::trace::{DevName, DropReason, Flow};
 use super::{arp, ip, neigh, socket};
@@ -213,13 +215,19 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
             }
             d.stats.tx_packets += 1;
             d.stats.tx_bytes += len as u64;
+            scrub(ns, cx.ns, peer.ns, &mut f);
             cx.netif_rx(peer.ns, peer.dev, f)
         }
-        DevKind::Bridge(_) => {
-            d.stats.tx_packets += 1;
-            d.stats.tx_bytes += len as u64;
-            bridge::dev_xmit(ns, cx, dev, f)
-        }
+        DevKind::Bridge(_) => bridge::dev_xmit(ns, cx, dev, f),
+    }
+}
+
+/// skb_scrub_packet: what a frame loses as it goes through a veth pair, and more if that leads elsewhere.
+fn scrub(ns: &mut NetNs, here: NsId, there: NsId, f: &mut Frame) {
+    nf_reset_ct(ns, f);
+    (f.nf_bridge, f.ignore_df) = (None, false);
+    if here != there {
+        f.mark = 0;
     }
 }
 

@@ -6,6 +6,8 @@
 //!                         |<------------- bytes() ------------>|
 //! ```
 
+use super::conntrack::Nfct;
+use super::dev::br_netfilter::NfBridge;
 use crate::base::{FrameId, IfIndex, PacketId, Time};
 
 /// struct sk_buff. A handle of one pointer that owns its buffer: moved by value, copied only by name.
@@ -36,6 +38,16 @@ pub struct Skb {
     pub frag_max_size: u16,
     /// IPSKB_FRAG_PMTU: those had DF.
     pub frag_pmtu: bool,
+    /// skb->ignore_df: connection tracking put it together, so it may be cut again even with DF.
+    pub ignore_df: bool,
+    /// Lengths of the IP packets that it was put together from (frag_list), in order; empty for none.
+    pub frag_list: Vec<u16>,
+    /// skb->mark
+    pub mark: u32,
+    /// skb->_nfct: the connection that it belongs to. It counts as a user of it: see [`super::cx::Cx::end`].
+    pub nfct: Nfct,
+    /// SKB_EXT_BRIDGE_NF: what br_netfilter remembers of a frame that a bridge received.
+    pub nf_bridge: Option<NfBridge>,
 }
 
 /// PACKET_*: how a frame was addressed, seen from the device that received it.
@@ -112,6 +124,11 @@ impl Frame {
             truesize: 0,
             frag_max_size: 0,
             frag_pmtu: false,
+            ignore_df: false,
+            frag_list: Vec::new(),
+            mark: 0,
+            nfct: Nfct::None,
+            nf_bridge: None,
         }))
     }
 
@@ -119,8 +136,10 @@ impl Frame {
         let skb = &mut *self.0;
         skb.buf.clear();
         skb.buf.resize(HEADROOM, 0);
+        skb.frag_list.clear();
         *skb = Skb {
             buf: std::mem::take(&mut skb.buf),
+            frag_list: std::mem::take(&mut skb.frag_list),
             head: HEADROOM,
             mac_len: 0,
             id,
@@ -132,14 +151,20 @@ impl Frame {
             truesize: 0,
             frag_max_size: 0,
             frag_pmtu: false,
+            ignore_df: false,
+            mark: 0,
+            nfct: Nfct::None,
+            nf_bridge: None,
         };
     }
 
     fn copy_from(&mut self, from: &Frame, id: FrameId) {
-        let buf = std::mem::take(&mut self.0.buf);
-        *self.0 = Skb { buf, id, ..from.0.without_buffer() };
+        let (buf, frag_list) = (std::mem::take(&mut self.0.buf), std::mem::take(&mut self.0.frag_list));
+        *self.0 = Skb { buf, frag_list, id, ..from.0.without_buffer() };
         self.0.buf.clear();
         self.0.buf.extend_from_slice(&from.0.buf);
+        self.0.frag_list.clear();
+        self.0.frag_list.extend_from_slice(&from.0.frag_list);
     }
 
     /// The whole frame: the link-layer header, if it has one, and the rest.
@@ -200,7 +225,7 @@ impl Frame {
 impl Skb {
     /// Everything but the bytes.
     fn without_buffer(&self) -> Skb {
-        Skb { buf: Vec::new(), ..*self }
+        Skb { buf: Vec::new(), frag_list: Vec::new(), ..*self }
     }
 }
 

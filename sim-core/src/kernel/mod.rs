@@ -16,6 +16,8 @@ mod neigh;
 pub mod netfilter;
 pub mod netlink;
 pub mod netns;
+mod nf_hook;
+mod reject;
 mod rules;
 pub mod show;
 mod socket;

@@ -1,7 +1,7 @@
 //! struct net: the state of one network namespace, and the namespaces of one kernel.
 
-use super::conntrack::Conntrack;
-use super::cx::{Continuation, Cx, Timer};
+use super::conntrack::{Conntrack, CtCx, Gc};
+use super::cx::{Continuation, Cpu, Cx, Timer};
 use super::dev::bridge::{self, Port};
 use super::dev::{Dev, DevKind, VethPeer};
 use super::fib::Fib;
@@ -244,8 +244,26 @@ impl Spaces {
             Timer::Frag(ns, key) => {
                 super::ip::frag::expire(self.enter(cx, ns), cx, key);
             }
+            Timer::ConntrackGc => self.conntrack_gc(cx),
             Timer::Process(_) => {}
         }
+    }
+
+    /// Connections whose last frame has ended are let go of. To be called after each stage that ran.
+    pub fn settle(&mut self, cpu: &mut Cpu) {
+        for (ns, nfct) in cpu.released.drain(..) {
+            self.get_mut(ns).ct.put(nfct);
+        }
+    }
+
+    /// gc_worker: a round through the connections of all namespaces.
+    fn conntrack_gc(&mut self, cx: &mut Cx<'_>) {
+        let mut gc = Gc::begin();
+        for space in self.spaces.iter_mut().filter(|s| !s.gone) {
+            cx.ns = space.ns.id;
+            gc.scan(&mut space.ns.ct, &CtCx::of(cx));
+        }
+        cx.arm(gc.finish(), Timer::ConntrackGc);
     }
 
     /// Goes on with a system call after what its first part sent was received.

@@ -1,4 +1,5 @@
-//! /proc/sys/net as named values (net/ipv4/devinet.c, net/core/neighbour.c, net/ipv4/sysctl_net_ipv4.c).
+//! /proc/sys/net as named values (net/ipv4/devinet.c, net/core/neighbour.c, net/ipv4/sysctl_net_ipv4.c,
+//! net/bridge/br_netfilter_hooks.c).
 //!
 //! IPv6 is not simulated: `net.ipv6.conf.*.disable_ipv6` reads 1 and can only be set to 1.
 
@@ -64,7 +65,45 @@ pub struct Sysctl {
     pub(in crate::kernel) ping_group_range: (u32, u32),
     /// First and last port that the kernel chooses by itself.
     pub(in crate::kernel) ip_local_port_range: (u16, u16),
+    pub(in crate::kernel) bridge: BridgeNf,
 }
+
+/// net.bridge.bridge-nf-*: brnf_table of net/bridge/br_netfilter_hooks.c.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kernel) struct BridgeNf {
+    pub call_arptables: i32,
+    pub call_ip6tables: i32,
+    pub call_iptables: i32,
+    pub filter_pppoe_tagged: i32,
+    pub filter_vlan_tagged: i32,
+    pub pass_vlan_input_dev: i32,
+}
+
+impl Default for BridgeNf {
+    /// br_netfilter_sysctl_default
+    fn default() -> Self {
+        BridgeNf {
+            call_arptables: 1,
+            call_ip6tables: 1,
+            call_iptables: 1,
+            filter_pppoe_tagged: 0,
+            filter_vlan_tagged: 0,
+            pass_vlan_input_dev: 0,
+        }
+    }
+}
+
+type BridgeField = fn(&mut BridgeNf) -> &mut i32;
+
+/// net.bridge.bridge-nf-NAME
+const BRIDGE: &[(&str, BridgeField)] = &[
+    ("call-arptables", |b| &mut b.call_arptables),
+    ("call-ip6tables", |b| &mut b.call_ip6tables),
+    ("call-iptables", |b| &mut b.call_iptables),
+    ("filter-pppoe-tagged", |b| &mut b.filter_pppoe_tagged),
+    ("filter-vlan-tagged", |b| &mut b.filter_vlan_tagged),
+    ("pass-vlan-input-dev", |b| &mut b.pass_vlan_input_dev),
+];
 
 impl Default for Sysctl {
     fn default() -> Self {
@@ -77,6 +116,7 @@ impl Default for Sysctl {
             icmp_echo_ignore_broadcasts: true,
             ping_group_range: (1, 0),
             ip_local_port_range: (32_768, 60_999),
+            bridge: BridgeNf::default(),
         }
     }
 }
@@ -161,6 +201,10 @@ impl NetNs {
             let (_, field, unit) = NEIGH.iter().find(|n| n.0 == leaf)?;
             return Some((*field(&mut parms) / (*unit).max(1)).to_string());
         }
+        if let Some(leaf) = name.strip_prefix("net.bridge.bridge-nf-") {
+            let (_, field) = BRIDGE.iter().find(|b| b.0 == leaf)?;
+            return Some(field(&mut { s.bridge }).to_string());
+        }
         if let Some((_, leaf)) = self.scoped(&name, "net.ipv6.conf.") {
             return (leaf == "disable_ipv6").then(|| "1".to_owned());
         }
@@ -190,6 +234,13 @@ impl NetNs {
         }
         if let Some((whose, leaf)) = self.scoped(&name, "net.ipv4.neigh.") {
             return self.set_neigh(&whose, leaf, value);
+        }
+        if let Some(leaf) = name.strip_prefix("net.bridge.bridge-nf-") {
+            let (_, field) = BRIDGE.iter().find(|b| b.0 == leaf).ok_or(Errno::ENOENT)?;
+            // brnf_sysctl_call_tables: whatever is not zero is one.
+            let value: i32 = value.parse().map_err(|_| Errno::EINVAL)?;
+            *field(&mut self.sysctl.bridge) = i32::from(value != 0);
+            return Ok(());
         }
         if let Some((_, leaf)) = self.scoped(&name, "net.ipv6.conf.") {
             return match (leaf, value) {

@@ -1,10 +1,14 @@
 //! What happened, as data: `Copy`, ids only. Text is made in `observe/`.
 
+use super::conntrack::nat::Manip;
 use super::frame::{Frame, PacketType};
+use super::netfilter::hook::{Hook, TableName};
+use super::netfilter::table::Table;
 use super::netlink::NudState;
 use crate::base::{FrameId, IfIndex, Mac, NsId, PacketId, Time};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// A stage hands the frame on, or says how its way ended here: a path is a row of `?`.
 pub type Flow = ControlFlow<Fate, Frame>;
@@ -121,6 +125,11 @@ drop_reasons! {
     NoTxTarget = "NO_TX_TARGET";
     /// The TTL was used up.
     IpTtl = "IP_TTL";
+    /// A rule, or a policy.
+    NetfilterDrop = "NETFILTER_DROP";
+    /// The table of connections is full. Linux says NETFILTER_DROP, and in its log: nf_conntrack: table full, dropping
+    /// packet.
+    ConntrackFull = "NF_CONNTRACK_TABLE_FULL";
 }
 
 /// What happened to a frame, where and when.
@@ -213,10 +222,61 @@ pub enum What {
     },
     /// The bridge hands it to its own host.
     PassUp,
+    /// A hook of netfilter at which something is registered.
+    Hook {
+        /// Which.
+        hook: Hook,
+        /// The device it came in by.
+        indev: Option<IfIndex>,
+        /// The device it is going out by.
+        outdev: Option<IfIndex>,
+        /// The bridge port it came in by.
+        physin: Option<IfIndex>,
+        /// The bridge port it is going out by.
+        physout: Option<IfIndex>,
+    },
+    /// nf_conntrack_in: how the packet belongs to its connection.
+    Conntrack {
+        /// What iptables calls its state.
+        state: CtLabel,
+    },
+    /// A rule's conditions held.
+    Rule {
+        /// The table.
+        table: TableName,
+        /// The chain, by its place in the table that was told last.
+        chain: u32,
+        /// The rule, by its place in the chain.
+        rule: u32,
+    },
+    /// nf_nat_manip_pkt: one end of the packet was rewritten.
+    Nat {
+        /// Which.
+        manip: Manip,
+        /// Address and port as they were.
+        from: SocketAddrV4,
+        /// Address and port as they are.
+        to: SocketAddrV4,
+    },
     /// A protocol accepted it; the frame's end follows.
     Accept,
     /// The way ended.
     Ended(Fate),
+}
+
+/// `--ctstate`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CtLabel {
+    /// It starts a connection.
+    New,
+    /// It belongs to one that has seen packets both ways.
+    Established,
+    /// It has to do with one.
+    Related,
+    /// It belongs to none and cannot start one.
+    Invalid,
+    /// A rule said that it must not be looked at.
+    Untracked,
 }
 
 /// Why a bridge floods.
@@ -312,6 +372,10 @@ pub trait Sink {
     fn namespace(&mut self, ns: NsId, name: &str);
     /// A device was made, renamed or moved here.
     fn device(&mut self, dev: &DevName);
+    /// A table of rules was loaded or changed.
+    fn table(&mut self, ns: NsId, table: &Arc<Table>) {
+        let _ = (ns, table);
+    }
     /// It also wants what did not happen: the candidates of a decision.
     fn details(&self) -> bool {
         false

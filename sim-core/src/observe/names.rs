@@ -1,14 +1,19 @@
-//! Names stand at the edges: what namespaces and devices are called, gathered from what the kernel announces.
+//! Names stand at the edges: what namespaces, devices and rules are called, gathered from what the kernel announces.
 
 use crate::base::{IfIndex, NsId};
+use crate::kernel::netfilter::Backend;
+use crate::kernel::netfilter::hook::TableName;
+use crate::kernel::netfilter::table::Table;
 use crate::kernel::trace::DevName;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// The names of namespaces and devices.
+/// The names of namespaces and devices, and the texts of rules.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     namespaces: BTreeMap<NsId, String>,
     devices: BTreeMap<(NsId, IfIndex), DevName>,
+    tables: BTreeMap<(NsId, TableName), Arc<Table>>,
 }
 
 impl Names {
@@ -20,6 +25,17 @@ impl Names {
     /// A device was made or changed.
     pub fn device(&mut self, dev: &DevName) {
         self.devices.insert((dev.ns, dev.dev), dev.clone());
+    }
+
+    /// A table of rules was loaded or changed.
+    pub fn table(&mut self, ns: NsId, table: &Arc<Table>) {
+        self.tables.insert((ns, table.name()), table.clone());
+    }
+
+    /// A rule by its place, as iptables-save prints it.
+    pub fn rule(&self, ns: NsId, table: TableName, chain: u32, rule: u32) -> String {
+        let text = self.tables.get(&(ns, table)).and_then(|t| t.rule_text(chain, rule, Backend::Nft));
+        text.unwrap_or_else(|| "?".to_owned())
     }
 
     /// What a namespace is called.

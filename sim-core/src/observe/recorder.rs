@@ -7,10 +7,12 @@ use super::names::Names;
 use super::steps;
 use super::story::{Journeys, Story};
 use crate::base::NsId;
+use crate::kernel::netfilter::table::Table;
 use crate::kernel::trace::{DevName, Fate, Sink, Step, Tap, What};
 use crate::wire::ethertype;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 /// Somebody else who wants to see the taps of a run, with the names of things: expectations.
 pub trait Watcher {
@@ -159,6 +161,10 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
 
     fn device(&mut self, dev: &DevName) {
         self.names.device(dev);
+    }
+
+    fn table(&mut self, ns: NsId, table: &Arc<Table>) {
+        self.names.table(ns, table);
     }
 
     fn details(&self) -> bool {

@@ -1,9 +1,10 @@
 //! Steps as words for people and as JSON for programs.
 
 use super::names::Names;
-use crate::base::FlowId;
+use crate::base::{FlowId, IfIndex};
+use crate::kernel::conntrack::nat::Manip;
 use crate::kernel::mask;
-use crate::kernel::trace::{Consumer, Edge, Fate, FloodWhy, Step, What};
+use crate::kernel::trace::{Consumer, CtLabel, Edge, Fate, FloodWhy, Step, What};
 use serde_json::{Map, Value, json};
 use std::net::Ipv4Addr;
 
@@ -29,6 +30,16 @@ pub fn sentence(step: &Step, names: &Names) -> Option<String> {
         What::FdbHit { mac, port } => format!("knows that {mac} is behind {}", dev(port)),
         What::Flood { why } => format!("floods it to all other ports: {}", flood(why)),
         What::PassUp => "hands it up to its own host".to_owned(),
+        What::Hook { hook, indev, outdev, physin, physout } => {
+            let place = |what: &str, d: Option<IfIndex>| d.map(|d| format!(" {what} {}", dev(d))).unwrap_or_default();
+            let (from, to) = (place("in", indev), place("out", outdev));
+            format!("{}:{from}{}{to}{}", hook.chain(), place("physdev", physin), place("physdev", physout))
+        }
+        What::Conntrack { state } => format!("connection tracking: {}", ctstate(state)),
+        What::Rule { table, chain, rule } => {
+            format!("{} matches: {}", table.name(), names.rule(step.ns, table, chain, rule))
+        }
+        What::Nat { manip, from, to } => format!("{} NAT: {from} becomes {to}", end(manip)),
         What::Ended(Fate::Delivered) => "delivered to a socket".to_owned(),
         What::Ended(Fate::Dropped(why)) => format!("dropped: {}", why.name()),
         What::Made(_)
@@ -79,6 +90,24 @@ fn flood(why: FloodWhy) -> &'static str {
     }
 }
 
+/// As `-m conntrack --ctstate` writes it.
+fn ctstate(state: CtLabel) -> &'static str {
+    match state {
+        CtLabel::New => "NEW",
+        CtLabel::Established => "ESTABLISHED",
+        CtLabel::Related => "RELATED",
+        CtLabel::Invalid => "INVALID",
+        CtLabel::Untracked => "UNTRACKED",
+    }
+}
+
+fn end(manip: Manip) -> &'static str {
+    match manip {
+        Manip::Src => "source",
+        Manip::Dst => "destination",
+    }
+}
+
 /// The step as a line of trace.jsonl, without the line feed.
 pub fn line(step: &Step, names: &Names, flow: Option<FlowId>) -> String {
     let mut m = Map::new();
@@ -122,6 +151,18 @@ fn what(step: &Step, names: &Names) -> (&'static str, Value) {
         What::FdbHit { mac, port } => ("fdb_hit", json!({"mac": mac.to_string(), "port": dev(port)})),
         What::Flood { why } => ("flood", json!({"why": flood(why)})),
         What::PassUp => ("pass_up", json!({})),
+        What::Hook { hook, indev, outdev, physin, physout } => {
+            let [indev, outdev, physin, physout] = [indev, outdev, physin, physout].map(|d| d.map(dev));
+            let hook = hook.chain();
+            ("hook", json!({"hook": hook, "in": indev, "out": outdev, "physin": physin, "physout": physout}))
+        }
+        What::Conntrack { state } => ("conntrack", json!({"state": ctstate(state)})),
+        What::Rule { table, chain, rule } => {
+            ("rule", json!({"table": table.name(), "rule": names.rule(step.ns, table, chain, rule)}))
+        }
+        What::Nat { manip, from, to } => {
+            ("nat", json!({"end": end(manip), "from": from.to_string(), "to": to.to_string()}))
+        }
         What::Accept => ("accept", json!({})),
         What::Ended(fate) => ("ended", ended(fate)),
     }

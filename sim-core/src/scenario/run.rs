@@ -7,6 +7,7 @@ use super::report::{CommandReport, Expectation, Report, Verdict};
 use crate::base::time::{MS, SEC};
 use crate::base::{NsId, Pid, Time};
 use crate::engine::{LimitHit, Stopped, World};
+use crate::kernel::netfilter::table::Table;
 use crate::kernel::netlink::Request;
 use crate::kernel::trace::{DevName, Sink, Step, Tap};
 use crate::observe::story::{Journeys, Story};
@@ -15,6 +16,7 @@ use crate::user::scripted::Scripted;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A command of `traffic:` starts this long after the one before has ended.
 const BETWEEN_COMMANDS_NS: u64 = 15 * MS;
@@ -247,6 +249,9 @@ impl Sink for Only<'_> {
     }
     fn device(&mut self, dev: &DevName) {
         self.0.device(dev);
+    }
+    fn table(&mut self, ns: NsId, table: &Arc<Table>) {
+        self.0.table(ns, table);
     }
     fn details(&self) -> bool {
         self.0.details()

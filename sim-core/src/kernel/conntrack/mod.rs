@@ -113,7 +113,8 @@ impl<'a> Packet<'a> {
         hook == Hook::Prerouting && s.checksum != 0 && self.csum == Csum::Full && !self.good_checksum(proto)
     }
 
-    fn good_checksum(&self, proto: u8) -> bool {
+    /// nf_ip_checksum: the transport checksum is right.
+    pub fn good_checksum(&self, proto: u8) -> bool {
         let l4 = self.l4();
         let pseudo = match (proto, self.l3.get(12..20)) {
             (IPPROTO_ICMP, _) => 0,
@@ -216,6 +217,15 @@ pub fn nf_conntrack_attach(ct: &mut Conntrack, cause: Nfct) -> Nfct {
     let nfct = Nfct::Ct { id, info };
     ct.hold(nfct);
     nfct
+}
+
+/// nf_ct_set_closing: a reset that the kernel made itself ends the connection.
+pub fn nf_ct_set_closing(ct: &mut Conntrack, cx: &CtCx<'_>, nfct: Nfct) {
+    let Nfct::Ct { id, .. } = nfct else { return };
+    let (settings, conn) = ct.settings_and(id);
+    if let Some(conn) = conn.filter(|c| c.is_confirmed()) {
+        tcp::set_closing(settings, conn, cx.jiffies);
+    }
 }
 
 /// `-j CONNMARK`: sets the mark of the packet's connection.

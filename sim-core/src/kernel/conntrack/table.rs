@@ -367,7 +367,7 @@ impl Conntrack {
     }
 
     /// How many random draws the flow has made; the draw to come is counted.
-    pub(super) fn next_draw(&mut self, flow: &Tuple) -> u64 {
+    pub(in crate::kernel) fn next_draw(&mut self, flow: &Tuple) -> u64 {
         if self.draws.len() >= MAX_FLOW_DRAWS {
             self.draws.clear();
         }

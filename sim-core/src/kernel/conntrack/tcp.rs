@@ -88,6 +88,16 @@ pub(super) fn can_early_drop(state: TcpState) -> bool {
     matches!(state, FinWait | CloseWait | LastAck | TimeWait | Close)
 }
 
+/// nf_conntrack_tcp_set_closing
+pub(super) fn set_closing(s: &Settings, c: &mut Conn, jiffies: u64) {
+    let Proto::Tcp(tcp) = &mut c.proto else { return };
+    let old = std::mem::replace(&mut tcp.state, TcpState::Close);
+    if old != TcpState::Close && !c.status.has(Status::FIXED_TIMEOUT) {
+        c.timeout = jiffies + u64::from(s.tcp_timeout_close) * HZ;
+        c.cache.set(Mask::PROTOINFO);
+    }
+}
+
 /// tcp_error: none if the header is damaged or its flags make no sense.
 fn header<'a>(s: &Settings, p: &Packet<'a>, hook: Hook) -> Option<Segment<'a>> {
     let l4 = p.l4();

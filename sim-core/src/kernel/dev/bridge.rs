@@ -2,7 +2,7 @@
 //! VLANs.
 
 use super::fdb::{self, Fdb, FdbEntry, Learned};
-use super::{Dev, forwardable, netif_receive, pass, xmit};
+use super::{Dev, br_netfilter, forwardable, netif_receive, pass, xmit};
 use crate::base::{IfIndex, Mac};
 use crate::kernel::cx::{Cx, Timer};
 use crate::kernel::frame::{Frame, PacketType};
@@ -118,6 +118,7 @@ pub(in crate::kernel) fn handle_frame(
     if to == d.mac {
         f.pkt_type = PacketType::Host;
     }
+    let f = br_netfilter::pre_routing(ns, cx, br, port, f)?;
     handle_frame_finish(ns, cx, br, port, f)
 }
 
@@ -139,18 +140,25 @@ fn handle_frame_finish(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, port: IfInd
     let hit = if to.is_multicast() { None } else { b.fdb.find_used(to, now) };
     let up = promisc || to.is_multicast();
     let f = match hit {
-        Some(e) if e.state == FdbState::Local => return pass_frame_up(ns, cx, br, f),
+        Some(e) if e.state == FdbState::Local => return pass_frame_up(ns, cx, br, false, f),
         Some(FdbEntry { dst: Some(out), .. }) => {
             cx.step(&f, br, What::FdbHit { mac: to, port: out });
-            forward(ns, cx, out, f, port, up)?
+            forward(ns, cx, br, out, f, port, up)?
         }
         _ => flood(ns, cx, br, f, port, up)?,
     };
-    pass_frame_up(ns, cx, br, f)
+    pass_frame_up(ns, cx, br, promisc, f)
 }
 
 /// br_dev_xmit: the host itself sends through its bridge.
-pub(in crate::kernel) fn dev_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, f: Frame) -> Flow {
+pub(in crate::kernel) fn dev_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, mut f: Frame) -> Flow {
+    if let Some(port) = br_netfilter::dev_xmit(&mut f) {
+        return handle_frame_finish(ns, cx, br, port, f);
+    }
+    if let Some(d) = ns.dev_mut(br) {
+        d.stats.tx_packets += 1;
+        d.stats.tx_bytes += f.bytes().len() as u64;
+    }
     let to = Mac::read(f.bytes(), 0);
     let now = cx.jiffies();
     let hit = match ns.dev_mut(br).and_then(|d| d.bridge_mut()) {
@@ -160,7 +168,7 @@ pub(in crate::kernel) fn dev_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, 
     match hit {
         Some(FdbEntry { dst: Some(out), .. }) => {
             cx.step(&f, br, What::FdbHit { mac: to, port: out });
-            forward(ns, cx, out, f, br, false)
+            forward(ns, cx, br, out, f, br, false)
         }
         Some(_) => cx.kill(f, DropReason::NoTxTarget),
         None => flood(ns, cx, br, f, br, false),
@@ -168,14 +176,14 @@ pub(in crate::kernel) fn dev_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, 
 }
 
 /// br_forward: out of one port; with `up` a copy, and the frame itself is handed back.
-fn forward(ns: &mut NetNs, cx: &mut Cx<'_>, out: IfIndex, f: Frame, from: IfIndex, up: bool) -> Flow {
+fn forward(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, out: IfIndex, f: Frame, from: IfIndex, up: bool) -> Flow {
     let deliver = should_deliver(ns, out, from);
     match (deliver, up) {
         (true, true) => {
-            deliver_clone(ns, cx, out, &f);
+            deliver_clone(ns, cx, (br, from), out, &f);
             pass(f)
         }
-        (true, false) => send(ns, cx, out, f),
+        (true, false) => send(ns, cx, (br, from), out, f),
         (false, true) => pass(f),
         (false, false) => cx.kill(f, DropReason::NoTxTarget),
     }
@@ -199,15 +207,15 @@ fn flood(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, f: Frame, from: IfIndex, 
             continue;
         }
         if let Some(previous) = previous.replace(out) {
-            deliver_clone(ns, cx, previous, &f);
+            deliver_clone(ns, cx, (br, from), previous, &f);
         }
     }
     match previous {
         Some(last) if up => {
-            deliver_clone(ns, cx, last, &f);
+            deliver_clone(ns, cx, (br, from), last, &f);
             pass(f)
         }
-        Some(last) => send(ns, cx, last, f),
+        Some(last) => send(ns, cx, (br, from), last, f),
         None if up => pass(f),
         None => cx.kill(f, DropReason::NoTxTarget),
     }
@@ -228,14 +236,25 @@ fn should_deliver(ns: &NetNs, out: IfIndex, from: IfIndex) -> bool {
     (p.hairpin || out != from) && p.state == PortState::Forwarding && !isolated
 }
 
-fn deliver_clone(ns: &mut NetNs, cx: &mut Cx<'_>, out: IfIndex, f: &Frame) {
-    let copy = cx.clone_frame(f);
-    let _ = send(ns, cx, out, copy);
+/// From one place of a bridge to another.
+type Way = (IfIndex, IfIndex);
+
+fn deliver_clone(ns: &mut NetNs, cx: &mut Cx<'_>, way: Way, out: IfIndex, f: &Frame) {
+    let copy = cx.clone_frame(&mut ns.ct, f);
+    let _ = send(ns, cx, way, out, copy);
 }
 
-/// __br_forward and br_dev_queue_push_xmit
-fn send(ns: &mut NetNs, cx: &mut Cx<'_>, out: IfIndex, mut f: Frame) -> Flow {
+/// __br_forward: from a port of the bridge, or from the bridge itself, which means that the host sends it.
+fn send(ns: &mut NetNs, cx: &mut Cx<'_>, (br, from): Way, out: IfIndex, mut f: Frame) -> Flow {
     f.dev = out;
+    if from != br {
+        f = br_netfilter::forward(ns, cx, br, out, f)?;
+    }
+    dev_queue_push_xmit(ns, cx, out, f)
+}
+
+/// br_dev_queue_push_xmit
+pub(in crate::kernel) fn dev_queue_push_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, out: IfIndex, f: Frame) -> Flow {
     if let Err(why) = forwardable(ns, out, &f) {
         return cx.kill(f, why);
     }
@@ -243,7 +262,7 @@ fn send(ns: &mut NetNs, cx: &mut Cx<'_>, out: IfIndex, mut f: Frame) -> Flow {
 }
 
 /// br_pass_frame_up: the bridge device receives it, with the port's time stamp.
-fn pass_frame_up(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, mut f: Frame) -> Flow {
+fn pass_frame_up(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, promisc: bool, mut f: Frame) -> Flow {
     cx.step(&f, br, What::PassUp);
     f.dev = br;
     let Some(d) = ns.dev_mut(br).filter(|d| d.up) else { return cx.kill(f, DropReason::DevReady) };
@@ -252,6 +271,7 @@ fn pass_frame_up(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, mut f: Frame) -> 
     if f.pkt_type == PacketType::Multicast {
         d.stats.multicast += 1;
     }
+    let f = br_netfilter::local_in(ns, cx, promisc, f)?;
     netif_receive(ns, cx, br, f)
 }
 

@@ -3,11 +3,13 @@
 use super::{icmp, output, route};
 use crate::kernel::cx::Cx;
 use crate::kernel::frame::{Frame, PacketType};
+use crate::kernel::netfilter::hook::Hook;
 use crate::kernel::netns::NetNs;
+use crate::kernel::nf_hook::{State, nf_hook};
 use crate::kernel::trace::{DropReason, Flow};
 use smoltcp::wire::Ipv4Packet;
 
-/// ip_forward: TTL, size, then out. Errors are told to the sender before anything is filtered.
+/// ip_forward: TTL, size, FORWARD, then out. Errors are told to the sender before anything is filtered.
 pub(in crate::kernel) fn ip_forward(ns: &mut NetNs, cx: &mut Cx<'_>, r: &route::Input, mut f: Frame) -> Flow {
     if f.pkt_type != PacketType::Host {
         return cx.kill(f, DropReason::NotSpecified);
@@ -19,7 +21,9 @@ pub(in crate::kernel) fn ip_forward(ns: &mut NetNs, cx: &mut Cx<'_>, r: &route::
         return cx.kill(f, DropReason::IpTtl);
     }
     let mtu = r.mtu(ns);
-    if u32::from(len) > mtu && df {
+    // ip_exceeds_mtu: what connection tracking put together may be cut again as it came.
+    let may_be_cut = f.ignore_df && u32::from(f.frag_max_size) <= mtu;
+    if u32::from(len) > mtu && df && !may_be_cut {
         icmp::send(ns, cx, &f, icmp::Error::FragNeeded { mtu });
         return cx.kill(f, DropReason::PktTooBig);
     }
@@ -30,5 +34,7 @@ pub(in crate::kernel) fn ip_forward(ns: &mut NetNs, cx: &mut Cx<'_>, r: &route::
     if r.redirect {
         route::send_redirect(ns, cx, next_hop, &f);
     }
-    output::finish(ns, cx, r.oif, next_hop, mtu, f)
+    let indev = Some(f.dev);
+    let f = nf_hook(ns, cx, &mut State::at(Hook::Forward, indev, Some(r.oif)), f)?;
+    output::ip_output(ns, cx, indev, output::Way { oif: r.oif, next_hop, mtu }, f)
 }

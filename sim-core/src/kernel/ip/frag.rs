@@ -5,9 +5,11 @@
 mod queue;
 
 use super::icmp::{self, Error};
+use super::output::Way;
 use super::{inetpeer, route};
 use crate::base::{IfIndex, NsId};
 use crate::kernel::cx::{Continuation, Cx, Timer};
+use crate::kernel::dev::bridge;
 use crate::kernel::frame::{Frame, truesize};
 use crate::kernel::neigh;
 use crate::kernel::netlink::RouteType;
@@ -29,46 +31,68 @@ const MAX_DATAGRAM: usize = 65_535;
 #[derive(Clone, Debug)]
 pub struct Rest {
     pub(in crate::kernel) ns: NsId,
-    oif: IfIndex,
-    next_hop: Ipv4Addr,
+    via: Via,
     /// Bytes of payload that fit into a fragment; all but the last carry a multiple of eight.
     room: usize,
     /// Bytes of payload that have been sent.
     sent: usize,
+    /// The next of the frame's own pieces, if it is cut where it was cut before.
+    piece: Option<usize>,
     frame: Frame,
 }
 
-/// ip_fragment: `f` is too long for `mtu`, or was cut before. Cuts it, unless that is forbidden.
-pub(in crate::kernel) fn fragment(
-    ns: &mut NetNs,
-    cx: &mut Cx<'_>,
-    oif: IfIndex,
-    next_hop: Ipv4Addr,
-    mtu: u32,
-    f: Frame,
-) -> Flow {
-    let p = Ipv4Packet::new_unchecked(f.l3());
-    let hlen = p.header_len() as usize;
-    // What was put together from fragments with DF may be sent as it came.
-    let too_big = f.frag_max_size == 0 || u32::from(f.frag_max_size) > mtu;
-    if p.dont_frag() && too_big {
-        icmp::send(ns, cx, &f, Error::FragNeeded { mtu });
+/// Where fragments go.
+#[derive(Clone, Debug)]
+enum Via {
+    /// ip_finish_output2
+    Neigh(Way),
+    /// br_nf_push_frag_xmit: out of a bridge port, with the Ethernet header of the whole.
+    Port(IfIndex),
+}
+
+/// ip_fragment: `f` is too long for the way's MTU, or was cut before. Cuts it, unless that is forbidden.
+pub(in crate::kernel) fn fragment(ns: &mut NetNs, cx: &mut Cx<'_>, way: Way, f: Frame) -> Flow {
+    // What connection tracking put together may be sent as it came.
+    let whole = !f.ignore_df || u32::from(f.frag_max_size) > way.mtu;
+    if Ipv4Packet::new_unchecked(f.l3()).dont_frag() && whole {
+        icmp::send(ns, cx, &f, Error::FragNeeded { mtu: way.mtu });
         return cx.kill(f, DropReason::PktTooBig);
     }
+    cut(ns, cx, Via::Neigh(way), way.mtu, f)
+}
+
+/// br_nf_ip_fragment: as [`fragment`], for a frame that a bridge sends out of `port`; nobody is told if it cannot.
+pub(in crate::kernel) fn bridge_fragment(ns: &mut NetNs, cx: &mut Cx<'_>, port: IfIndex, mtu: u32, f: Frame) -> Flow {
+    let df = Ipv4Packet::new_unchecked(f.l3()).dont_frag();
+    if df && !f.ignore_df || u32::from(f.frag_max_size) > mtu {
+        return cx.kill(f, DropReason::PktTooBig);
+    }
+    cut(ns, cx, Via::Port(port), mtu, f)
+}
+
+/// ip_do_fragment: pieces that came in may leave as they are (frag_list), if they fit.
+fn cut(ns: &mut NetNs, cx: &mut Cx<'_>, via: Via, mtu: u32, f: Frame) -> Flow {
+    let hlen = Ipv4Packet::new_unchecked(f.l3()).header_len() as usize;
     let mtu = if f.frag_max_size == 0 { mtu as usize } else { (mtu as usize).min(f.frag_max_size.into()) };
     let room = mtu.saturating_sub(hlen);
     if room < 8 {
         return cx.kill(f, DropReason::PktTooBig);
     }
-    go_on(ns, cx, Rest { ns: cx.ns, oif, next_hop, room, sent: 0, frame: f })
+    let last = f.frag_list.len().wrapping_sub(1);
+    let fits = |(i, len): (usize, &u16)| usize::from(*len) <= room && (len % 8 == 0 || i == last);
+    let as_it_came = last != usize::MAX && f.frag_list.iter().enumerate().all(fits);
+    let piece = as_it_came.then_some(0);
+    go_on(ns, cx, Rest { ns: cx.ns, via, room, sent: 0, piece, frame: f })
 }
 
 /// ip_do_fragment: sends the next fragments; in process context only one, the rest follows as a [`Continuation`].
 pub(in crate::kernel) fn go_on(ns: &mut NetNs, cx: &mut Cx<'_>, mut rest: Rest) -> Flow {
     loop {
-        let (piece, more) = rest.next(cx);
-        let (oif, next_hop) = (rest.oif, rest.next_hop);
-        let flow = neigh::output(ns, cx, oif, next_hop, piece);
+        let (piece, more) = rest.next(ns, cx);
+        let flow = match rest.via {
+            Via::Neigh(way) => neigh::output(ns, cx, way.oif, way.next_hop, piece),
+            Via::Port(port) => bridge::dev_queue_push_xmit(ns, cx, port, piece),
+        };
         let failed = matches!(flow, Break(Fate::Dropped(_)));
         if failed || !more {
             return cx.end(rest.frame, Fate::Consumed(Consumer::Fragmentation));
@@ -82,14 +106,16 @@ pub(in crate::kernel) fn go_on(ns: &mut NetNs, cx: &mut Cx<'_>, mut rest: Rest) 
 
 impl Rest {
     /// ip_frag_next: the next fragment, and whether others follow.
-    fn next(&mut self, cx: &mut Cx<'_>) -> (Frame, bool) {
+    fn next(&mut self, ns: &mut NetNs, cx: &mut Cx<'_>) -> (Frame, bool) {
         let whole = &self.frame;
         let p = Ipv4Packet::new_unchecked(whole.l3());
         let hlen = p.header_len() as usize;
         let (offset, was_last, df) = (p.frag_offset() as usize, !p.more_frags(), whole.frag_pmtu);
         let payload = &whole.l3()[hlen..];
         let left = payload.len() - self.sent;
-        let len = if left > self.room { self.room & !7 } else { left };
+        let own = self.piece.and_then(|n| whole.frag_list.get(n)).map(|len| usize::from(*len));
+        let most = own.unwrap_or(self.room);
+        let len = if left > most { most & !7 } else { left };
         let more = len < left;
 
         let mut f = cx.derived_frame(Edge::FragmentOf(whole.id), whole.packet);
@@ -105,8 +131,16 @@ impl Rest {
         p.set_more_frags(more || !was_last);
         p.set_frag_offset((offset + self.sent) as u16);
         p.fill_checksum();
-        (f.iif, f.pkt_type, f.truesize) = (whole.iif, whole.pkt_type, truesize(hlen + len));
+        if let Via::Port(_) = self.via {
+            f.push_mac(whole.mac_len()).copy_from_slice(&whole.bytes()[..whole.mac_len()]);
+        }
+        f.truesize = truesize(hlen + len);
+        // ip_copy_metadata
+        (f.dev, f.iif, f.pkt_type) = (whole.dev, whole.iif, whole.pkt_type);
+        (f.mark, f.nfct, f.nf_bridge) = (whole.mark, whole.nfct, whole.nf_bridge);
+        ns.ct.hold(f.nfct);
         self.sent += len;
+        self.piece = self.piece.map(|n| n + 1);
         (f, more)
     }
 }
@@ -139,6 +173,12 @@ fn forget_options(options: &mut [u8]) {
 pub enum User {
     /// IP_DEFRAG_LOCAL_DELIVER
     LocalDeliver,
+    /// IP_DEFRAG_CONNTRACK_IN
+    ConntrackIn,
+    /// IP_DEFRAG_CONNTRACK_OUT
+    ConntrackOut,
+    /// IP_DEFRAG_CONNTRACK_BRIDGE_IN
+    ConntrackBridgeIn,
 }
 
 /// struct frag_v4_compare_key: fragments of one datagram.
@@ -239,7 +279,7 @@ pub(in crate::kernel) fn expire(ns: &mut NetNs, cx: &mut Cx<'_>, key: Key) {
     let Some(q) = ns.ipv4.frags.take(cx, key) else { return };
     if let Some(first) = q.first()
         && ns.dev(q.iif).is_some()
-        && let Ok(r) = route::input_dst(ns, key.dst, key.src, q.iif)
+        && let Ok(r) = route::input_dst(ns, key.dst, key.src, 0, q.iif)
         && (r.kind == RouteType::Local || key.user == User::LocalDeliver)
     {
         icmp::send(ns, cx, first, Error::ReassemblyTime);

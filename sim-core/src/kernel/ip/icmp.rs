@@ -4,10 +4,11 @@
 use super::{IP_HLEN, exception, output, route};
 use crate::base::IfIndex;
 use crate::base::rng::Purpose;
+use crate::kernel::conntrack::nf_conntrack_attach;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::{Frame, PacketType};
-use crate::kernel::netlink::{RouteType, Scope};
+use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::{LOOPBACK, NetNs};
 use crate::kernel::socket::{ping, raw, udp};
 use crate::kernel::timer::{HZ, ms_to_jiffies};
@@ -52,6 +53,10 @@ pub(in crate::kernel) enum Error {
     PortUnreachable,
     /// 3/4, with the MTU that would do
     FragNeeded { mtu: u32 },
+    /// 3/9
+    NetProhibited,
+    /// 3/10
+    HostProhibited,
     /// 3/13
     AdminProhibited,
     /// 11/0
@@ -71,6 +76,8 @@ impl Error {
             Error::ProtocolUnreachable => (DEST_UNREACH, 2, 0),
             Error::PortUnreachable => (DEST_UNREACH, 3, 0),
             Error::FragNeeded { mtu } => (DEST_UNREACH, 4, mtu),
+            Error::NetProhibited => (DEST_UNREACH, 9, 0),
+            Error::HostProhibited => (DEST_UNREACH, 10, 0),
             Error::AdminProhibited => (DEST_UNREACH, 13, 0),
             Error::TtlExceeded => (TIME_EXCEEDED, 0, 0),
             Error::Redirect { gateway } => (REDIRECT, 1, gateway.into()),
@@ -113,12 +120,13 @@ fn echo(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (from, to, tos) = (p.src_addr(), p.dst_addr(), f.l3()[1]);
     let local = ns.fib.addr_type(to, None) == RouteType::Local;
-    let flow = route::Flow4 { dst: from, src: local.then_some(to), oif: None, scope: Scope::Global };
+    let flow = route::Flow4 { src: local.then_some(to), ..route::Flow4::to(from) };
     let Ok(r) = route::output(ns, &flow) else { return };
     let Some((_, message)) = super::payload(f.l3()) else { return };
     let ttl = ns.sysctl.ip_default_ttl;
     let h = output::Header { protocol: IPPROTO_ICMP, tos: tos & !3, ttl, df: false, ident: output::Ident::Flow };
-    let _ = output::send(ns, cx, &r, &h, Some(f.id), message.len(), |out| {
+    let origin = output::Origin { cause: Some(f.id), ..output::Origin::default() };
+    let _ = output::send(ns, cx, &r, &h, origin, message.len(), |out| {
         out.copy_from_slice(message);
         seal(out, ECHO_REPLY, 0);
     });
@@ -160,7 +168,7 @@ fn unreach(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: &Frame) {
 /// change a route.
 pub(in crate::kernel) fn learn(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, report: &Report<'_>, message: &[u8]) {
     let inner = &report.inner;
-    let flow = route::Flow4 { dst: inner.dst, src: Some(inner.src), oif: None, scope: Scope::Global };
+    let flow = route::Flow4 { src: Some(inner.src), ..route::Flow4::to(inner.dst) };
     match (report.kind, report.code) {
         (DEST_UNREACH, FRAG_NEEDED) => exception::update_pmtu(ns, &flow, report.info),
         (REDIRECT, code) if code & 7 <= 3 => {
@@ -264,9 +272,7 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
         return;
     }
     let own = (to_us == RouteType::Local && f.iif != IfIndex(0)).then_some(dst);
-    let Ok(r) = route::output(ns, &route::Flow4 { dst: src, src: own, oif: None, scope: Scope::Global }) else {
-        return;
-    };
+    let Ok(r) = route::output(ns, &route::Flow4 { src: own, ..route::Flow4::to(src) }) else { return };
     if limited && !xrlim_allow(ns, cx, &r) {
         return;
     }
@@ -279,7 +285,10 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
     let tos = packet[1] & 0x1e | 0xc0;
     let ttl = ns.sysctl.ip_default_ttl;
     let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: false, ident: output::Ident::Flow };
-    let _ = output::send(ns, cx, &r, &h, Some(f.id), ICMP_HLEN + quote.len(), |out| {
+    // icmp_glue_bits: an error belongs to the connection that it is about.
+    let nfct = nf_conntrack_attach(&mut ns.ct, f.nfct);
+    let origin = output::Origin { cause: Some(f.id), nfct, bound: None };
+    let _ = output::send(ns, cx, &r, &h, origin, ICMP_HLEN + quote.len(), |out| {
         out[4..8].copy_from_slice(&word.to_be_bytes());
         out[ICMP_HLEN..].copy_from_slice(quote);
         seal(out, kind, code);

@@ -3,9 +3,12 @@
 use super::{forward, frag, icmp, route};
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
+use crate::kernel::dev::pass;
 use crate::kernel::frame::{Frame, PacketType};
+use crate::kernel::netfilter::hook::Hook;
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
+use crate::kernel::nf_hook::{State, nf_hook};
 use crate::kernel::socket::{raw, udp};
 use crate::kernel::trace::{DropReason, Flow, What};
 use crate::wire::{IPPROTO_ICMP, IPPROTO_UDP};
@@ -18,11 +21,12 @@ pub(in crate::kernel) fn ip_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f
     }
     let mut f = check(cx, f)?;
     f.iif = dev;
+    let f = nf_hook(ns, cx, &mut State::at(Hook::Prerouting, Some(dev), None), f)?;
     ip_rcv_finish(ns, cx, dev, f)
 }
 
-/// ip_rcv_core: version, lengths and checksum; what follows the packet is padding.
-fn check(cx: &mut Cx<'_>, mut f: Frame) -> Flow {
+/// ip_rcv_core and br_validate_ipv4: version, lengths and checksum; what follows the packet is padding.
+pub(in crate::kernel) fn check(cx: &mut Cx<'_>, mut f: Frame) -> Flow {
     let Ok(p) = Ipv4Packet::new_checked(f.l3()) else {
         let why = if f.l3().len() < super::IP_HLEN { DropReason::PktTooSmall } else { DropReason::IpInHdr };
         return cx.kill(f, why);
@@ -35,14 +39,16 @@ fn check(cx: &mut Cx<'_>, mut f: Frame) -> Flow {
     }
     let len = p.total_len() as usize;
     f.trim_l3(len);
-    crate::kernel::dev::pass(f)
+    // IPCB is cleared: what was put together before does not count here.
+    (f.frag_max_size, f.frag_pmtu) = (0, false);
+    pass(f)
 }
 
 /// ip_rcv_finish
 fn ip_rcv_finish(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (src, dst) = (p.src_addr(), p.dst_addr());
-    let r = match route::input_dst(ns, dst, src, dev) {
+    let r = match route::input_dst(ns, dst, src, f.mark, dev) {
         Ok(r) => r,
         Err(why) => return cx.kill(f, why),
     };
@@ -56,13 +62,14 @@ fn ip_rcv_finish(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flo
     }
 }
 
-/// ip_local_deliver_finish: copies for raw sockets, the packet itself for its protocol.
+/// ip_local_deliver: INPUT, then copies for raw sockets, the packet itself for its protocol.
 fn local_deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let protocol: u8 = p.next_header().into();
     if p.more_frags() || p.frag_offset() != 0 {
         f = frag::defrag(ns, cx, dev, frag::User::LocalDeliver, f)?;
     }
+    let f = nf_hook(ns, cx, &mut State::at(Hook::Input, Some(dev), None), f)?;
     cx.step(&f, dev, What::Accept);
     let taken = raw::deliver(ns, cx, dev, protocol, &f);
     match protocol {

@@ -2,13 +2,18 @@
 
 use super::{IP_HLEN, frag, route};
 use crate::base::{FrameId, IfIndex};
+use crate::kernel::conntrack::Nfct;
 use crate::kernel::cx::Cx;
+use crate::kernel::errno::Errno;
 use crate::kernel::frame::{Frame, truesize};
 use crate::kernel::neigh;
+use crate::kernel::netfilter::hook::Hook;
 use crate::kernel::netns::NetNs;
-use crate::kernel::trace::Flow;
+use crate::kernel::nf_hook::{State, nf_hook};
+use crate::kernel::trace::{DropReason, Fate, Flow};
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
+use std::ops::ControlFlow::Break;
 
 /// What the sender of a packet decides about its header.
 #[derive(Clone, Copy, Debug)]
@@ -31,17 +36,46 @@ pub(in crate::kernel) enum Ident {
     Socket(u16),
 }
 
-/// ip_make_skb and ip_local_out: builds the packet, with `fill` for its payload of `len` bytes, and sends it along `r`.
+/// Whose a packet is that is made here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::kernel) struct Origin {
+    /// The frame that it was made because of; none for a socket's own.
+    pub cause: Option<FrameId>,
+    /// The connection that it belongs to from the start, which counts it as a user: that of the cause.
+    pub nfct: Nfct,
+    /// The device that its socket is bound to.
+    pub bound: Option<IfIndex>,
+}
+
+/// Where a packet leaves.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kernel) struct Way {
+    pub oif: IfIndex,
+    pub next_hop: Ipv4Addr,
+    pub mtu: u32,
+}
+
+impl From<&route::Output> for Way {
+    fn from(r: &route::Output) -> Self {
+        Way { oif: r.oif, next_hop: r.next_hop(), mtu: r.mtu }
+    }
+}
+
+/// ip_make_skb and ip_send_skb: builds the packet, with `fill` for its payload of `len` bytes, and sends it along `r`.
+///
+/// # Errors
+/// EPERM if a rule dropped it.
 pub(in crate::kernel) fn send(
     ns: &mut NetNs,
     cx: &mut Cx<'_>,
     r: &route::Output,
     h: &Header,
-    cause: Option<FrameId>,
+    origin: Origin,
     len: usize,
     fill: impl FnOnce(&mut [u8]),
-) -> Flow {
-    let mut f = cx.new_frame(cause);
+) -> Result<(), Errno> {
+    let mut f = cx.new_frame(origin.cause);
+    f.nfct = origin.nfct;
     fill(f.put_l3(IP_HLEN + len, IP_HLEN));
     f.truesize = truesize(IP_HLEN + len);
     let id = match h.ident {
@@ -63,20 +97,37 @@ pub(in crate::kernel) fn send(
     f.l3_mut()[1] = h.tos;
     Ipv4Packet::new_unchecked(f.l3_mut()).fill_checksum();
     r.explain(ns, cx, &f);
-    finish(ns, cx, r.oif, r.next_hop(), r.mtu, f)
+    match ip_local_out(ns, cx, r, origin.bound, f) {
+        Break(Fate::Dropped(DropReason::NetfilterDrop)) => Err(Errno::EPERM),
+        _ => Ok(()),
+    }
 }
 
-/// ip_finish_output: size, then the neighbour.
-pub(in crate::kernel) fn finish(
+/// ip_local_out: OUTPUT, which may change the way, then out.
+pub(in crate::kernel) fn ip_local_out(
     ns: &mut NetNs,
     cx: &mut Cx<'_>,
-    oif: IfIndex,
-    next_hop: Ipv4Addr,
-    mtu: u32,
+    r: &route::Output,
+    bound: Option<IfIndex>,
     f: Frame,
 ) -> Flow {
-    if f.l3().len() > mtu as usize || f.frag_max_size != 0 {
-        return frag::fragment(ns, cx, oif, next_hop, mtu, f);
+    let mut s = State { bound, ..State::at(Hook::Output, None, Some(r.oif)) };
+    let f = nf_hook(ns, cx, &mut s, f)?;
+    ip_output(ns, cx, None, s.rerouted.as_ref().unwrap_or(r).into(), f)
+}
+
+/// ip_output: POSTROUTING, size, then the neighbour. `indev` is where a forwarded packet came in.
+pub(in crate::kernel) fn ip_output(
+    ns: &mut NetNs,
+    cx: &mut Cx<'_>,
+    indev: Option<IfIndex>,
+    way: Way,
+    f: Frame,
+) -> Flow {
+    let mut s = State { next_hop: Some(way.next_hop), ..State::at(Hook::Postrouting, indev, Some(way.oif)) };
+    let f = nf_hook(ns, cx, &mut s, f)?;
+    if f.l3().len() > way.mtu as usize || f.frag_max_size != 0 {
+        return frag::fragment(ns, cx, way, f);
     }
-    neigh::output(ns, cx, oif, next_hop, f)
+    neigh::output(ns, cx, way.oif, way.next_hop, f)
 }

@@ -21,6 +21,16 @@ pub(in crate::kernel) struct Flow4 {
     pub oif: Option<IfIndex>,
     /// No wider than this.
     pub scope: Scope,
+    pub mark: u32,
+    /// FLOWI_FLAG_ANYSRC: the source need not be one of ours.
+    pub any_src: bool,
+}
+
+impl Flow4 {
+    /// To `dst`, whichever way and source are best.
+    pub fn to(dst: Ipv4Addr) -> Self {
+        Flow4 { dst, src: None, oif: None, scope: Scope::Global, mark: 0, any_src: false }
+    }
 }
 
 /// struct rtable of an outgoing packet.
@@ -137,7 +147,7 @@ pub(in crate::kernel) fn output(ns: &NetNs, flow: &Flow4) -> Result<Output, Errn
         if bad {
             return Err(Errno::EINVAL);
         }
-        if ns.local_dev(src).is_none() {
+        if !flow.any_src && ns.local_dev(src).is_none() {
             return Err(Errno::ENETUNREACH);
         }
     }
@@ -159,7 +169,7 @@ pub(in crate::kernel) fn output(ns: &NetNs, flow: &Flow4) -> Result<Output, Errn
         return make(ns, dst, kind, oif, None, src, None);
     }
     let src = flow.src.unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let lookup = Lookup { src, ..Lookup::local(dst, flow.scope, flow.oif) };
+    let lookup = Lookup { src, mark: flow.mark, ..Lookup::local(dst, flow.scope, flow.oif) };
     let found = match (ns.fib.lookup_flow(&lookup), flow.oif) {
         (Ok(found), _) => found,
         // Bound to a device: the destination is taken to be on its link.
@@ -216,7 +226,7 @@ fn make(
     })
 }
 
-/// ip_route_input_slow, for a packet from `src` to `dst` that came in by `dev`.
+/// ip_route_input_slow, for a packet from `src` to `dst` with a mark that came in by `dev`.
 ///
 /// # Errors
 /// Why it is dropped without a word.
@@ -224,6 +234,7 @@ pub(in crate::kernel) fn input_dst(
     ns: &NetNs,
     dst: Ipv4Addr,
     src: Ipv4Addr,
+    mark: u32,
     dev: IfIndex,
 ) -> Result<Input, DropReason> {
     use DropReason::{IpInAddrErrors, IpInvalidDest, IpInvalidSource, IpLocalnet};
@@ -245,7 +256,7 @@ pub(in crate::kernel) fn input_dst(
         return Err(IpLocalnet);
     }
     let forwarding = ns.dev(dev).is_some_and(|d| d.conf.forwarding != 0);
-    let lookup = Lookup { src, iif: dev, ..Lookup::local(dst, Scope::Global, None) };
+    let lookup = Lookup { src, mark, iif: dev, ..Lookup::local(dst, Scope::Global, None) };
     let found = match ns.fib.lookup_flow(&lookup) {
         Ok(found) => found,
         // A host that does not forward says nothing.

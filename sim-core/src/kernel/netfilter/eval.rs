@@ -6,7 +6,7 @@ use super::packet::{Ct, Matched, Packet, Surroundings};
 use super::parse::Counters;
 use super::rule::Rule;
 use super::table::Table;
-use super::targets::{NatKind, NatRange, RejectWith, Target};
+use super::targets::{Nat, RejectWith, Target};
 use rustc_hash::FxHashMap;
 
 /// What a table says of a packet.
@@ -19,7 +19,7 @@ pub enum Verdict {
     /// It is dropped and answered.
     Reject(RejectWith),
     /// Its connection is to be translated, after which it goes on.
-    Nat(NatKind, NatRange),
+    Nat(Nat),
 }
 
 /// What a table remembers of the packets that it saw; kept apart from the rules, made on the first hit.
@@ -91,7 +91,7 @@ pub fn walk(
             Target::Accept => return Verdict::Accept,
             Target::Drop => return Verdict::Drop,
             Target::Reject(reject) => return Verdict::Reject(reject.with),
-            Target::Nat(nat) => return Verdict::Nat(nat.kind, nat.range),
+            Target::Nat(nat) => return Verdict::Nat(*nat),
             Target::Jump(_) => {
                 memory.state.stack.push((here.0, at as u32));
                 (chain, at) = (slot.to as usize, 0);

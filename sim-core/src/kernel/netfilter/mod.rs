@@ -128,6 +128,8 @@ pub struct Iptables {
     /// In the order of their first use.
     loaded: Vec<Loaded>,
     recent: RecentLists,
+    /// A rule needs connections to be tracked.
+    tracks: bool,
 }
 
 impl Iptables {
@@ -166,10 +168,30 @@ impl Iptables {
         sorted.into_iter().map(|l| (&*l.table, &l.state))
     }
 
+    /// The tables, to be kept by those who listen.
+    pub(in crate::kernel) fn shared(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.loaded.iter().map(|l| &l.table)
+    }
+
     /// A table, and all that a packet's walk through it may change; none if it does not exist.
     pub fn walked(&mut self, name: TableName) -> Option<(Arc<Table>, Memory<'_>)> {
         let loaded = self.loaded.iter_mut().find(|l| l.table.name() == name)?;
         Some((loaded.table.clone(), Memory { state: &mut loaded.state, recent: &mut self.recent }))
+    }
+
+    /// Nothing is registered at any hook.
+    pub fn is_idle(&self) -> bool {
+        self.loaded.is_empty()
+    }
+
+    /// The table exists.
+    pub fn has(&self, name: TableName) -> bool {
+        self.loaded.iter().any(|l| l.table.name() == name)
+    }
+
+    /// Connections are tracked: there is a rule that needs it (nf_ct_netns_get).
+    pub fn tracks(&self) -> bool {
+        self.tracks
     }
 
     /// Runs a command; returns what it prints.
@@ -260,6 +282,7 @@ impl Iptables {
             state.counters.insert(*handle, *counters);
         }
         loaded.table = Arc::new(table);
+        self.tracks = self.loaded.iter().any(|l| l.table.tracks());
     }
 }
 

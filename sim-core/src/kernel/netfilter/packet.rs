@@ -2,6 +2,7 @@
 //! include/linux/netfilter/x_tables.h), and what they ask of the namespace.
 
 use crate::base::Time;
+use crate::kernel::conntrack::{CtInfo, Status, Tuple};
 use crate::wire::be16;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -36,57 +37,20 @@ impl fmt::Debug for IfName {
     }
 }
 
-/// Which state a packet puts its connection in (`enum ip_conntrack_info` without the direction).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CtState {
-    /// `IP_CT_NEW`
-    New,
-    /// `IP_CT_ESTABLISHED`, `IP_CT_ESTABLISHED_REPLY`
-    Established,
-    /// `IP_CT_RELATED`, `IP_CT_RELATED_REPLY`
-    Related,
-}
-
-/// One direction of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CtTuple {
-    /// Source address.
-    pub src: Ipv4Addr,
-    /// Destination address.
-    pub dst: Ipv4Addr,
-    /// Source port, or the ICMP id.
-    pub sport: u16,
-    /// Destination port, or the ICMP type and code.
-    pub dport: u16,
-}
-
 /// What a packet's connection looks like to a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tracked {
-    /// What the packet is to it.
-    pub state: CtState,
-    /// The packet goes in the direction of the replies.
-    pub is_reply: bool,
-    /// `ct->status`: the `IPS_*` bits of include/uapi/linux/netfilter/nf_conntrack_common.h.
-    pub status: u32,
+    /// How the packet belongs to it.
+    pub info: CtInfo,
+    /// `ct->status`
+    pub status: Status,
     /// `ct->mark`; CONNMARK writes it.
     pub mark: u32,
-    /// The protocol.
-    pub protocol: u8,
-    /// The tuple of the original direction.
-    pub original: CtTuple,
-    /// The tuple of the replies.
-    pub reply: CtTuple,
+    /// The tuples of both directions.
+    pub tuple: [Tuple; 2],
     /// Seconds until it expires.
     pub expires_s: u32,
 }
-
-/// `IPS_SEEN_REPLY`
-pub const IPS_SEEN_REPLY: u32 = 1 << 1;
-/// `IPS_SRC_NAT`
-pub const IPS_SRC_NAT: u32 = 1 << 4;
-/// `IPS_DST_NAT`
-pub const IPS_DST_NAT: u32 = 1 << 5;
 
 /// A packet's connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -65,6 +65,14 @@ impl Table {
         out.push_str("COMMIT\n");
     }
 
+    /// A rule by its place, as iptables-save prints it.
+    pub fn rule_text(&self, chain: u32, rule: u32, backend: super::Backend) -> Option<String> {
+        let chain = self.chains().get(chain as usize)?;
+        let mut out = format!("-A {}", chain.name);
+        chain.rules.get(rule as usize)?.rule.save(&mut out, backend, None);
+        Some(out)
+    }
+
     /// `iptables -S`, of one chain or of all, or of one rule of a chain; `counters` with `-v`.
     pub(super) fn list_rules(
         &self,

@@ -96,6 +96,15 @@ impl Table {
         self.chains.iter().position(|c| c.base.is_some_and(|b| b.hook == hook))
     }
 
+    /// A match or target needs connections to be tracked (nf_ct_netns_get).
+    pub(super) fn tracks(&self) -> bool {
+        let needs = |rule: &Rule| {
+            matches!(rule.target, Target::Nat(_) | Target::ConnMark(_))
+                || rule.matches.iter().any(|m| matches!(m, Match::Conntrack(_)))
+        };
+        self.chains.iter().flat_map(|c| &c.rules).any(|slot| needs(&slot.rule))
+    }
+
     /// The handles of its rules and policies, in order.
     pub(super) fn handles(&self) -> Vec<u32> {
         let of = |c: &Chain| {

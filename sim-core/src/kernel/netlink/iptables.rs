@@ -2,6 +2,7 @@
 //! net/netfilter/nf_tables_api.c: nf_tables_commit). Both backends change tables in user space and put them in place as
 //! a whole; here the kernel does both.
 
+use crate::kernel::cx::Cx;
 use crate::kernel::errno::NlError;
 use crate::kernel::netfilter::Backend;
 use crate::kernel::netfilter::error::{Error, Refused};
@@ -10,18 +11,32 @@ use crate::kernel::netfilter::restore::Restore;
 use crate::kernel::netns::NetNs;
 
 /// One command; all of it is done or nothing. What one that lists prints, [`show`](crate::kernel::show::iptables) has.
-pub(super) fn run(ns: &mut NetNs, backend: Option<Backend>, command: &Command) -> Result<(), NlError> {
+pub(super) fn run(ns: &mut NetNs, cx: &mut Cx<'_>, backend: Option<Backend>, command: &Command) -> Result<(), NlError> {
     choose(ns, backend)?;
     let tables = &mut ns.iptables;
     let done = if command.lists() { tables.prepare(command) } else { tables.run(command.clone()).map(drop) };
+    tell(ns, cx);
     done.map_err(|error| refused(ns, error, None))
 }
 
 /// A text of iptables-restore; tables before the line that is wrong are in place.
-pub(super) fn restore(ns: &mut NetNs, backend: Option<Backend>, restore: &Restore) -> Result<(), NlError> {
+pub(super) fn restore(
+    ns: &mut NetNs,
+    cx: &mut Cx<'_>,
+    backend: Option<Backend>,
+    restore: &Restore,
+) -> Result<(), NlError> {
     choose(ns, backend)?;
     let done = ns.iptables.restore(restore);
+    tell(ns, cx);
     done.map_err(|(line, error)| refused(ns, error, Some(line)))
+}
+
+/// The listeners hear of the tables as they are now.
+fn tell(ns: &NetNs, cx: &mut Cx<'_>) {
+    for table in ns.iptables.shared() {
+        cx.sink.table(ns.id, table);
+    }
 }
 
 fn choose(ns: &mut NetNs, backend: Option<Backend>) -> Result<(), NlError> {

@@ -3,7 +3,7 @@
 use crate::base::{NsId, Time};
 use crate::kernel::errno::Errno;
 use crate::kernel::ip::route::{self, Flow4};
-use crate::kernel::netlink::{RouteType, Scope, TABLE_MAIN};
+use crate::kernel::netlink::{RouteType, TABLE_MAIN};
 use crate::kernel::netns::Spaces;
 use crate::kernel::timer::HZ;
 use std::net::Ipv4Addr;
@@ -58,7 +58,7 @@ pub fn route_get(spaces: &Spaces, ns: NsId, now: Time, query: &RouteQuery) -> Re
     let table = |found: Option<u32>| found.filter(|_| space.fib.rules.custom()).unwrap_or(TABLE_MAIN);
     if let Some(iif) = index(&query.iif)? {
         let from = query.from.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let r = route::input_dst(space, query.dst, from, iif).map_err(|_| Errno::EINVAL)?;
+        let r = route::input_dst(space, query.dst, from, 0, iif).map_err(|_| Errno::EINVAL)?;
         if let Some(errno) = r.error {
             return Err(errno);
         }
@@ -78,7 +78,7 @@ pub fn route_get(spaces: &Spaces, ns: NsId, now: Time, query: &RouteQuery) -> Re
             mtu: r.route_mtu(),
         });
     }
-    let flow = Flow4 { dst: query.dst, src: query.from, oif: index(&query.oif)?, scope: Scope::Global };
+    let flow = Flow4 { src: query.from, oif: index(&query.oif)?, ..Flow4::to(query.dst) };
     let r = route::output(space, &flow)?;
     let left = r.exception.map(|e| e.expires.saturating_sub(space.jiffies(now)) / HZ);
     let learned = r.exception.and_then(|e| Some((e.mtu?, e.locked)));

@@ -266,7 +266,8 @@ fn connect(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd, addr: SocketAddrV4) -> Result<Re
         udp::autobind(ns, cx.prf, fd)?;
     }
     let s = find(ns, fd)?;
-    let r = route::output(ns, &Flow4 { dst: *addr.ip(), src: s.source(), oif: s.dev, scope: s.scope() })?;
+    let flow = Flow4 { src: s.source(), oif: s.dev, scope: s.scope(), ..Flow4::to(*addr.ip()) };
+    let r = route::output(ns, &flow)?;
     if r.kind == super::netlink::RouteType::Broadcast && !s.broadcast {
         return Err(Errno::EACCES);
     }

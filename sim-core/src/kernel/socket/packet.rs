@@ -20,7 +20,7 @@ pub(in crate::kernel) fn deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
         if s.kind != wanted || s.dev.is_some_and(|d| d != dev) {
             continue;
         }
-        let copy = cx.clone_frame(f);
+        let copy = cx.clone_frame(&mut ns.ct, f);
         let message = || Message {
             data: copy.l3().to_vec(),
             from: From::Link {

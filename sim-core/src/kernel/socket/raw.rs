@@ -6,7 +6,7 @@ use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::ip::icmp::{ICMP_HLEN, REDIRECT, Report};
-use crate::kernel::ip::output;
+use crate::kernel::ip::output::{self, Origin};
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::ip::{self, IP_HLEN};
 use crate::kernel::netlink::RouteType;
@@ -35,7 +35,7 @@ pub(in crate::kernel) fn deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
         if protocol == IPPROTO_ICMP && filtered(s, f) {
             continue;
         }
-        let copy = cx.clone_frame(f);
+        let copy = cx.clone_frame(&mut ns.ct, f);
         let message =
             || Message { data: copy.l3().to_vec(), from: From::Ip(SocketAddrV4::new(src, 0)), at: copy.tstamp, ttl };
         let received = s.receive(cx, copy.truesize, message);
@@ -106,7 +106,8 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
     if kind == SocketKind::Ping && data.len() < ICMP_HLEN {
         return Err(Errno::EINVAL);
     }
-    let mut r = route::output(ns, &Flow4 { dst: to, src: s.local, oif: s.dev, scope: s.scope() })?;
+    let flow = Flow4 { src: s.local, oif: s.dev, scope: s.scope(), ..Flow4::to(to) };
+    let mut r = route::output(ns, &flow)?;
     if r.kind == RouteType::Broadcast && !broadcast {
         return Err(Errno::EACCES);
     }
@@ -127,7 +128,8 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
         _ => None,
     };
     super::find_mut(ns, fd)?.count_id();
-    let _ = output::send(ns, cx, &r, &h, None, data.len(), |out| {
+    let origin = Origin { bound: flow.oif, ..Origin::default() };
+    output::send(ns, cx, &r, &h, origin, data.len(), |out| {
         out.copy_from_slice(data);
         if let Some(ident) = ident {
             out[2..4].fill(0);
@@ -135,8 +137,7 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
             let sum = checksum(out);
             out[2..4].copy_from_slice(&sum.to_be_bytes());
         }
-    });
-    Ok(())
+    })
 }
 
 /// ip_local_error: the datagram does not fit and must not be cut.

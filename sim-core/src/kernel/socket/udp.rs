@@ -8,11 +8,12 @@ use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::ip::icmp::{self, DEST_UNREACH, FRAG_NEEDED, REDIRECT, Report, SOURCE_QUENCH};
-use crate::kernel::ip::output::{self, Header};
+use crate::kernel::ip::output::{self, Header, Origin};
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::ip::{self, IP_HLEN};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
+use crate::kernel::nf_hook::nf_reset_ct;
 use crate::kernel::syscall::{Fd, From, Message, PmtuDisc};
 use crate::kernel::trace::{DropReason, Fate, Flow};
 use crate::wire::{IPPROTO_UDP, UDP_HLEN, be16};
@@ -130,7 +131,7 @@ fn in_use(ns: &NetNs, s: &Socket, local: Option<Ipv4Addr>, port: u16) -> bool {
 }
 
 /// __udp4_lib_rcv
-pub(in crate::kernel) fn udp_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
+pub(in crate::kernel) fn udp_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (src, dst) = (p.src_addr(), p.dst_addr());
     let Some(datagram) = datagram(f.l3()) else { return cx.kill(f, DropReason::PktTooSmall) };
@@ -147,6 +148,7 @@ pub(in crate::kernel) fn udp_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
     match lookup(ns, to, from, dev) {
         Some(fd) => queue(ns, cx, fd, from, f),
         None => {
+            nf_reset_ct(ns, &mut f);
             icmp::send(ns, cx, &f, icmp::Error::PortUnreachable);
             cx.kill(f, DropReason::NoSocket)
         }
@@ -221,7 +223,7 @@ fn deliver_to_all(
             first = Some(fd);
             continue;
         }
-        let copy = cx.clone_frame(&f);
+        let copy = cx.clone_frame(&mut ns.ct, &f);
         let _ = queue(ns, cx, fd, from, copy);
     }
     match first {
@@ -282,7 +284,8 @@ pub(super) fn send(
         (None, None) => return Err(Errno::EDESTADDRREQ),
     };
     let (own_port, broadcast) = (s.udp.port, s.broadcast);
-    let r = route::output(ns, &Flow4 { dst: *to.ip(), src: s.source(), oif: s.dev, scope: s.scope() })?;
+    let flow = Flow4 { src: s.source(), oif: s.dev, scope: s.scope(), ..Flow4::to(*to.ip()) };
+    let r = route::output(ns, &flow)?;
     if r.kind == RouteType::Broadcast && !broadcast {
         return Err(Errno::EACCES);
     }
@@ -295,7 +298,8 @@ pub(super) fn send(
     let h = header(ns, s, &r, len);
     may_send(super::find_mut(ns, fd)?)?;
     let (src, dst) = (r.src, r.dst);
-    let _ = output::send(ns, cx, &r, &h, None, len, |out| {
+    let origin = Origin { bound: flow.oif, ..Origin::default() };
+    output::send(ns, cx, &r, &h, origin, len, |out| {
         out[UDP_HLEN..].copy_from_slice(data);
         let mut p = UdpPacket::new_unchecked(out);
         p.set_src_port(own_port);
@@ -303,8 +307,7 @@ pub(super) fn send(
         p.set_len(len as u16);
         // A sum of zero is sent as ffff: zero would mean that there is none.
         p.fill_checksum(&src.into(), &dst.into());
-    });
-    Ok(())
+    })
 }
 
 /// sock_alloc_send_skb: a pending error comes first, then what shutdown(2) forbids. The datagram counts from here on.

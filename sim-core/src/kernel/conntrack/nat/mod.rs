@@ -74,8 +74,10 @@ pub struct Range {
     pub addrs: Option<(IpAddr, IpAddr)>,
     /// NF_NAT_RANGE_PROTO_SPECIFIED: the first and the last port or ICMP id.
     pub ports: Option<(u16, u16)>,
-    /// NF_NAT_RANGE_PROTO_RANDOM, NF_NAT_RANGE_PROTO_RANDOM_FULLY: `--random`, `--random-fully`.
+    /// NF_NAT_RANGE_PROTO_RANDOM: `--random`.
     pub random: bool,
+    /// NF_NAT_RANGE_PROTO_RANDOM_FULLY: `--random-fully`. The kernel does the same for both.
+    pub random_fully: bool,
     /// NF_NAT_RANGE_PERSISTENT: `--persistent`.
     pub persistent: bool,
     /// NF_NAT_RANGE_PROTO_OFFSET: ports keep their distance to this one (`--to-destination a:b-c/base`).
@@ -86,6 +88,11 @@ impl Range {
     /// One address, any port.
     pub fn to(addr: IpAddr) -> Self {
         Range { addrs: Some((addr, addr)), ..Range::default() }
+    }
+
+    /// NF_NAT_RANGE_PROTO_RANDOM_ALL: the port is drawn, even if the old one would do.
+    fn is_random(&self) -> bool {
+        self.random || self.random_fully
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn get_unique_tuple(
     range: &Range,
     manip: Manip,
 ) -> Tuple {
-    if manip == Manip::Src && !range.random {
+    if manip == Manip::Src && !range.is_random() {
         if in_range(current, range) {
             if !used_tuple_new(ct, cx, current, id) {
                 return *current;
@@ -40,7 +40,7 @@ pub(super) fn get_unique_tuple(
     }
     let mut tuple = *current;
     find_best_ips_proto(&mut tuple, range, manip);
-    if !range.random {
+    if !range.is_random() {
         let keeps = match range.ports {
             Some((min, max)) => {
                 range.base.is_none()
@@ -197,7 +197,7 @@ fn l4proto_unique_tuple(
     let port = |tuple: &Tuple| if is_source(tuple.proto, manip) { tuple.sport } else { tuple.dport };
     let mut offset = match range.base {
         Some(base) => u32::from(port(&tuple).wrapping_sub(base)),
-        None if range.random || manip == Manip::Src => random_u16(ct, cx, id),
+        None if range.is_random() || manip == Manip::Src => random_u16(ct, cx, id),
         None => 0,
     };
     let mut attempts = size.min(MAX_ATTEMPTS);

@@ -1,13 +1,14 @@
 //! `-m conntrack` and `-m state` (net/netfilter/xt_conntrack.c, extensions/libxt_conntrack.c).
 
 use super::bang;
+use crate::kernel::conntrack::{CtInfo, Dir, Status};
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::Value;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::list::Listing;
-use crate::kernel::netfilter::packet::{Ct, CtState, IPS_DST_NAT, IPS_SRC_NAT, Packet, Tracked};
+use crate::kernel::netfilter::packet::{Ct, Packet, Tracked};
 use crate::kernel::netfilter::words::mask_text;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 const SPECS: [Spec; 13] = [
     Spec::new("ctstate", 0, Kind::Str).invert(),
@@ -106,24 +107,25 @@ impl Conntrack {
     }
 
     fn tracked(&self, ct: &Tracked) -> bool {
-        if self.is_reply.is_some_and(|reply| reply != ct.is_reply) {
+        if self.is_reply.is_some_and(|reply| reply != (ct.info.dir() == Dir::Reply)) {
             return false;
         }
-        let hosts = [ct.original.src, ct.original.dst, ct.reply.src, ct.reply.dst];
-        let host = |(range, host): (&Option<HostRange>, Ipv4Addr)| {
+        let [original, reply] = &ct.tuple;
+        let hosts = [original.src, original.dst, reply.src, reply.dst];
+        let host = |(range, host): (&Option<HostRange>, IpAddr)| {
             range.is_none_or(|((a, m), invert)| {
-                let (host, a, m) = (u32::from(host), u32::from(a), u32::from(m));
-                ((host ^ a) & m == 0) != invert
+                let inside = matches!(host, IpAddr::V4(host) if (host.to_bits() ^ a.to_bits()) & m.to_bits() == 0);
+                inside != invert
             })
         };
-        let ports = [ct.original.sport, ct.original.dport, ct.reply.sport, ct.reply.dport];
+        let ports = [original.sport, original.dport, reply.sport, reply.dport];
         let port = |(range, port): (&Option<PortRange>, u16)| {
             range.is_none_or(|((low, high), invert)| (low <= port && port <= high) != invert)
         };
         self.hosts.iter().zip(hosts).all(host)
-            && self.protocol.is_none_or(|(p, invert)| (p == ct.protocol) != invert)
+            && self.protocol.is_none_or(|(p, invert)| (p == original.proto) != invert)
             && self.ports.iter().zip(ports).all(port)
-            && self.status.is_none_or(|(bits, invert)| (ct.status & bits != 0) != invert)
+            && self.status.is_none_or(|(bits, invert)| (u32::from(ct.status.0) & bits != 0) != invert)
             && self
                 .expires_s
                 .is_none_or(|((low, high), invert)| (low <= ct.expires_s && ct.expires_s <= high) != invert)
@@ -178,13 +180,13 @@ fn state_bits(ct: Ct) -> u8 {
         Ct::None => INVALID,
         Ct::Untracked => UNTRACKED,
         Ct::Tracked(t) => {
-            let state = match t.state {
-                CtState::New => NEW,
-                CtState::Established => ESTABLISHED,
-                CtState::Related => RELATED,
+            let state = match t.info {
+                CtInfo::New => NEW,
+                CtInfo::Established | CtInfo::EstablishedReply => ESTABLISHED,
+                CtInfo::Related | CtInfo::RelatedReply => RELATED,
             };
-            let nat = |bit, state| if t.status & bit != 0 { state } else { 0 };
-            state | nat(IPS_SRC_NAT, SNAT) | nat(IPS_DST_NAT, DNAT)
+            let nat = |bit, state| if t.status.has(bit) { state } else { 0 };
+            state | nat(Status::SRC_NAT, SNAT) | nat(Status::DST_NAT, DNAT)
         }
     }
 }

@@ -12,7 +12,7 @@ pub use connmark::{ConnMark, MarkOp};
 pub use ct::Ct as CtTarget;
 pub use log::Log;
 pub use mark::SetMark;
-pub use nat::{Nat, NatKind, NatRange};
+pub use nat::{Nat, NatKind};
 pub use reject::{Reject, RejectWith};
 
 use super::error::Error;

@@ -1,6 +1,7 @@
 //! `-j DNAT`, `SNAT`, `MASQUERADE` and `REDIRECT` (net/netfilter/xt_nat.c, xt_MASQUERADE.c, xt_REDIRECT.c;
 //! extensions/libxt_NAT.c).
 
+use crate::kernel::conntrack::nat::Range;
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::list::Listing;
@@ -47,35 +48,18 @@ impl NatKind {
     }
 }
 
-/// `struct nf_nat_range2`
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct NatRange {
-    /// The first and the last address.
-    pub addresses: Option<(Ipv4Addr, Ipv4Addr)>,
-    /// The first and the last port.
-    pub ports: Option<(u16, u16)>,
-    /// The port that the first one of the range stands for.
-    pub base_port: Option<u16>,
-    /// `--random`: `NF_NAT_RANGE_PROTO_RANDOM`
-    pub random: bool,
-    /// `--random-fully`: `NF_NAT_RANGE_PROTO_RANDOM_FULLY`
-    pub random_fully: bool,
-    /// `--persistent`: the address depends on the source alone.
-    pub persistent: bool,
-}
-
 /// A target of the nat table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Nat {
     /// Which it is.
     pub kind: NatKind,
     /// Where to.
-    pub range: NatRange,
+    pub range: Range,
 }
 
 impl Nat {
     pub(super) fn new(kind: NatKind) -> Self {
-        Nat { kind, range: NatRange::default() }
+        Nat { kind, range: Range::default() }
     }
 }
 
@@ -102,7 +86,7 @@ impl Extension for Nat {
     }
 
     fn check(&mut self, _: u32) -> Result<(), Error> {
-        if self.range.base_port.is_some() && self.kind != NatKind::Dnat {
+        if self.range.base.is_some() && self.kind != NatKind::Dnat {
             return Err(Error::usage("Shifted portmap ranges not supported with this kernel"));
         }
         Ok(())
@@ -137,7 +121,7 @@ impl Extension for Nat {
     }
 }
 
-impl NatRange {
+impl Range {
     /// `parse_to`
     fn read(&mut self, text: &str, ports: bool) -> Result<(), Error> {
         if text.contains('[') {
@@ -156,10 +140,8 @@ impl NatRange {
             let bad = || Error::usage(format!("Bad IP address \"{text}\""));
             text.parse::<Ipv4Addr>().map_err(|_| bad())
         };
-        self.addresses = Some(match addresses.split_once('-') {
-            Some((first, last)) => (one(first)?, one(last)?),
-            None => one(addresses).map(|a| (a, a))?,
-        });
+        let (first, last) = addresses.split_once('-').unwrap_or((addresses, addresses));
+        self.addrs = Some((one(first)?.into(), one(last)?.into()));
         Ok(())
     }
 
@@ -194,7 +176,7 @@ impl NatRange {
             None => Err(Error::usage(format!("Garbage after port range: `{rest}'"))),
             Some(base) => {
                 let named = || number(base, 1, 65535).map(|n| n as u16).or_else(|| service(base));
-                self.base_port = Some(named().ok_or_else(|| bad(base))?);
+                self.base = Some(named().ok_or_else(|| bad(base))?);
                 Ok(())
             }
         }
@@ -207,7 +189,7 @@ impl NatRange {
     /// `sprint_range`
     fn text(&self) -> String {
         let mut out = String::new();
-        if let Some((first, last)) = self.addresses {
+        if let Some((first, last)) = self.addrs {
             out.push_str(&first.to_string());
             if last != first {
                 out.push_str(&format!("-{last}"));
@@ -218,7 +200,7 @@ impl NatRange {
             if last != first {
                 out.push_str(&format!("-{last}"));
             }
-            if let Some(base) = self.base_port {
+            if let Some(base) = self.base {
                 out.push_str(&format!("/{base}"));
             }
         }
