@@ -7,9 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sim_core::engine::World;
+use sim_core::kernel::netfilter::save;
 use sim_core::kernel::show;
 use sim_core::observe::{Memory, Outputs};
-use sim_core::scenario::{self, Options, Plan, SourceFile};
+use sim_core::scenario::{self, Options, Plan, Progress, SourceFile};
 
 use crate::judge::Case;
 
@@ -35,8 +37,6 @@ pub struct Workload {
 const NODES: [&str; 2] = ["node1", "node2"];
 /// What it is called with.
 const LISTENER: &str = "conntrack -E -o timestamp,id";
-/// What shows the counters when the last command has ended.
-const SAVE: &str = "iptables-save -c";
 
 /// All cases of `recordings/workloads.yaml`, in file order within a lab. A lab's own prelude comes before a case's.
 ///
@@ -76,7 +76,7 @@ pub fn pending() -> BTreeMap<String, String> {
 }
 
 /// Runs a case: `NS.any.pcap` of every namespace that saw a frame, `ifmap`, `NODE.ctevents` of every node that had
-/// events, and `state.diff` with the rules of both nodes that counted.
+/// events, and `state.diff` with the rules that counted.
 ///
 /// # Panics
 /// The lab's file or the workload is wrong; the message shows why.
@@ -86,7 +86,9 @@ pub fn simulate(w: &Workload) -> Case {
     let mut memory = Memory::default();
     let outputs = Outputs { captures: true, trace: false };
     let options = Options { outputs, journeys: 0, prelude: prelude(w).len() };
-    let report = scenario::run(&plan, &mut memory, options, &mut ()).unwrap_or_else(|e| panic!("{}: {e:?}", w.case));
+    let mut counted = Counted::default();
+    let report =
+        scenario::run(&plan, &mut memory, options, &mut counted).unwrap_or_else(|e| panic!("{}: {e:?}", w.case));
     assert_eq!(report.limit, None, "{}", w.case);
     let any = |path: &str| path.strip_prefix("captures/namespaces/")?.strip_suffix("/any.pcap").map(str::to_owned);
     let mut files: BTreeMap<String, Vec<u8>> = memory
@@ -95,10 +97,7 @@ pub fn simulate(w: &Workload) -> Case {
         .filter_map(|(path, bytes)| Some((format!("{}.any.pcap", any(&path)?), bytes)))
         .collect();
     files.insert("ifmap".to_owned(), ifmap(&plan).into_bytes());
-    let saved = report.commands.iter().filter(|c| c.command == SAVE).flat_map(|c| c.output.lines());
-    let counted = saved.filter(|line| line.contains("] -A") && !line.starts_with("[0:0]"));
-    let state: String = counted.map(|line| format!("+{line}\n")).collect();
-    files.insert("state.diff".to_owned(), state.into_bytes());
+    files.insert("state.diff".to_owned(), counted.0.into_bytes());
     for c in report.commands.iter().filter(|c| c.command == LISTENER) {
         let is_event = |l: &&str| l.starts_with('[');
         let events: String = c.output.lines().filter(is_event).flat_map(|l| [l, "\n"]).collect();
@@ -109,7 +108,25 @@ pub fn simulate(w: &Workload) -> Case {
     Case { order: None, files }
 }
 
-/// Writes what our lab shows as `OUT/LAB/CASE/{NS.any.pcap, ifmap, NODE.ctevents, state.diff}`, of all cases or of those named.
+/// The rules of the nodes whose counters are not zero when the last command has ended, as `iptables-save -c` has them.
+#[derive(Default)]
+struct Counted(String);
+
+impl Progress for Counted {
+    fn commands(&mut self, _: usize, _: usize) {}
+
+    fn settled(&mut self, world: &World) {
+        let options = save::Options { counters: true, ..save::Options::default() };
+        for ns in NODES.iter().filter_map(|n| world.namespace(n)) {
+            let rules = show::iptables(world.machine(ns).spaces(), ns).save(options).expect("no table is asked for");
+            let counted = rules.lines().filter(|l| l.starts_with('[') && !l.starts_with("[0:0]"));
+            self.0.extend(counted.flat_map(|l| ["+", l, "\n"]));
+        }
+    }
+}
+
+/// Writes what our lab shows as `OUT/LAB/CASE/{NS.any.pcap, ifmap, NODE.ctevents, state.diff}`, of all cases or of
+/// those named.
 ///
 /// # Errors
 /// The file system's; a name that is no case.
@@ -142,8 +159,7 @@ fn plan(w: &Workload) -> Plan {
     if w.backend != "nft" {
         text = text.replace("iptables-nft", &format!("iptables-{}", w.backend));
     }
-    let end = NODES.map(|n| json!({"from": n, "run": SAVE}));
-    let traffic: Vec<Value> = prelude(w).into_iter().chain(w.traffic.iter().cloned()).chain(end).collect();
+    let traffic: Vec<Value> = prelude(w).into_iter().chain(w.traffic.iter().cloned()).collect();
     text += &format!("  traffic: {}\n", json!(traffic));
     let source = SourceFile::new(path.display().to_string(), text);
     scenario::resolve(&source).unwrap_or_else(|e| panic!("{}\n{}", w.case, e.render(false)))

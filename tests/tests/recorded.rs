@@ -147,7 +147,8 @@ fn judge_py_agrees() {
         }
         let judge = scenarios::root().join("tests/oracles/judge.py");
         let got = dir.path().join(&w.lab).join(&w.case);
-        let out = Command::new("python3").arg(judge).arg("diff").args([&want, &got]).arg("--times").output();
+        let out =
+            Command::new("python3").arg(judge).arg("diff").args([&want, &got]).args(["--times", "--strict"]).output();
         let out = out.expect("python3 runs");
         let text = String::from_utf8_lossy(&out.stdout);
         assert_eq!((text.trim(), out.status.code()), ("equal", Some(0)), "{}/{}", w.lab, w.case);

@@ -252,7 +252,7 @@ fn other_requests() -> impl Strategy<Value = Request> {
 fn iptables_requests() -> impl Strategy<Value = Request> {
     let commands = proptest::sample::select(vec![
         "-A INPUT -p tcp --dport 80 -m comment --comment 'its $5 \"b' -j ACCEPT",
-        "-t nat -A PREROUTING ! -s 10.0.0.0/8 -i eth+ -p udp -m udp --dport 53 -c 7 8 -j DNAT --to-destination 10.0.0.9:53",
+        "-t nat -A PREROUTING ! -s 10.0.0.0/8 -i eth+ -p udp --dport 53 -c 7 8 -j DNAT --to-destination 10.0.0.9",
         "-I FORWARD 3 -m conntrack --ctstate NEW,INVALID -j DROP -v",
         "-I FORWARD -o cbr0 -g X",
         "-D OUTPUT 2",
