@@ -3,7 +3,7 @@
 //! Programs are user space and may allocate. The ones here have all their payloads before the counting starts, so that
 //! whatever is counted is the datapath's or the engine's.
 
-use sim_core::base::{IfIndex, Mac, NsId, Time};
+use sim_core::base::{IfIndex, Mac, MachineId, NsId, Time};
 use sim_core::engine::{Config, Env, Program, Stopped, World};
 use sim_core::kernel::netlink::{Addr, LinkAdd, LinkChange, LinkKind, LinkPeer, Request};
 use sim_core::kernel::syscall::{Call, Fd, Ret, SendTo, SockOpt, SocketKind};
@@ -137,7 +137,7 @@ impl Lab {
     fn send(&mut self, sender: Sender, taps: &mut Taps) -> u64 {
         let pid = self.world.spawn(self.first, Box::new(sender), Time(0)).expect("a place for a process");
         let stopped = self.world.run(Time(u64::MAX), taps).expect("no limit is hit");
-        assert_eq!(stopped, Stopped::Exit(pid));
+        assert_eq!(stopped, Stopped::Exit(MachineId(0), pid));
         let done = self.world.reap(self.first, pid).expect("it has ended");
         u64::try_from(done.code).expect("the sender's count of allocations")
     }

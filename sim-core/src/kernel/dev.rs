@@ -2,6 +2,7 @@
 
 pub mod bridge;
 pub mod fdb;
+pub mod nic;
 
 use super::cx::Cx;
 use super::frame::{Frame, PacketType};
@@ -15,6 +16,7 @@ use crate::base::{IfIndex, Mac, NsId};
 use crate::wire::{ETH_HLEN, ETH_P_ARP, ETH_P_IP, ethertype};
 use bridge::{Bridge, Port};
 use ipnet::Ipv4Net;
+use nic::Nic;
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow::Continue;
 
@@ -69,6 +71,8 @@ pub enum DevKind {
     Veth(VethPeer),
     /// net/bridge/br_device.c
     Bridge(Box<Bridge>),
+    /// A physical interface, at the end of a link.
+    Nic(Box<Nic>),
 }
 
 /// The other end of a veth pair, as far as this end must know it to transmit.
@@ -104,6 +108,7 @@ impl IfAddr {
 pub struct Stats {
     pub rx_packets: u64,
     pub rx_bytes: u64,
+    pub rx_errors: u64,
     pub rx_dropped: u64,
     pub multicast: u64,
     pub tx_packets: u64,
@@ -182,6 +187,9 @@ pub(in crate::kernel) fn netif_receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfI
 pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     f.dev = dev;
     let Some(d) = ns.dev_mut(dev) else { return cx.kill(f, DropReason::DevReady) };
+    if let DevKind::Nic(_) = d.kind {
+        return nic::enqueue(ns, cx, dev, f);
+    }
     if !d.up {
         // The noqueue branch of __dev_queue_xmit finds the device down.
         d.stats.tx_dropped += 1;
@@ -220,6 +228,7 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
             d.stats.tx_bytes += len as u64;
             bridge::dev_xmit(ns, cx, dev, f)
         }
+        DevKind::Nic(_) => nic::enqueue(ns, cx, dev, f),
     }
 }
 

@@ -169,6 +169,13 @@ impl Frame {
         self.0.mac_len
     }
 
+    /// Everything is forgotten that belongs to the kernel that the frame leaves.
+    pub(in crate::kernel) fn leave(&mut self) {
+        let skb = &mut *self.0;
+        (skb.dev, skb.iif, skb.tstamp) = (IfIndex::default(), IfIndex::default(), Time::default());
+        (skb.pkt_type, skb.frag_max_size, skb.frag_pmtu) = (PacketType::default(), 0, false);
+    }
+
     /// skb_put: `n` zero bytes at the end.
     pub fn put(&mut self, n: usize) -> &mut [u8] {
         let len = self.0.buf.len();
@@ -246,6 +253,11 @@ impl Pool {
         let mut f = self.free.pop().unwrap_or_else(Frame::empty);
         f.copy_from(of, id);
         f
+    }
+
+    /// A buffer that is free, to be given away.
+    pub(in crate::kernel) fn take(&mut self) -> Option<Frame> {
+        self.free.pop()
     }
 
     pub(in crate::kernel) fn give_back(&mut self, f: Frame) {

@@ -128,6 +128,8 @@ impl NetNs {
 #[derive(Clone, Debug, Default)]
 pub struct Spaces {
     spaces: Vec<Space>,
+    /// Where each physical nic is, by its number.
+    pub(in crate::kernel) nics: Vec<(NsId, IfIndex)>,
 }
 
 #[derive(Clone, Debug)]
@@ -236,16 +238,17 @@ impl Spaces {
         }
     }
 
-    /// Frames that wait in queues of the namespaces: for neighbours, for proxied answers, for other fragments.
+    /// Frames that wait in queues of the namespaces: for neighbours, for proxied answers, for other fragments, for nics.
     pub fn waiting(&self) -> usize {
-        self.spaces.iter().map(|s| s.ns.neigh.waiting() + s.ns.ipv4.frags.waiting()).sum()
+        let in_spaces: usize = self.spaces.iter().map(|s| s.ns.neigh.waiting() + s.ns.ipv4.frags.waiting()).sum();
+        in_spaces + self.nics_waiting()
     }
 
     /// The other end of a veth pair.
     pub(in crate::kernel) fn peer(&self, ns: NsId, dev: IfIndex) -> Option<(NsId, IfIndex)> {
         match self.get(ns).dev(dev)?.kind {
             DevKind::Veth(VethPeer { ns, dev, .. }) => Some((ns, dev)),
-            DevKind::Loopback | DevKind::Bridge(_) => None,
+            DevKind::Loopback | DevKind::Bridge(_) | DevKind::Nic(_) => None,
         }
     }
 }

@@ -29,12 +29,14 @@ pub fn sentence(step: &Step, names: &Names) -> Option<String> {
         What::FdbHit { mac, port } => format!("knows that {mac} is behind {}", dev(port)),
         What::Flood { why } => format!("floods it to all other ports: {}", flood(why)),
         What::PassUp => "hands it up to its own host".to_owned(),
+        What::QdiscWait { ahead } => format!("{} is busy: the frame waits, {ahead} before it", dev(step.dev)),
         What::Ended(Fate::Delivered) => "delivered to a socket".to_owned(),
         What::Ended(Fate::Dropped(why)) => format!("dropped: {}", why.name()),
         What::Made(_)
         | What::Edge(_)
         | What::Queued { .. }
         | What::FdbLearn { new: false, .. }
+        | What::OnWire { .. }
         | What::Accept
         | What::Ended(Fate::Consumed(_) | Fate::Queued) => return None,
     })
@@ -122,6 +124,8 @@ fn what(step: &Step, names: &Names) -> (&'static str, Value) {
         What::FdbHit { mac, port } => ("fdb_hit", json!({"mac": mac.to_string(), "port": dev(port)})),
         What::Flood { why } => ("flood", json!({"why": flood(why)})),
         What::PassUp => ("pass_up", json!({})),
+        What::QdiscWait { ahead } => ("qdisc_wait", json!({"ahead": ahead})),
+        What::OnWire { done } => ("on_wire", json!({"done": done.0})),
         What::Accept => ("accept", json!({})),
         What::Ended(fate) => ("ended", ended(fate)),
     }

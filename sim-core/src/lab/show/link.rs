@@ -157,12 +157,12 @@ fn details(out: &mut String, links: &[Link], link: &Link, format: Format, af: bo
     let (min, max, queues) = match link.kind {
         KindInfo::Loopback => (0, 0, 1),
         KindInfo::Veth => (68, 65535, 2),
-        KindInfo::Bridge(_) => (68, 65535, 1),
+        KindInfo::Bridge(_) | KindInfo::Nic => (68, 65535, 1),
     };
     let (promiscuity, allmulti) = (link.promiscuity, link.allmulti);
     let _ = write!(out, " promiscuity {promiscuity}  allmulti {allmulti} minmtu {min} maxmtu {max} ");
     match &link.kind {
-        KindInfo::Loopback => {}
+        KindInfo::Loopback | KindInfo::Nic => {}
         KindInfo::Veth => {
             let _ = write!(out, "{}    veth ", format.newline());
         }
@@ -197,7 +197,7 @@ fn bridge_of<'a>(links: &'a [Link], port: &Link) -> Option<&'a BridgeInfo> {
     let (index, _) = port.master.as_ref()?;
     match &links.iter().find(|l| l.index == *index)?.kind {
         KindInfo::Bridge(bridge) => Some(bridge),
-        KindInfo::Loopback | KindInfo::Veth => None,
+        KindInfo::Loopback | KindInfo::Veth | KindInfo::Nic => None,
     }
 }
 
@@ -279,7 +279,7 @@ fn timer(ns: u64) -> String {
 /// print_stats64: the columns grow with the numbers. The record's last line is left open.
 fn stats(out: &mut String, link: &Link, format: Format) {
     let s = &link.stats;
-    let rx = [s.rx_bytes, s.rx_packets, 0, s.rx_dropped, 0, s.multicast];
+    let rx = [s.rx_bytes, s.rx_packets, s.rx_errors, s.rx_dropped, 0, s.multicast];
     let tx = [s.tx_bytes, s.tx_packets, s.tx_errors, s.tx_dropped, 0, 0];
     let mut width = [10, 7, 6, 7, 7, 7];
     for (i, width) in width.iter_mut().enumerate() {
