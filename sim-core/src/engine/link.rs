@@ -91,3 +91,56 @@ impl Lane {
         prf.below(Purpose::LinkLoss, &input, PARTS) < u64::from(self.loss_ppm)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::FrameId;
+    use crate::kernel::frame::Pool;
+
+    fn lane(spec: LinkSpec) -> Lane {
+        let end = |machine| End { machine: MachineId(machine), nic: NicId(0) };
+        Lane::new(end(0), end(1), &spec)
+    }
+
+    #[test]
+    fn what_is_sent_arrives_in_order_and_later() {
+        let mut lane = lane(LinkSpec { latency_ns: 7, ..LinkSpec::default() });
+        let mut pool = Pool::default();
+        for n in 1..=3 {
+            let arrival = lane.send(&Prf::new(1), Time(n), pool.fresh(FrameId(n))).expect("there is room");
+            assert_eq!(arrival, Time(n + 7));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| lane.arrive()).map(|f| (f.frame.id.0, f.whole)).collect();
+        assert_eq!(order, [(1, true), (2, true), (3, true)]);
+    }
+
+    #[test]
+    fn loss_has_its_share_and_its_seed() {
+        let fates = |seed, loss_ppm| -> Vec<bool> {
+            let mut lane = lane(LinkSpec { loss_ppm, ..LinkSpec::default() });
+            let mut pool = Pool::default();
+            let fate = |n| {
+                lane.send(&Prf::new(seed), Time(n), pool.fresh(FrameId(n))).expect("there is room");
+                lane.arrive().expect("it was sent").whole
+            };
+            (0..10_000).map(fate).collect()
+        };
+        let lost = |fates: &[bool]| fates.iter().filter(|whole| !**whole).count();
+        assert_eq!((lost(&fates(1, 0)), lost(&fates(1, 1_000_000))), (0, 10_000));
+        assert!((900..1_100).contains(&lost(&fates(1, 100_000))), "{}", lost(&fates(1, 100_000)));
+        assert_eq!(fates(1, 100_000), fates(1, 100_000));
+        assert_ne!(fates(1, 100_000), fates(2, 100_000));
+    }
+
+    #[test]
+    fn a_link_holds_so_many_frames() {
+        let mut lane = lane(LinkSpec::default());
+        let mut pool = Pool::default();
+        for n in 0..MAX_IN_FLIGHT as u64 {
+            lane.send(&Prf::new(1), Time(n), pool.fresh(FrameId(n))).expect("there is room");
+        }
+        let back = lane.send(&Prf::new(1), Time(0), pool.fresh(FrameId(7))).expect_err("it is full");
+        assert_eq!((back.id.0, lane.in_flight()), (7, MAX_IN_FLIGHT));
+    }
+}

@@ -243,7 +243,7 @@ const POOL_MAX: usize = 4096;
 const POOL_BUFFER_MAX: usize = 16 << 10;
 
 impl Pool {
-    pub(in crate::kernel) fn fresh(&mut self, id: FrameId) -> Frame {
+    pub(crate) fn fresh(&mut self, id: FrameId) -> Frame {
         let mut f = self.free.pop().unwrap_or_else(Frame::empty);
         f.reset(id);
         f

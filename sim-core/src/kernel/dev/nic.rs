@@ -180,3 +180,23 @@ impl Spaces {
         self.nics.get(nic.0 as usize).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sending_takes_time() {
+        for (len, rate_bps, want) in [
+            (98, 1_000_000, 784_000),
+            (1514, 1_000_000, 12_112_000),
+            (1514, 10_000_000_000, 1_212),
+            (60, 1_000_000_000_000, 1),
+            (1, 3, 2_666_666_667),
+            (1514, 0, 0),
+            (65_549, 1, 524_392_000_000_000),
+        ] {
+            assert_eq!(serialization_ns(len, rate_bps), want, "{len} bytes at {rate_bps} bit/s");
+        }
+    }
+}
