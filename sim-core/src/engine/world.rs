@@ -200,7 +200,7 @@ impl World {
     /// Lays a link between two new physical nics: in each namespace, one of this name.
     ///
     /// # Errors
-    /// A name is taken or none: then its nic is not there.
+    /// A name is taken or none: its nic is not there then, and the other one, if it is, has no link.
     pub fn connect(
         &mut self,
         ends: [(NsId, &str); 2],

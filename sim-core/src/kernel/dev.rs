@@ -187,20 +187,18 @@ pub(in crate::kernel) fn netif_receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfI
 pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     f.dev = dev;
     let Some(d) = ns.dev_mut(dev) else { return cx.kill(f, DropReason::DevReady) };
-    if let DevKind::Nic(_) = d.kind {
-        return nic::enqueue(ns, cx, dev, f);
-    }
-    if !d.up {
+    if !d.up && !matches!(d.kind, DevKind::Nic(_)) {
         // The noqueue branch of __dev_queue_xmit finds the device down.
         d.stats.tx_dropped += 1;
         return cx.kill(f, DropReason::DevReady);
     }
-    if !d.linked {
+    if !d.running() {
         // dev_deactivate has put the noop discipline in place.
         return cx.kill(f, DropReason::QdiscDrop);
     }
-    if !matches!(d.kind, DevKind::Loopback) {
-        // libpcap discards the outgoing copy on a loopback device: the tap is the receive side's.
+    if !matches!(d.kind, DevKind::Loopback | DevKind::Nic(_)) {
+        // libpcap discards the outgoing copy on a loopback device: the tap is the receive side's. A nic's is behind its
+        // queue.
         cx.tap(dev, PacketType::Outgoing, &f);
     }
     let len = f.bytes().len();

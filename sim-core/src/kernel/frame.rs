@@ -169,11 +169,25 @@ impl Frame {
         self.0.mac_len
     }
 
-    /// Everything is forgotten that belongs to the kernel that the frame leaves.
+    /// Everything is forgotten that belongs to the kernel that the frame leaves. Without `..`, so that the compiler asks
+    /// what a new field means on the wire.
     pub(in crate::kernel) fn leave(&mut self) {
-        let skb = &mut *self.0;
-        (skb.dev, skb.iif, skb.tstamp) = (IfIndex::default(), IfIndex::default(), Time::default());
-        (skb.pkt_type, skb.frag_max_size, skb.frag_pmtu) = (PacketType::default(), 0, false);
+        let Skb {
+            buf: _,
+            head: _,
+            mac_len: _,
+            id: _,
+            packet: _,
+            truesize: _,
+            dev,
+            iif,
+            tstamp,
+            pkt_type,
+            frag_max_size,
+            frag_pmtu,
+        } = &mut *self.0;
+        (*dev, *iif, *tstamp) = (IfIndex::default(), IfIndex::default(), Time::default());
+        (*pkt_type, *frag_max_size, *frag_pmtu) = (PacketType::default(), 0, false);
     }
 
     /// skb_put: `n` zero bytes at the end.

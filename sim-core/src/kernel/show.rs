@@ -103,8 +103,8 @@ pub enum KindInfo {
     Veth,
     /// bridge
     Bridge(BridgeInfo),
-    /// None: a physical device.
-    Nic,
+    /// None: a physical device, with its number on the machine.
+    Nic(u32),
 }
 
 /// IFLA_BR_*: a bridge's settings and state.
@@ -312,7 +312,7 @@ fn kind(d: &Dev, now: u64) -> KindInfo {
     match &d.kind {
         DevKind::Loopback => KindInfo::Loopback,
         DevKind::Veth(_) => KindInfo::Veth,
-        DevKind::Nic(_) => KindInfo::Nic,
+        DevKind::Nic(nic) => KindInfo::Nic(nic.id().0),
         DevKind::Bridge(b) => KindInfo::Bridge(BridgeInfo {
             ageing_time: b.ageing_time * 100 / HZ,
             forward_delay: b.forward_delay * 100 / HZ,

@@ -57,17 +57,12 @@ pub fn serialization_ns(len: usize, rate_bps: u64) -> u64 {
     u64::try_from((bits * u128::from(SEC)).div_ceil(u128::from(rate_bps))).unwrap_or(u64::MAX)
 }
 
-/// __dev_xmit_skb: straight on to an idle nic (TCQ_F_CAN_BYPASS), else into the queue.
+/// __dev_xmit_skb on a device that runs: straight on to an idle nic (TCQ_F_CAN_BYPASS), else into the queue.
 pub(in crate::kernel) fn enqueue(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     let now = cx.now();
     let Some(d) = ns.dev_mut(dev) else { return cx.kill(f, DropReason::DevReady) };
     let limit = (d.txqlen as usize).min(TX_QUEUE_MAX);
-    let ready = d.running();
     let DevKind::Nic(nic) = &mut d.kind else { return cx.kill(f, DropReason::DevReady) };
-    if !ready {
-        // dev_deactivate has put the noop discipline in place.
-        return cx.kill(f, DropReason::QdiscDrop);
-    }
     if nic.busy_until <= now && nic.queue.is_empty() {
         return hard_start_xmit(ns, cx, dev, now, f);
     }
