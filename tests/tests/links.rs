@@ -180,7 +180,10 @@ fn a_lossless_link_loses_nothing_and_a_dead_one_everything() {
 fn a_nic_that_goes_down() {
     let traffic = "  traffic:
     - {from: a, run: ping -c1 10.0.0.2}
-    - {from: a, at: 1s, background: true, script: [{socket: udp}, {connect: \"10.0.0.2:9\"}, {repeat: 6, do: [{send: {size: 1000}}]}]}
+    - from: a
+      at: 1s
+      background: true
+      script: [{socket: udp}, {connect: \"10.0.0.2:9\"}, {repeat: 6, do: [{send: {size: 1000}}]}]
     - {from: a, at: 1010ms, run: ip link set eth0 down}
     - {from: b, at: 1012ms, run: ip link set eth0 down}
 ";
@@ -221,7 +224,8 @@ fn a_switch_learns() {
     let hosts: String = (1..=3).map(host).collect();
     let links: String = (1..=3).map(|n| format!("    - {{between: [h{n}/eth0, sw/p{n}], latency: 1ms}}\n")).collect();
     let plan = resolve(format!(
-        "apiVersion: podhop/v1\nkind: Scenario\nmetadata: {{name: sw}}\nspec:\n  switches: {{sw: }}\n  links:\n{links}  \
+        "apiVersion: podhop/v1\nkind: Scenario\nmetadata: {{name: sw}}\nspec:\n  switches: {{sw: }}\n  \
+         links:\n{links}  \
          namespaces:\n{hosts}  traffic:\n    - {{from: h1, run: ping -c2 10.0.0.2}}\n"
     ));
     let (world, witness) = play(&plan);
@@ -235,7 +239,8 @@ fn a_switch_learns() {
 
 #[test]
 fn on_one_kernel_a_link_is_a_veth_pair() {
-    let traffic = "  placement: one-kernel\n  traffic:\n    - {from: a, run: ping -c1 10.0.0.2}\n    - {from: a, run: ip -d link show eth0}";
+    let traffic = "  placement: one-kernel\n  traffic:\n    - {from: a, run: ping -c1 10.0.0.2}\n    \
+                   - {from: a, run: ip -d link show eth0}";
     let plan = two("", traffic);
     let report = scenario::run(&plan, &mut Memory::default(), Options::default(), &mut ()).expect("it runs");
     assert_eq!(report.commands[0].exit, Some(0));

@@ -169,8 +169,8 @@ impl Frame {
         self.0.mac_len
     }
 
-    /// Everything is forgotten that belongs to the kernel that the frame leaves. Without `..`, so that the compiler asks
-    /// what a new field means on the wire.
+    /// Everything is forgotten that belongs to the kernel that the frame leaves. Without `..`, so that the compiler
+    /// asks what a new field means on the wire.
     pub(in crate::kernel) fn leave(&mut self) {
         let Skb {
             buf: _,

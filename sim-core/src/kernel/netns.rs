@@ -238,7 +238,8 @@ impl Spaces {
         }
     }
 
-    /// Frames that wait in queues of the namespaces: for neighbours, for proxied answers, for other fragments, for nics.
+    /// Frames that wait in queues of the namespaces: for neighbours, for proxied answers, for other fragments, for
+    /// nics to be free.
     pub fn waiting(&self) -> usize {
         let in_spaces: usize = self.spaces.iter().map(|s| s.ns.neigh.waiting() + s.ns.ipv4.frags.waiting()).sum();
         in_spaces + self.nics_waiting()
