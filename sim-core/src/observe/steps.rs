@@ -40,12 +40,14 @@ pub fn sentence(step: &Step, names: &Names) -> Option<String> {
             format!("{} matches: {}", table.name(), names.rule(step.ns, table, chain, rule))
         }
         What::Nat { manip, from, to } => format!("{} NAT: {from} becomes {to}", end(manip)),
+        What::QdiscWait { ahead } => format!("{} is busy: the frame waits, {ahead} before it", dev(step.dev)),
         What::Ended(Fate::Delivered) => "delivered to a socket".to_owned(),
         What::Ended(Fate::Dropped(why)) => format!("dropped: {}", why.name()),
         What::Made(_)
         | What::Edge(_)
         | What::Queued { .. }
         | What::FdbLearn { new: false, .. }
+        | What::OnWire { .. }
         | What::Accept
         | What::Ended(Fate::Consumed(_) | Fate::Queued) => return None,
     })
@@ -163,6 +165,8 @@ fn what(step: &Step, names: &Names) -> (&'static str, Value) {
         What::Nat { manip, from, to } => {
             ("nat", json!({"end": end(manip), "from": from.to_string(), "to": to.to_string()}))
         }
+        What::QdiscWait { ahead } => ("qdisc_wait", json!({"ahead": ahead})),
+        What::OnWire { done } => ("on_wire", json!({"done": done.0})),
         What::Accept => ("accept", json!({})),
         What::Ended(fate) => ("ended", ended(fate)),
     }
