@@ -40,6 +40,9 @@ const MAX_SECONDS: u32 = 10;
 /// A process that needs more memory is a failure, in MiB.
 const MAX_MEMORY: u32 = 1024;
 
+/// What is kept is cut to this length, in bytes.
+const MAX_KEPT: usize = 256;
+
 /// Runs the targets; an error if one fails, or if none can run where nothing may be skipped.
 pub(crate) fn fuzz(arguments: &Arguments) -> anyhow::Result<()> {
     let find = |name: &String| target(name).with_context(|| format!("there is no fuzz target {name}"));
@@ -121,8 +124,9 @@ impl<'a> Job<'a> {
         if arguments.keep {
             let merged = self.folder.join("merged");
             fs::create_dir(&merged)?;
-            // By edges alone: how often each was taken would fill the repository.
-            self.fuzzer(&["-merge=1", "-use_counters=0", "merged", "corpus"])?;
+            // By edges alone: how often each was taken, and after which comparison, would fill the repository.
+            let few = ["-set_cover_merge=1", "-use_counters=0", "-use_cmp=0", &format!("-max_len={MAX_KEPT}")];
+            self.fuzzer(&[&few[..], &["merged", "corpus"]].concat())?;
             let kept = files(&merged)?;
             done += &format!(
                 ", of {} at first and {} at last {} are kept",
@@ -157,9 +161,10 @@ impl<'a> Job<'a> {
         let log = self.folder.join("log");
         let said = fs::File::create(&log)?;
         let mut command = fuzzer("run", self.host);
-        command.arg("--").args(arguments).arg("-artifact_prefix=failed-");
+        // Of two that are the same option, the last counts.
+        command.arg("--").arg(format!("-max_len={MAX_INPUT}")).args(arguments).arg("-artifact_prefix=failed-");
         command.args([format!("-timeout={MAX_SECONDS}"), format!("-rss_limit_mb={MAX_MEMORY}")]);
-        command.arg(format!("-max_len={MAX_INPUT}")).env(TARGET, self.target.name).env("RUST_BACKTRACE", "0");
+        command.env(TARGET, self.target.name).env("RUST_BACKTRACE", "0");
         let status = command.current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).status();
         let status = status.context("cannot run the fuzzer")?;
         let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
