@@ -5,7 +5,7 @@
 # elsewhere the missing ones are named, and the tests that want them are skipped. With CI=true nothing is skipped: a
 # missing tool is an error.
 #
-# Without arguments a minute of each fuzz target follows the tests.
+# Without arguments a minute of each fuzz target goes before the tests.
 #
 # ./test.sh --tools only looks after the tools.
 set -euo pipefail
@@ -74,7 +74,7 @@ if [[ ${1:-} == --tools ]]; then
     exit 0
 fi
 
-cargo test --workspace --no-fail-fast "$@" </dev/null
 if [[ $# -eq 0 ]]; then
     cargo xtask fuzz --seconds 60 </dev/null
 fi
+exec cargo test --workspace --no-fail-fast "$@" </dev/null
