@@ -1,5 +1,5 @@
-//! The inputs that are kept: a file for each target, an input on each line, in Rust's escapes (`\n`, `\xff`). They stand in
-//! order, so that a change shows what came and what went.
+//! The inputs that are kept: a file for each target, an input on each line, in Rust's escapes (`\n`, `\xff`). They
+//! stand in order, so that a change shows what came and what went.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
