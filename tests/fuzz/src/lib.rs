@@ -1,5 +1,5 @@
-//! What podhop reads, fed with anything. A target takes bytes and panics where a promise is broken: no panic and no hang
-//! whatever the input, and what is printed reads back.
+//! What podhop reads, fed with anything. A target takes bytes and panics where a promise is broken: no panic and no
+//! hang whatever the input, and what is printed reads back.
 //!
 //! `cargo xtask fuzz` runs the targets under libFuzzer; `cargo test -p podhop-fuzz` tries what is kept in `corpus/`.
 

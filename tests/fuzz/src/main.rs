@@ -1,5 +1,5 @@
-//! Under libFuzzer (the feature `libfuzzer`, as `cargo xtask fuzz` builds it) the loop around a target, which [`TARGET`]
-//! names. Otherwise `podhop-fuzz TARGET FILE…` tries these inputs.
+//! Under libFuzzer (the feature `libfuzzer`, as `cargo xtask fuzz` builds it) the loop around a target, which
+//! [`TARGET`] names. Otherwise `podhop-fuzz TARGET FILE…` tries these inputs.
 #![cfg_attr(feature = "libfuzzer", no_main)]
 
 #[cfg(not(feature = "libfuzzer"))]
