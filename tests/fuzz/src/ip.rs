@@ -6,6 +6,7 @@ use sim_core::base::{NsId, Time};
 use sim_core::engine::{Config, Limits, Stopped, World};
 use sim_core::kernel::netlink::Request;
 use sim_core::kernel::trace::Mute;
+use sim_core::lab::iptables::Task;
 use sim_core::lab::{self, Action, Command, print};
 
 /// A lab is stopped after this much.
@@ -90,6 +91,12 @@ fn requests(action: &Action) -> Vec<Request> {
             let write = |v: &lab::Variable| Some(Request::Sysctl { name: v.name.clone(), value: v.value.clone()? });
             variables.iter().filter_map(write).collect()
         }
+        Action::Iptables(call) => match &call.task {
+            Task::Command(command) => command.as_ref().as_ref().map_or(vec![], |command| {
+                vec![Request::Iptables { backend: call.backend, command: Box::new(command.clone()) }]
+            }),
+            Task::Save { .. } | Task::Restore(_) => vec![],
+        },
         Action::Show { .. } | Action::Conntrack(_) | Action::User(_) => vec![],
     }
 }
@@ -101,7 +108,7 @@ fn perform(world: &mut World, command: Command) -> bool {
     let now = world.machine(ns).now();
     let Some(pid) = world.spawn(ns, command.into_program(), Time(0)) else { return false };
     match world.run(Time(now.0.saturating_add(MAX_NS)), &mut Mute) {
-        Ok(Stopped::Exit(ended)) => world.reap(ns, pid).is_some() && ended == pid,
+        Ok(Stopped::Exit(_, ended)) => world.reap(ns, pid).is_some() && ended == pid,
         Ok(Stopped::Time) => true,
         Err(_) => false,
     }

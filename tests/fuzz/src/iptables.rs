@@ -4,7 +4,8 @@
 use sim_core::kernel::netfilter::restore::Restore;
 use sim_core::kernel::netfilter::save::Options;
 use sim_core::kernel::netfilter::{Backend, Iptables};
-use sim_core::lab::{iptables, lex};
+use sim_core::lab::iptables::{self, Task};
+use sim_core::lab::lex;
 
 /// Feeds both backends; what they save afterwards restores to the same.
 pub(crate) fn run(input: &[u8]) {
@@ -33,11 +34,25 @@ pub(crate) fn run(input: &[u8]) {
 
 fn command(rules: &mut Iptables, line: &str) {
     let Ok(words) = lex::words(line) else { return };
-    match iptables::parse(&words, "*nat\n:X - [0:0]\n-A X -j MASQUERADE\nCOMMIT\n") {
-        Ok(call) => {
-            call.run(rules, "Thu Jan  1 00:00:00 1970");
-        }
+    match iptables::parse(&words) {
+        Ok(call) => perform(rules, call.task),
         Err(e) => assert!(line.get(e.span.clone()).is_some(), "{:?} is not in {line:?}", e.span),
+    }
+}
+
+/// What the kernel does for a call. Whatever it refuses is refused as a whole.
+fn perform(rules: &mut Iptables, task: Task) {
+    match task {
+        Task::Command(command) => {
+            let _ = command.and_then(|command| rules.run(command));
+        }
+        Task::Save { counters, table } => {
+            let _ = rules.save(Options { counters, table: table.as_deref(), generated: None });
+        }
+        Task::Restore(asked) => {
+            let text = "*nat\n:X - [0:0]\n-A X -j MASQUERADE\nCOMMIT\n".to_owned();
+            let _ = rules.restore(&Restore { text, ..*asked });
+        }
     }
 }
 

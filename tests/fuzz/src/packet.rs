@@ -95,7 +95,7 @@ pub(crate) fn run(input: &[u8]) {
     let sender = Sender { frames: frames(input), next: 0, fd: Fd(0), slept: false };
     world.spawn(p1, Box::new(sender), Time(0)).expect("a place for a process");
     let until = Time(world.machine(p1).now().0 + AFTER_NS);
-    while let Ok(sim_core::engine::Stopped::Exit(_)) = world.run(until, &mut Mute) {}
+    while let Ok(sim_core::engine::Stopped::Exit(..)) = world.run(until, &mut Mute) {}
     for machine in world.machines() {
         let (made, ended, waiting) = machine.balance();
         assert_eq!(made, ended + waiting as u64, "a frame is lost");
