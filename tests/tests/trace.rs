@@ -1,25 +1,35 @@
-//! What `podhop trace` tells of the first datagram to a ClusterIP, in order, and of its answer.
+//! What `podhop trace` tells of the first datagram to a ClusterIP, in order, and of its answer; and that the lessons
+//! quote what is really printed.
 
 use podhop_tests::scenarios;
 use sim_core::observe::story::{Entry, Journeys, Text};
 use sim_core::observe::{Memory, Outputs};
+use sim_core::scenario::report::Report;
 use sim_core::scenario::{self, Options};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Runs a scenario as `podhop trace` does.
+fn run(path: &Path) -> Report {
+    let (_, plan) = scenario::load(&scenarios::root().join(path)).unwrap_or_else(|e| panic!("{}", e.render(false)));
+    let options = Options { outputs: Outputs { captures: false, trace: false }, journeys: 100_000, prelude: 0 };
+    scenario::run(&plan, &mut Memory::default(), options, &mut ()).expect("it runs")
+}
 
 fn journeys(lab: &str) -> Journeys {
-    let path = scenarios::root().join("scenarios/labs").join(lab).join("scenario.yaml");
-    let (_, plan) = scenario::load(&path).unwrap_or_else(|e| panic!("{}", e.render(false)));
-    let options = Options { outputs: Outputs { captures: false, trace: false }, journeys: 100_000, prelude: 0 };
-    let report = scenario::run(&plan, &mut Memory::default(), options, &mut ()).expect("it runs");
-    report.journeys.expect("journeys were asked for")
+    let path = Path::new("scenarios/labs").join(lab).join("scenario.yaml");
+    run(&path).journeys.expect("journeys were asked for")
 }
 
 /// The lines of the first packet that is seen as `first`, each as `namespace text`.
 fn told(journeys: &Journeys, first: &str) -> Vec<String> {
-    let of = |e: &Entry| match &e.text {
-        Text::Record { device, direction, line } => format!("{} {device} {direction} {line}", e.namespace),
-        Text::Note(note) => format!("{} {note}", e.namespace),
+    let of = |e: &Entry| -> Vec<String> {
+        match &e.text {
+            Text::Record { device, direction, line } => vec![format!("{} {device} {direction} {line}", e.namespace)],
+            Text::Note(note) => note.lines().map(|l| format!("{} {l}", e.namespace)).collect(),
+        }
     };
-    let mut all = journeys.iter().map(|(_, j)| j.entries.iter().map(of).collect::<Vec<_>>());
+    let mut all = journeys.iter().map(|(_, j)| j.entries.iter().flat_map(of).collect::<Vec<_>>());
     all.find(|lines| lines.iter().any(|l| l.starts_with(first))).expect("such a packet")
 }
 
@@ -115,4 +125,52 @@ fn the_end_of_a_loop() {
     let lines = told(&journeys, "client eth0 Out IP 10.0.1.2 > 203.0.113.9: ICMP echo request");
     assert_eq!(lines.iter().filter(|l| l.contains("r1 eth1 ") || l.contains("r2 eth0 ")).count(), 2 * 63);
     assert_eq!(lines.last().map(String::as_str), Some("r2 dropped: IP_TTL: The TTL was used up."));
+}
+
+/// Records (they begin with a time), decisions (they have a dot) and lines of `conntrack -L` in a README are those of
+/// its run, but for the width of the columns.
+#[test]
+fn readmes_quote_what_is_printed() {
+    let mut quotes = 0;
+    for path in scenarios::all() {
+        let readme = scenarios::root().join(&path).with_file_name("README.md");
+        let text = std::fs::read_to_string(&readme).expect("a lesson has a README");
+        let quoted: Vec<_> = text.lines().filter(|l| l.starts_with("   ")).map(words).filter(|l| is_quote(l)).collect();
+        if quoted.is_empty() {
+            continue;
+        }
+        quotes += quoted.len();
+        let printed = printed(&path);
+        for line in quoted {
+            assert!(printed.contains(&line), "{}: nothing prints\n{line}", readme.display());
+        }
+    }
+    assert!(quotes > 50, "{quotes} lines are compared");
+}
+
+/// The line with one blank between its words.
+fn words(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn is_quote(line: &str) -> bool {
+    let first = line.split(' ').next().unwrap_or_default();
+    first.len() == 8 && first.parse::<f64>().is_ok() || line.contains(" · ") || line.starts_with("udp 17 ")
+}
+
+/// All that a run and its trace print, line by line.
+fn printed(path: &Path) -> BTreeSet<String> {
+    let report = run(path);
+    let mut lines: BTreeSet<String> = report.commands.iter().flat_map(|c| c.output.lines()).map(words).collect();
+    for e in report.journeys.iter().flat_map(Journeys::iter).flat_map(|(_, j)| &j.entries) {
+        let (at, ns) = (e.at, &e.namespace);
+        match &e.text {
+            Text::Record { device, direction, line } => {
+                lines.insert(words(&format!("{at} {ns} {device} {direction} {line}")));
+                lines.insert(words(&format!("{at} {ns}/{device} {line}")));
+            }
+            Text::Note(note) => lines.extend(note.lines().map(|l| words(&format!("{ns} · {l}")))),
+        }
+    }
+    lines
 }
