@@ -81,7 +81,7 @@ impl Lab {
     pub fn exec(&self, ns: &str, command: &str) -> Output {
         let mut words: Vec<String> = vec![];
         for w in command.split_whitespace() {
-            let after_netns = words.last().is_some_and(|l| l == "netns");
+            let after_netns = words.last().is_some_and(|l| l == "netns" || l == "-n");
             let named = after_netns && self.names.iter().any(|n| n == w);
             words.push(if named { format!("{}{w}", self.prefix) } else { w.to_owned() });
         }

@@ -3,6 +3,7 @@
 
 use podhop_tests::judge::{self, Case, Options};
 use podhop_tests::real::{self, Captures, Lab};
+use podhop_tests::scenarios;
 use sim_core::kernel::show;
 use sim_core::observe::{Memory, Outputs};
 use sim_core::scenario::plan::{Plan, Traffic};
@@ -312,8 +313,25 @@ fn check(lab: &str, name: &str, traffic: &[(&str, &str)]) {
     let lines = traffic.iter().map(|(ns, run)| format!("    - {{from: {ns}, run: \"{run}\"}}\n"));
     let source = SourceFile::new(name, lines.fold(lab.to_owned(), |text, l| text + &l));
     let plan = scenario::resolve(&source).unwrap_or_else(|e| panic!("{}", e.render(false)));
-    let (ours, said) = simulated(&plan);
-    let (theirs, heard) = measured(name, &plan);
+    compare(name, &plan);
+}
+
+/// The lessons whose traffic is commands only.
+#[test]
+fn lessons() {
+    if !real::can_run() {
+        return;
+    }
+    for lab in ["other-node-by-hand", "ttl-exceeded", "routing-loop"] {
+        let path = scenarios::root().join("scenarios/labs").join(lab).join("scenario.yaml");
+        let (_, plan) = scenario::load(&path).unwrap_or_else(|e| panic!("{}", e.render(false)));
+        compare(lab, &plan);
+    }
+}
+
+fn compare(name: &str, plan: &Plan) {
+    let (ours, said) = simulated(plan);
+    let (theirs, heard) = measured(name, plan);
     let options = Options { times: true, ..Options::default() };
     let differences = judge::compare(&theirs, None, &ours, &options);
     if !differences.is_empty() {

@@ -5,8 +5,9 @@ use super::names::Names;
 use super::steps;
 use crate::base::{FlowId, FrameId, PacketId, Time};
 use crate::kernel::frame::PacketType;
-use crate::kernel::trace::{Step, Tap, What};
+use crate::kernel::trace::{Edge, Step, Tap, What};
 use crate::wire::ethertype;
+use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
 /// A line of a story.
@@ -100,6 +101,8 @@ pub struct Journeys {
     live: BTreeMap<PacketId, Journey>,
     finished: BTreeMap<PacketId, Journey>,
     wanted: BTreeMap<PacketId, ()>,
+    /// The packets of the frames that are alive.
+    frames: FxHashMap<FrameId, PacketId>,
     /// All packets up to this number of lines in all are wanted, for `trace`.
     keep_all: usize,
 }
@@ -155,15 +158,36 @@ impl Journeys {
     }
 
     pub(super) fn step(&mut self, step: &Step, names: &Names) {
-        if let What::Made(_) = step.what {
+        if let What::Made(edge) = step.what {
             self.live.entry(step.packet).or_default().frames += 1;
+            self.frames.insert(step.frame, step.packet);
+            if let Edge::CausedBy(cause) = edge {
+                self.caused(step, cause, names);
+            }
         }
         let Some(j) = self.live.get_mut(&step.packet) else { return };
         j.push(|told| note(step, told, names));
         if let What::Ended(_) = step.what {
             j.frames = j.frames.saturating_sub(1);
+            self.frames.remove(&step.frame);
             if j.frames == 0 {
                 self.finish(step.packet);
+            }
+        }
+    }
+
+    /// A packet that the kernel makes because of another is named in the other's journey, and the other in its own.
+    fn caused(&mut self, step: &Step, cause: FrameId, names: &Names) {
+        let Some(&packet) = self.frames.get(&cause) else { return };
+        let notes = [
+            (packet, format!("makes packet {} because of it", step.packet)),
+            (step.packet, format!("made because of packet {packet}")),
+        ];
+        for (packet, note) in notes {
+            if let Some(j) = self.live.get_mut(&packet) {
+                let frame = if packet == step.packet { step.frame } else { cause };
+                let namespace = names.ns(step.ns).to_owned();
+                j.push(|_| Some(Entry { at: step.at, namespace, frame, packet, text: Text::Note(note) }));
             }
         }
     }
