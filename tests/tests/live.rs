@@ -368,9 +368,24 @@ fn ifmap(plan: &Plan) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// Hardware addresses that nobody chose are drawn at random: the real devices get ours.
+fn same_addresses(lab: &Lab, plan: &Plan) {
+    let world = scenario::build(plan, &mut sim_core::kernel::trace::Mute).expect("it was built a moment ago");
+    for m in world.machines() {
+        for (ns, name) in m.spaces().iter() {
+            let links = show::links(m.spaces(), ns, m.now());
+            for l in links.iter().filter(|l| l.arphrd == 1) {
+                let out = lab.exec(name, &format!("ip link set dev {} address {}", l.name, l.address));
+                assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            }
+        }
+    }
+}
+
 fn measured(name: &str, plan: &Plan) -> (Case, String) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let lab = Lab::new(plan);
+    same_addresses(&lab, plan);
     // What interfaces say of themselves when they come up.
     sleep(Duration::from_millis(300));
     let captures = Captures::start(&lab, dir.path());

@@ -142,6 +142,9 @@ impl Dev {
 /// process_backlog for one frame: eth_type_trans, then __netif_receive_skb_core.
 pub(in crate::kernel) fn receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     f.dev = dev;
+    if f.pkt_type == PacketType::Loopback {
+        return ip::input::ip_rcv(ns, cx, dev, f);
+    }
     let Some(d) = ns.dev_mut(dev).filter(|d| d.up) else {
         // The device went down or away while the frame was queued.
         return cx.kill(f, DropReason::DevReady);

@@ -6,6 +6,7 @@ use super::conntrack::{
     self, Conntrack, Csum, CtCx, CtInfo, Dir, Nfct, Tuple, Verdict as CtVerdict, nf_conntrack_confirm, nf_conntrack_in,
 };
 use super::cx::Cx;
+use super::dev::br_netfilter::NfBridge;
 use super::dev::pass;
 use super::errno::Errno;
 use super::fib::Fib;
@@ -17,8 +18,8 @@ use super::netfilter::packet::{AddrType, Ct, IfName, Packet, Surroundings, Track
 use super::netfilter::targets::{Nat, NatKind};
 use super::netlink::{RouteType, Scope};
 use super::netns::NetNs;
-use super::trace::{CtLabel, DropReason, Flow, What};
 use super::reject;
+use super::trace::{CtLabel, DropReason, Flow, What};
 use crate::base::IfIndex;
 use crate::base::rng::Purpose;
 use crate::kernel::timer::HZ;
@@ -81,7 +82,7 @@ pub(in crate::kernel) fn nf_hook(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State,
         return pass(f);
     }
     // ip_sabotage_in: the bridge has called it already.
-    if s.hook == Hook::Prerouting && f.nf_bridge.as_mut().is_some_and(|b| b.sabotage()) {
+    if s.hook == Hook::Prerouting && f.nf_bridge.as_mut().is_some_and(NfBridge::sabotage) {
         return pass(f);
     }
     let (physin, physout) = (f.nf_bridge.map(|b| b.physin), f.nf_bridge.and_then(|b| b.physout));
@@ -237,13 +238,8 @@ fn leads_elsewhere(ct: &Conntrack, nfct: Nfct) -> bool {
 fn reroute(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State, f: Frame) -> Flow {
     let (src, dst) = addresses(f.l3());
     let own = matches!(ns.fib.addr_type(src, None), RouteType::Local | RouteType::Unicast);
-    let flow = route::Flow4 {
-        src: own.then_some(src),
-        oif: s.bound,
-        mark: f.mark,
-        any_src: own,
-        ..route::Flow4::to(dst)
-    };
+    let flow =
+        route::Flow4 { src: own.then_some(src), oif: s.bound, mark: f.mark, any_src: own, ..route::Flow4::to(dst) };
     match route::output(ns, &flow) {
         Ok(r) => {
             r.explain(ns, cx, &f);
