@@ -60,7 +60,7 @@ fn the_first_datagram_to_a_cluster_ip() {
             "node1 cbr0 In IP 10.244.1.2.40000 > 10.244.2.2.7",
             "node1 which route leads to 10.244.2.2?",
             "AND 11111111.11111111.11111111.00000000  255.255.255.0",
-            "is 10.244.2.0: in 10.244.2.0/24, chosen",
+            "is 10.244.2.0/24: chosen",
             "node1 route to 10.244.2.2: 10.244.2.0/24 via 192.168.0.12 dev eth0",
             "node1 FORWARD: in cbr0 (physdev veth-a) out eth0",
             "node1 POSTROUTING: in cbr0 (physdev veth-a) out eth0",

@@ -79,9 +79,9 @@ fn way(r: &RouteStep, dev: &str) -> String {
 fn and_table(dst: Ipv4Addr, (net, len): (Ipv4Addr, u8), wins: bool, before: Option<What>) -> String {
     let result = mask(dst, len);
     let verdict = match (result == net, wins) {
-        (true, true) => format!("is {net}: in {net}/{len}, chosen, no longer prefix fits"),
-        (true, false) => format!("is {net}: in {net}/{len}, but another route comes first"),
-        (false, _) => format!("is not {net}: not in {net}/{len}"),
+        (true, true) => format!("is {net}/{len}: chosen, no longer prefix fits"),
+        (true, false) => format!("is {net}/{len}, but another route comes first"),
+        (false, _) => format!("is not {net}/{len}"),
     };
     let before = match before {
         Some(What::RouteCandidate { dst: d, prefix, .. }) if d == dst => Some(prefix.1),
@@ -238,14 +238,11 @@ mod tests {
             "which route leads to 172.16.1.1?",
             "      10101100.00010000.00000001.00000001  172.16.1.1       the destination",
             "  AND 11111111.11111111.11111111.00000000  255.255.255.0    the mask of /24",
-            "    = 10101100.00010000.00000001.00000000  172.16.1.0       is not 192.168.1.0: not in 192.168.1.0/24",
+            "    = 10101100.00010000.00000001.00000000  172.16.1.0       is not 192.168.1.0/24",
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), want);
         let text = and_table([192, 168, 1, 2].into(), local, true, None);
-        assert!(
-            text.ends_with("192.168.1.0      is 192.168.1.0: in 192.168.1.0/24, chosen, no longer prefix fits"),
-            "{text}"
-        );
+        assert!(text.ends_with("192.168.1.0      is 192.168.1.0/24: chosen, no longer prefix fits"), "{text}");
     }
 
     /// What stands in the table already is not repeated, and what is added stands below it.
@@ -255,7 +252,7 @@ mod tests {
         let prefix = ([192, 168, 1, 0].into(), 24);
         let first = What::RouteCandidate { dst, prefix, table: 254, wins: false };
         let text = and_table(dst, ([10, 0, 0, 0].into(), 24), false, Some(first));
-        assert_eq!(text.trim(), "is not 10.0.0.0: not in 10.0.0.0/24");
+        assert_eq!(text.trim(), "is not 10.0.0.0/24");
         let whole = and_table(dst, prefix, false, None);
         let last = whole.lines().last().unwrap_or_default();
         assert_eq!(text.find("is"), last.find("is"));
