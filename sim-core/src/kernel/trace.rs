@@ -112,6 +112,10 @@ drop_reasons! {
     DevReady = "DEV_READY";
     /// The queueing discipline drops: the device has no carrier.
     QdiscDrop = "QDISC_DROP";
+    /// The transmit queue of a physical nic is full.
+    QdiscOverlimit = "QDISC_OVERLIMIT";
+    /// Lost on a link, or one frame more than a link holds: no reason of Linux's, which never sees such a frame.
+    LinkLoss = "LINK_LOSS";
     /// A fragment that is there already.
     DupFrag = "DUP_FRAG";
     /// Too many other fragments came from the sender in between (ipfrag_max_dist).
@@ -262,6 +266,16 @@ pub enum What {
         from: SocketAddrV4,
         /// Address and port as they are.
         to: SocketAddrV4,
+    },
+    /// It waits in the queue of a physical nic that is busy.
+    QdiscWait {
+        /// So many frames wait before it.
+        ahead: u32,
+    },
+    /// A physical nic sends it: its first bit leaves now or, if it waited, at the end of the one before.
+    OnWire {
+        /// Its last bit has left then.
+        done: Time,
     },
     /// A protocol accepted it; the frame's end follows.
     Accept,

@@ -47,12 +47,14 @@ pub fn sentence(step: &Step, before: Option<What>, names: &Names) -> Option<Stri
         What::Nat { manip, from, to } => format!("  {} NAT: {from} becomes {to}", end(manip)),
         What::Made(Edge::MergedFrom(_)) => "  the fragments are put together".to_owned(),
         What::Made(Edge::FragmentOf(_)) => "cuts off a fragment".to_owned(),
+        What::QdiscWait { ahead } => format!("{} is busy: the frame waits, {ahead} before it", dev(step.dev)),
         What::Ended(Fate::Delivered) => "delivered to a socket".to_owned(),
         What::Ended(Fate::Dropped(why)) => format!("dropped: {}: {}", why.name(), why.words()),
         What::Made(_)
         | What::Edge(_)
         | What::Queued { .. }
         | What::FdbLearn { new: false, .. }
+        | What::OnWire { .. }
         | What::Accept
         | What::Ended(Fate::Consumed(_) | Fate::Queued) => return None,
     })
@@ -189,6 +191,8 @@ fn what(step: &Step, names: &Names) -> (&'static str, Value) {
         What::Nat { manip, from, to } => {
             ("nat", json!({"end": end(manip), "from": from.to_string(), "to": to.to_string()}))
         }
+        What::QdiscWait { ahead } => ("qdisc_wait", json!({"ahead": ahead})),
+        What::OnWire { done } => ("on_wire", json!({"done": done.0})),
         What::Accept => ("accept", json!({})),
         What::Ended(fate) => ("ended", ended(fate)),
     }
