@@ -40,15 +40,20 @@ pub enum Consumer {
 }
 
 macro_rules! drop_reasons {
-    ($($(#[$doc:meta])* $name:ident = $kernel:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $kernel:literal;)*) => {
         /// Why a frame was dropped: `SKB_DROP_REASON_*` of include/net/dropreason-core.h.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        pub enum DropReason { $($(#[$doc])* $name,)* }
+        pub enum DropReason { $($(#[doc = $doc])* $name,)* }
 
         impl DropReason {
             /// The kernel's name, without its prefix.
             pub fn name(self) -> &'static str {
                 match self { $(DropReason::$name => $kernel,)* }
+            }
+
+            /// What it means, in a sentence.
+            pub fn words(self) -> &'static str {
+                match self { $(DropReason::$name => concat!($($doc),*).trim_ascii(),)* }
             }
         }
     };
@@ -129,7 +134,7 @@ drop_reasons! {
     NoTxTarget = "NO_TX_TARGET";
     /// The TTL was used up.
     IpTtl = "IP_TTL";
-    /// A rule, or a policy.
+    /// A rule, a policy, or a connection that finds no place in the table.
     NetfilterDrop = "NETFILTER_DROP";
     /// The table of connections is full. Linux says NETFILTER_DROP, and in its log: nf_conntrack: table full, dropping
     /// packet.
