@@ -87,7 +87,7 @@ impl Lab {
     pub fn wait(&mut self, programs: usize, sink: &mut dyn Sink) -> Vec<i32> {
         let mut codes = Vec::with_capacity(programs);
         while codes.len() < programs {
-            let Stopped::Exit(pid) = self.world.run(Time(u64::MAX), sink).expect("no limit is hit") else {
+            let Stopped::Exit(_, pid) = self.world.run(Time(u64::MAX), sink).expect("no limit is hit") else {
                 panic!("{} of {programs} programs have ended", codes.len())
             };
             // There is one machine, so any namespace names it.
@@ -107,7 +107,7 @@ impl Lab {
         let here = self.ns(step.ns);
         let start = command.start_ns(self.world.machine(here).spaces(), here);
         let pid = self.world.spawn(start, command.into_program(), Time(0)).expect("a place for a process");
-        assert_eq!(self.world.run(Time(u64::MAX), &mut Mute), Ok(Stopped::Exit(pid)), "{line}");
+        assert_eq!(self.world.run(Time(u64::MAX), &mut Mute), Ok(Stopped::Exit(start.machine(), pid)), "{line}");
         let done = self.world.reap(start, pid).expect("it has ended");
         assert_eq!(done.code, 0, "{line}: {}", done.console.all());
     }

@@ -6,6 +6,7 @@ use super::conntrack::{
     self, Conntrack, Csum, CtCx, CtInfo, Dir, Nfct, Tuple, Verdict as CtVerdict, nf_conntrack_confirm, nf_conntrack_in,
 };
 use super::cx::Cx;
+use super::dev::br_netfilter::NfBridge;
 use super::dev::pass;
 use super::errno::Errno;
 use super::fib::Fib;
@@ -81,7 +82,7 @@ pub(in crate::kernel) fn nf_hook(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State,
         return pass(f);
     }
     // ip_sabotage_in: the bridge has called it already.
-    if s.hook == Hook::Prerouting && f.nf_bridge.as_mut().is_some_and(|b| b.sabotage()) {
+    if s.hook == Hook::Prerouting && f.nf_bridge.as_mut().is_some_and(NfBridge::sabotage) {
         return pass(f);
     }
     let (physin, physout) = (f.nf_bridge.map(|b| b.physin), f.nf_bridge.and_then(|b| b.physout));
@@ -172,7 +173,7 @@ fn translate(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State, mut f: Frame) -> Fl
     if !ns.iptables.has(TableName::Nat) {
         return pass(f);
     }
-    let before = ends(f.l3());
+    let before = cx.steps.then(|| ends(f.l3()));
     let (ct_cx, nfct, hook) = (CtCx::of(cx), f.nfct, s.hook);
     let verdict = match nat::nf_nat_hook(&mut ns.ct, &ct_cx, nfct, hook, s.outdev, f.l3_mut(), Csum::Full) {
         NatStep::Done(verdict) => verdict,
@@ -184,10 +185,12 @@ fn translate(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State, mut f: Frame) -> Fl
     if verdict == CtVerdict::Drop {
         return cx.kill(f, DropReason::NetfilterDrop);
     }
-    let after = ends(f.l3());
-    for (manip, from, to) in [(Manip::Src, before[0], after[0]), (Manip::Dst, before[1], after[1])] {
-        if from != to {
-            cx.step(&f, IfIndex(0), What::Nat { manip, from, to });
+    if let Some(before) = before {
+        let after = ends(f.l3());
+        for (manip, from, to) in [(Manip::Src, before[0], after[0]), (Manip::Dst, before[1], after[1])] {
+            if from != to {
+                cx.step(&f, IfIndex(0), What::Nat { manip, from, to });
+            }
         }
     }
     // nf_nat_ipv4_local_fn: a packet to a translated destination may need another way.

@@ -22,6 +22,10 @@ pub(in crate::kernel) fn ip_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f
     let mut f = check(cx, f)?;
     f.iif = dev;
     let f = nf_hook(ns, cx, &mut State::at(Hook::Prerouting, Some(dev), None), f)?;
+    if f.pkt_type == PacketType::Loopback {
+        // It has kept the route that it was sent by, which leads here, too.
+        return local_deliver(ns, cx, dev, f);
+    }
     ip_rcv_finish(ns, cx, dev, f)
 }
 

@@ -5,10 +5,11 @@ use crate::base::{FrameId, IfIndex};
 use crate::kernel::conntrack::Nfct;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::{Frame, truesize};
+use crate::kernel::frame::{Frame, PacketType, truesize};
 use crate::kernel::neigh;
 use crate::kernel::netfilter::hook::Hook;
-use crate::kernel::netns::NetNs;
+use crate::kernel::netlink::RouteType;
+use crate::kernel::netns::{LOOPBACK, NetNs};
 use crate::kernel::nf_hook::{State, nf_hook};
 use crate::kernel::trace::{DropReason, Fate, Flow};
 use smoltcp::wire::Ipv4Packet;
@@ -115,7 +116,20 @@ pub(in crate::kernel) fn ip_local_out(
 ) -> Flow {
     let mut s = State { bound, ..State::at(Hook::Output, None, Some(r.oif)) };
     let f = nf_hook(ns, cx, &mut s, f)?;
-    ip_output(ns, cx, None, s.rerouted.as_ref().unwrap_or(r).into(), f)
+    let r = s.rerouted.as_ref().unwrap_or(r);
+    if r.kind == RouteType::Broadcast && r.oif != LOOPBACK {
+        let copy = cx.clone_frame(&mut ns.ct, &f);
+        let _ = loop_back(ns, cx, r.oif, copy);
+    }
+    ip_output(ns, cx, None, r.into(), f)
+}
+
+/// ip_mc_finish_output and dev_loopback_xmit: whoever sends to everybody hears it, too. No tap sees that.
+fn loop_back(ns: &mut NetNs, cx: &mut Cx<'_>, oif: IfIndex, f: Frame) -> Flow {
+    let mut f = nf_hook(ns, cx, &mut State::at(Hook::Postrouting, None, Some(oif)), f)?;
+    (f.dev, f.pkt_type) = (oif, PacketType::Loopback);
+    let here = cx.ns;
+    cx.netif_rx(here, oif, f)
 }
 
 /// ip_output: POSTROUTING, size, then the neighbour. `indev` is where a forwarded packet came in.
