@@ -69,7 +69,7 @@ fn rules(commands: &[&str]) -> Iptables {
 
 fn at(iptables: &mut Iptables, table: TableName, hook: Hook, packet: &mut Packet<'_>, around: &mut Around) -> Verdict {
     let (table, mut memory) = iptables.walked(table).expect("the commands made it");
-    walk(&table, hook, packet, &mut memory, around)
+    walk(table, hook, packet, &mut memory, around)
 }
 
 /// The rule drops the packet or not.

@@ -277,7 +277,7 @@ fn table(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, f: &mut Fr
     let devs = [(indev, s.indev), (outdev, s.outdev)];
     let (rules, mut memory) = ns.iptables.walked(name)?;
     let mut around = Around { fib: &ns.fib, ct: &mut ns.ct, cx, frame: f, table: name, devs };
-    let verdict = walk(&rules, s.hook, &mut packet, &mut memory, &mut around);
+    let verdict = walk(rules, s.hook, &mut packet, &mut memory, &mut around);
     let (mark, ct) = (packet.mark, packet.ct);
     f.mark = mark;
     match ct {

@@ -3,7 +3,7 @@
 use crate::{Case, Cost, Load};
 use anyhow::{Context, bail, ensure};
 use podhop_benches::lab::{Setup, Step};
-use podhop_benches::paths::{POD1, POD2};
+use podhop_benches::paths::{NODE1, NODE2, POD1, POD2};
 use podhop_benches::rules::UDP_PORT;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -50,8 +50,8 @@ impl<'a> Kernel<'a> {
         // Bridges call iptables only with this module, whose absence the set-up would notice.
         let _ = Command::new("modprobe").args(["-q", "br_netfilter"]).stderr(Stdio::null()).status();
         let kernel = Kernel { setup: case.setup.clone(), load: case.load, seconds, loads, scratch };
+        remove_namespaces();
         for ns in &kernel.setup.namespaces {
-            let _ = Command::new("ip").args(["netns", "del", ns]).stderr(Stdio::null()).status();
             run(Command::new("ip").args(["netns", "add", ns]), None)?;
         }
         for Step { ns, command, input } in &kernel.setup.steps {
@@ -138,9 +138,14 @@ impl<'a> Kernel<'a> {
 
 impl Drop for Kernel<'_> {
     fn drop(&mut self) {
-        for ns in &self.setup.namespaces {
-            let _ = Command::new("ip").args(["netns", "del", ns]).stderr(Stdio::null()).status();
-        }
+        remove_namespaces();
+    }
+}
+
+/// Removes whatever there is of the networks.
+pub fn remove_namespaces() {
+    for ns in [POD1, NODE1, NODE2, POD2] {
+        let _ = Command::new("ip").args(["netns", "del", ns]).stderr(Stdio::null()).status();
     }
 }
 

@@ -141,6 +141,14 @@ fn main() -> anyhow::Result<()> {
     }
     let scratch = cli.scratch.join(format!("podhop-bench-{}", std::process::id()));
     fs::create_dir(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    let (left, alone) = (scratch.clone(), cli.alone);
+    ctrlc::set_handler(move || {
+        if !alone {
+            kernel::remove_namespaces();
+        }
+        let _ = fs::remove_dir_all(&left);
+        std::process::exit(130);
+    })?;
     let done = measure_all(&cli, &scratch);
     fs::remove_dir_all(&scratch)?;
     let outcomes = done?;

@@ -45,3 +45,23 @@ fn ip_decrease_ttl(header: &mut [u8]) {
     header[10..12].copy_from_slice(&check.to_be_bytes());
     header[8] -= 1;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_stays_valid_from_ttl_to_ttl() {
+        for last in 0..=u16::MAX {
+            let mut header: [u8; 20] = [0x45, 0, 0, 84, 0, 0, 0x40, 0, 255, 17, 0, 0, 10, 0, 0, 1, 10, 96, 0, 1];
+            header[18..].copy_from_slice(&last.to_be_bytes());
+            for ttl in [255, 64, 2] {
+                header[8] = ttl;
+                Ipv4Packet::new_unchecked(&mut header[..]).fill_checksum();
+                ip_decrease_ttl(&mut header);
+                let p = Ipv4Packet::new_unchecked(&header[..]);
+                assert!(p.hop_limit() == ttl - 1 && p.verify_checksum(), "{last:#x} {ttl}");
+            }
+        }
+    }
+}
