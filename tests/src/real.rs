@@ -79,6 +79,12 @@ impl Lab {
     /// There is no `ip`.
     #[must_use]
     pub fn exec(&self, ns: &str, command: &str) -> Output {
+        self.command(ns, command).output().expect("ip runs")
+    }
+
+    /// A command that is to run in a namespace; the names of namespaces in it get the prefix.
+    #[must_use]
+    pub fn command(&self, ns: &str, command: &str) -> Command {
         let mut words: Vec<String> = vec![];
         for w in command.split_whitespace() {
             let after_netns = words.last().is_some_and(|l| l == "netns");
@@ -86,9 +92,10 @@ impl Lab {
             words.push(if named { format!("{}{w}", self.prefix) } else { w.to_owned() });
         }
         let name = format!("{}{ns}", self.prefix);
+        let mut ip = Command::new("ip");
         // On one CPU, so that the order of events is the kernel's own and not a race of two.
-        let exec = ["netns", "exec", &name, "taskset", "-c", "1"];
-        Command::new("ip").args(exec).args(words).output().expect("ip runs")
+        ip.args(["netns", "exec", &name, "taskset", "-c", "1"]).args(words);
+        ip
     }
 }
 
@@ -110,7 +117,7 @@ impl Captures {
             let file = folder.join(format!("{ns}.any.pcap"));
             let err = folder.join(format!("{ns}.err"));
             let mut tcpdump = Command::new("ip");
-            tcpdump.args(["netns", "exec", &name, "tcpdump", "-npU", "--immediate-mode", "-Z", "root", "-s", "1700"]);
+            tcpdump.args(["netns", "exec", &name, "tcpdump", "-npU", "--immediate-mode", "-Z", "root", "-s", "9000"]);
             tcpdump.args(["--time-stamp-precision=nano", "-y", "LINUX_SLL2", "-i", "any", "-w"]).arg(&file);
             tcpdump.args(["arp or icmp or udp"]).stdout(Stdio::null());
             tcpdump.stderr(File::create(&err).expect("a file"));

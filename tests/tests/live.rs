@@ -1,16 +1,7 @@
 //! The live kernel shows what we show: small labs, built and run in real namespaces and by us, compared record by
 //! record.
 
-use podhop_tests::judge::{self, Case, Options};
-use podhop_tests::real::{self, Captures, Lab};
-use sim_core::kernel::show;
-use sim_core::observe::{Memory, Outputs};
-use sim_core::scenario::plan::{Plan, Traffic};
-use sim_core::scenario::{self, SourceFile};
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
+use podhop_tests::live::{self, Compare};
 
 /// A node with a bridge and three pods; all addresses fixed.
 const LAB: &str = r#"
@@ -306,73 +297,5 @@ live! { LAB:
 }
 
 fn check(lab: &str, name: &str, traffic: &[(&str, &str)]) {
-    if !real::can_run() {
-        return;
-    }
-    let lines = traffic.iter().map(|(ns, run)| format!("    - {{from: {ns}, run: \"{run}\"}}\n"));
-    let source = SourceFile::new(name, lines.fold(lab.to_owned(), |text, l| text + &l));
-    let plan = scenario::resolve(&source).unwrap_or_else(|e| panic!("{}", e.render(false)));
-    let (ours, said) = simulated(&plan);
-    let (theirs, heard) = measured(name, &plan);
-    let options = Options { times: true, ..Options::default() };
-    let differences = judge::compare(&theirs, None, &ours, &options);
-    if !differences.is_empty() {
-        let [theirs, ours] = [theirs, ours].map(|case| judge::canon(&case, &options));
-        panic!("{name}\n{}\nreal:\n{heard}{theirs}\nours:\n{said}{ours}", differences.join("\n"));
-    }
-}
-
-fn simulated(plan: &Plan) -> (Case, String) {
-    let mut memory = Memory::default();
-    let outputs = Outputs { captures: true, trace: false };
-    let options = scenario::Options { outputs, ..scenario::Options::default() };
-    let report = scenario::run(plan, &mut memory, options, &mut ()).expect("it runs");
-    let any = |p: &str| Some(p.strip_prefix("captures/namespaces/")?.strip_suffix("/any.pcap")?.to_owned());
-    let files = memory.files.into_iter().filter_map(|(p, b)| Some((format!("{}.any.pcap", any(&p)?), b)));
-    let mut files: BTreeMap<String, Vec<u8>> = files.collect();
-    files.insert("ifmap".to_owned(), ifmap(plan));
-    let said =
-        report.commands.iter().fold(String::new(), |s, c| s + &format!("[{}] {}\n{}", c.from, c.command, c.output));
-    (Case { order: None, files }, said)
-}
-
-/// Indices are ours for both: devices are made in the same order.
-fn ifmap(plan: &Plan) -> Vec<u8> {
-    let (world, _) = scenario::play(plan, &mut sim_core::kernel::trace::Mute).expect("it runs");
-    let mut text = String::new();
-    for m in world.machines() {
-        for (ns, name) in m.spaces().iter() {
-            for l in show::links(m.spaces(), ns, m.now()) {
-                text += &format!("{name} {} {}\n", l.index, l.name);
-            }
-        }
-    }
-    text.into_bytes()
-}
-
-fn measured(name: &str, plan: &Plan) -> (Case, String) {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let lab = Lab::new(plan);
-    // What interfaces say of themselves when they come up.
-    sleep(Duration::from_millis(300));
-    let captures = Captures::start(&lab, dir.path());
-    let mut heard = String::new();
-    for t in &plan.traffic {
-        let Traffic::Run(run) = t else { continue };
-        let out = lab.exec(&run.from, &run.line.text);
-        heard += &format!("[{}] {}\n", run.from, run.line.text);
-        heard += &String::from_utf8_lossy(&[out.stdout, out.stderr].concat());
-    }
-    captures.stop();
-    let mut files = BTreeMap::new();
-    for n in &plan.namespaces {
-        let file = format!("{}.any.pcap", n.name);
-        let bytes = std::fs::read(Path::new(dir.path()).join(&file)).unwrap_or_default();
-        if bytes.len() > 24 {
-            files.insert(file, bytes);
-        }
-    }
-    assert!(!files.is_empty() || name == "no_route", "{name}: nothing was seen");
-    files.insert("ifmap".to_owned(), ifmap(plan));
-    (Case { order: None, files }, heard)
+    live::check(lab, name, traffic, Compare { times: true, outputs: false, silent: name == "no_route" });
 }
