@@ -64,6 +64,8 @@ pub enum PacketType {
     OtherHost,
     /// From us.
     Outgoing,
+    /// Our own copy of what we sent to everybody: taps do not see it.
+    Loopback,
 }
 
 impl PacketType {
@@ -75,6 +77,7 @@ impl PacketType {
             PacketType::Multicast => 2,
             PacketType::OtherHost => 3,
             PacketType::Outgoing => 4,
+            PacketType::Loopback => 5,
         }
     }
 
@@ -86,6 +89,7 @@ impl PacketType {
             PacketType::Multicast => "M",
             PacketType::OtherHost => "P",
             PacketType::Outgoing => "Out",
+            PacketType::Loopback => "L",
         }
     }
 }

@@ -46,6 +46,10 @@ pub(in crate::kernel) fn check(cx: &mut Cx<'_>, mut f: Frame) -> Flow {
 
 /// ip_rcv_finish
 fn ip_rcv_finish(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
+    if f.pkt_type == PacketType::Loopback {
+        // skb_valid_dst: it has kept the route that it was sent by.
+        return local_deliver(ns, cx, dev, f);
+    }
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (src, dst) = (p.src_addr(), p.dst_addr());
     let r = match route::input_dst(ns, dst, src, f.mark, dev) {

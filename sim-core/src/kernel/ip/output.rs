@@ -5,15 +5,16 @@ use crate::base::{FrameId, IfIndex};
 use crate::kernel::conntrack::Nfct;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::{Frame, truesize};
+use crate::kernel::frame::{Frame, PacketType, truesize};
 use crate::kernel::neigh;
 use crate::kernel::netfilter::hook::Hook;
-use crate::kernel::netns::NetNs;
+use crate::kernel::netlink::RouteType;
+use crate::kernel::netns::{LOOPBACK, NetNs};
 use crate::kernel::nf_hook::{State, nf_hook};
 use crate::kernel::trace::{DropReason, Fate, Flow};
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
-use std::ops::ControlFlow::Break;
+use std::ops::ControlFlow::{Break, Continue};
 
 /// What the sender of a packet decides about its header.
 #[derive(Clone, Copy, Debug)]
@@ -97,23 +98,47 @@ pub(in crate::kernel) fn send(
     f.l3_mut()[1] = h.tos;
     Ipv4Packet::new_unchecked(f.l3_mut()).fill_checksum();
     r.explain(ns, cx, &f);
-    match ip_local_out(ns, cx, r, origin.bound, f) {
-        Break(Fate::Dropped(DropReason::NetfilterDrop)) => Err(Errno::EPERM),
-        _ => Ok(()),
-    }
+    ip_local_out(ns, cx, r, origin.bound, f)
 }
 
 /// ip_local_out: OUTPUT, which may change the way, then out.
+///
+/// # Errors
+/// EPERM if a rule dropped it, or why it has no way any more.
 pub(in crate::kernel) fn ip_local_out(
     ns: &mut NetNs,
     cx: &mut Cx<'_>,
     r: &route::Output,
     bound: Option<IfIndex>,
     f: Frame,
-) -> Flow {
+) -> Result<(), Errno> {
     let mut s = State { bound, ..State::at(Hook::Output, None, Some(r.oif)) };
-    let f = nf_hook(ns, cx, &mut s, f)?;
-    ip_output(ns, cx, None, s.rerouted.as_ref().unwrap_or(r).into(), f)
+    let flow = match nf_hook(ns, cx, &mut s, f) {
+        Continue(f) => {
+            let r = s.rerouted.as_ref().unwrap_or(r);
+            if r.kind == RouteType::Broadcast && r.oif != LOOPBACK {
+                mc_loopback(ns, cx, r.into(), &f);
+            }
+            ip_output(ns, cx, None, r.into(), f)
+        }
+        ended => ended,
+    };
+    match (s.error, flow) {
+        (Some(errno), _) => Err(errno),
+        (None, Break(Fate::Dropped(DropReason::NetfilterDrop | DropReason::ConntrackFull))) => Err(Errno::EPERM),
+        _ => Ok(()),
+    }
+}
+
+/// ip_mc_output and ip_mc_finish_output: what goes to everybody on the link comes to its sender, too.
+fn mc_loopback(ns: &mut NetNs, cx: &mut Cx<'_>, way: Way, f: &Frame) {
+    let copy = cx.clone_frame(&mut ns.ct, f);
+    let mut s = State { next_hop: Some(way.next_hop), ..State::at(Hook::Postrouting, None, Some(way.oif)) };
+    if let Continue(mut copy) = nf_hook(ns, cx, &mut s, copy) {
+        copy.pkt_type = PacketType::Loopback;
+        let here = cx.ns;
+        let _ = cx.netif_rx(here, way.oif, copy);
+    }
 }
 
 /// ip_output: POSTROUTING, size, then the neighbour. `indev` is where a forwarded packet came in.
