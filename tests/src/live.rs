@@ -230,7 +230,8 @@ fn traffic(lab: &Lab, plan: &Plan) -> Vec<[String; 3]> {
             continue;
         }
         let out = child.wait_with_output().expect("it ends");
-        heard.last_mut().expect("one was added")[2] = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into();
+        heard.last_mut().expect("one was added")[2] =
+            String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into();
     }
     for (at, child) in behind {
         let out = child.wait_with_output().expect("it ends");

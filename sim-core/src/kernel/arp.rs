@@ -116,8 +116,7 @@ fn ignored(ns: &NetNs, dev: IfIndex, sip: Ipv4Addr, tip: Ipv4Addr) -> bool {
 /// arp_filter: answer only on the device that leads back to who asks.
 fn filtered(ns: &NetNs, dev: IfIndex, sip: Ipv4Addr, tip: Ipv4Addr) -> bool {
     ns.conf_or(dev, |c| c.arp_filter)
-        && route::output(ns, &route::Flow4 { src: Some(tip), ..route::Flow4::to(sip) })
-            .map_or(true, |r| r.oif != dev)
+        && route::output(ns, &route::Flow4 { src: Some(tip), ..route::Flow4::to(sip) }).map_or(true, |r| r.oif != dev)
 }
 
 /// arp_fwd_proxy: this host would forward to the target, out of another device.

@@ -17,8 +17,8 @@ use super::netfilter::packet::{AddrType, Ct, IfName, Packet, Surroundings, Track
 use super::netfilter::targets::{Nat, NatKind};
 use super::netlink::{RouteType, Scope};
 use super::netns::NetNs;
-use super::trace::{CtLabel, DropReason, Flow, What};
 use super::reject;
+use super::trace::{CtLabel, DropReason, Flow, What};
 use crate::base::IfIndex;
 use crate::base::rng::Purpose;
 use crate::kernel::timer::HZ;
@@ -239,13 +239,8 @@ fn leads_elsewhere(ct: &Conntrack, nfct: Nfct) -> bool {
 fn reroute(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State, f: Frame) -> Flow {
     let (src, dst) = addresses(f.l3());
     let own = matches!(ns.fib.addr_type(src, None), RouteType::Local | RouteType::Unicast);
-    let flow = route::Flow4 {
-        src: own.then_some(src),
-        oif: s.bound,
-        mark: f.mark,
-        any_src: own,
-        ..route::Flow4::to(dst)
-    };
+    let flow =
+        route::Flow4 { src: own.then_some(src), oif: s.bound, mark: f.mark, any_src: own, ..route::Flow4::to(dst) };
     match route::output(ns, &flow) {
         Ok(r) => {
             r.explain(ns, cx, &f);

@@ -1,7 +1,7 @@
 //! What happened, as data: `Copy`, ids only. Text is made in `observe/`.
 
-use super::frame::{Frame, PacketType};
 use super::conntrack::nat::Manip;
+use super::frame::{Frame, PacketType};
 use super::netfilter::hook::{Hook, TableName};
 use super::netfilter::table::Table;
 use super::netlink::NudState;

@@ -2,8 +2,8 @@
 
 use super::names::Names;
 use crate::base::{FlowId, IfIndex};
-use crate::kernel::mask;
 use crate::kernel::conntrack::nat::Manip;
+use crate::kernel::mask;
 use crate::kernel::trace::{Consumer, CtLabel, Edge, Fate, FloodWhy, Step, What};
 use serde_json::{Map, Value, json};
 use std::net::Ipv4Addr;

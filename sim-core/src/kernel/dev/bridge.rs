@@ -176,15 +176,7 @@ pub(in crate::kernel) fn dev_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, 
 }
 
 /// br_forward: out of one port; with `up` a copy, and the frame itself is handed back.
-fn forward(
-    ns: &mut NetNs,
-    cx: &mut Cx<'_>,
-    br: IfIndex,
-    out: IfIndex,
-    f: Frame,
-    from: IfIndex,
-    up: bool,
-) -> Flow {
+fn forward(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, out: IfIndex, f: Frame, from: IfIndex, up: bool) -> Flow {
     let deliver = should_deliver(ns, out, from);
     match (deliver, up) {
         (true, true) => {
