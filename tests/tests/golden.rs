@@ -230,14 +230,14 @@ fn a_the_hooks() {
         counted,
         [
             "[2:168] -A PREROUTING -i cni0 -p icmp",
-            "[2:168] -A PREROUTING -i cni0 -p icmp",
             "[2:168] -A FORWARD -i cni0 -p icmp",
             "[2:168] -A FORWARD -o cni0 -p icmp",
             "[2:168] -A POSTROUTING -o cni0 -p icmp",
+            "[2:168] -A PREROUTING -i cni0 -p icmp",
             "[2:168] -A FORWARD -i cni0 -p icmp",
             "[2:168] -A FORWARD -o cni0 -p icmp",
         ],
-        "raw, mangle, filter\n{}",
+        "mangle, raw, filter\n{}",
         b.printed(1)
     );
     assert_eq!(b.printed(1).matches("[0:0] -A").count(), rules.len() - counted.len());
@@ -308,10 +308,9 @@ fn d_hairpin() {
         "cni0   Out BR  10.244.1.2.5000 > 10.244.1.2.8080 ttl 64",
         "vethp1 Out p1  10.244.1.1.5000 > 10.244.1.2.8080 ttl 64",
         "vethp1 P   p1  10.244.1.2.8080 > 10.244.1.1.5000 ttl 64",
+        "cni0   Out BR  10.244.1.2.8080 > 10.244.1.2.5000 ttl 64",
         "vethp1 Out p1  10.96.0.12.80 > 10.244.1.2.5000 ttl 64",
     ];
-    // The facts show `cni0 Out BR 10.244.1.2.8080 > 10.244.1.2.42214` before the last row: there the neighbour was not
-    // REACHABLE any more, here it has just answered.
     equal(&on.rows("5000"), &want);
     assert_eq!(on.printed(1), "recv: 32 bytes from 10.96.0.12:80");
 
