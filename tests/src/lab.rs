@@ -6,10 +6,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use sim_core::engine::World;
+use sim_core::kernel::netfilter::save;
 use sim_core::kernel::show;
 use sim_core::observe::{Memory, Outputs};
-use sim_core::scenario::{self, Options, Plan, SourceFile};
+use sim_core::scenario::{self, Options, Plan, Progress, SourceFile};
 
 use crate::judge::Case;
 
@@ -27,7 +29,14 @@ pub struct Workload {
     traffic: Vec<Value>,
     /// Settings of `spec` that are chosen to fit: `seed`, `jiffies`.
     spec: serde_json::Map<String, Value>,
+    /// The backend of iptables: `nft`, `legacy`.
+    backend: String,
 }
+
+/// Where `conntrack -E` listens and rules are counted.
+const NODES: [&str; 2] = ["node1", "node2"];
+/// What it is called with.
+const LISTENER: &str = "conntrack -E -o timestamp,id";
 
 /// All cases of `recordings/workloads.yaml`, in file order within a lab. A lab's own prelude comes before a case's.
 ///
@@ -40,6 +49,7 @@ pub fn workloads() -> Vec<Workload> {
     let mut all = vec![];
     for (lab, value) in labs {
         let file = value["lab"].as_str().expect("`lab` names a file").to_owned();
+        let backend = value["iptables"].as_str().unwrap_or("nft").to_owned();
         let cases = value["cases"].as_object().expect("`cases` is a map");
         let common = value["prelude"].as_array().cloned().unwrap_or_default();
         for (case, what) in cases {
@@ -47,7 +57,8 @@ pub fn workloads() -> Vec<Workload> {
             let spec = what["spec"].as_object().cloned().unwrap_or_default();
             let prelude = common.iter().cloned().chain(list("prelude")).collect();
             let traffic = list("traffic");
-            all.push(Workload { lab: lab.clone(), case: case.clone(), file: file.clone(), prelude, traffic, spec });
+            let (lab, case, file, backend) = (lab.clone(), case.clone(), file.clone(), backend.clone());
+            all.push(Workload { lab, case, file, prelude, traffic, spec, backend });
         }
     }
     all
@@ -64,7 +75,8 @@ pub fn pending() -> BTreeMap<String, String> {
     lines.filter_map(|l| l.split_once('\t')).map(|(case, what)| (case.to_owned(), what.to_owned())).collect()
 }
 
-/// Runs a case: `NS.any.pcap` of every namespace that saw a frame, and `ifmap`.
+/// Runs a case: `NS.any.pcap` of every namespace that saw a frame, `ifmap`, `NODE.ctevents` of every node that had
+/// events, and `state.diff` with the rules that counted.
 ///
 /// # Panics
 /// The lab's file or the workload is wrong; the message shows why.
@@ -73,8 +85,10 @@ pub fn simulate(w: &Workload) -> Case {
     let plan = plan(w);
     let mut memory = Memory::default();
     let outputs = Outputs { captures: true, trace: false };
-    let options = Options { outputs, journeys: 0, prelude: w.prelude.len() };
-    let report = scenario::run(&plan, &mut memory, options, &mut ()).unwrap_or_else(|e| panic!("{}: {e:?}", w.case));
+    let options = Options { outputs, journeys: 0, prelude: prelude(w).len() };
+    let mut counted = Counted::default();
+    let report =
+        scenario::run(&plan, &mut memory, options, &mut counted).unwrap_or_else(|e| panic!("{}: {e:?}", w.case));
     assert_eq!(report.limit, None, "{}", w.case);
     let any = |path: &str| path.strip_prefix("captures/namespaces/")?.strip_suffix("/any.pcap").map(str::to_owned);
     let mut files: BTreeMap<String, Vec<u8>> = memory
@@ -83,10 +97,36 @@ pub fn simulate(w: &Workload) -> Case {
         .filter_map(|(path, bytes)| Some((format!("{}.any.pcap", any(&path)?), bytes)))
         .collect();
     files.insert("ifmap".to_owned(), ifmap(&plan).into_bytes());
+    files.insert("state.diff".to_owned(), counted.0.into_bytes());
+    for c in report.commands.iter().filter(|c| c.command == LISTENER) {
+        let is_event = |l: &&str| l.starts_with('[');
+        let events: String = c.output.lines().filter(is_event).flat_map(|l| [l, "\n"]).collect();
+        if !events.is_empty() {
+            files.insert(format!("{}.ctevents", c.from), events.into_bytes());
+        }
+    }
     Case { order: None, files }
 }
 
-/// Writes what our lab shows as `OUT/LAB/CASE/{NS.any.pcap, ifmap}`, of all cases or of those named.
+/// The rules of the nodes whose counters are not zero when the last command has ended, as `iptables-save -c` has them.
+#[derive(Default)]
+struct Counted(String);
+
+impl Progress for Counted {
+    fn commands(&mut self, _: usize, _: usize) {}
+
+    fn settled(&mut self, world: &World) {
+        let options = save::Options { counters: true, ..save::Options::default() };
+        for ns in NODES.iter().filter_map(|n| world.namespace(n)) {
+            let rules = show::iptables(world.machine(ns).spaces(), ns).save(options).expect("no table is asked for");
+            let counted = rules.lines().filter(|l| l.starts_with('[') && !l.starts_with("[0:0]"));
+            self.0.extend(counted.flat_map(|l| ["+", l, "\n"]));
+        }
+    }
+}
+
+/// Writes what our lab shows as `OUT/LAB/CASE/{NS.any.pcap, ifmap, NODE.ctevents, state.diff}`, of all cases or of
+/// those named.
 ///
 /// # Errors
 /// The file system's; a name that is no case.
@@ -116,10 +156,25 @@ fn plan(w: &Workload) -> Plan {
     for (key, value) in &w.spec {
         text += &format!("  {key}: {value}\n");
     }
-    let traffic: Vec<&Value> = w.prelude.iter().chain(&w.traffic).collect();
-    text += &format!("  traffic: {}\n", serde_json::json!(traffic));
+    if w.backend != "nft" {
+        text = text.replace("iptables-nft", &format!("iptables-{}", w.backend));
+    }
+    let traffic: Vec<Value> = prelude(w).into_iter().chain(w.traffic.iter().cloned()).collect();
+    text += &format!("  traffic: {}\n", json!(traffic));
     let source = SourceFile::new(path.display().to_string(), text);
     scenario::resolve(&source).unwrap_or_else(|e| panic!("{}\n{}", w.case, e.render(false)))
+}
+
+/// What happens before the captures begin. What it did to the nodes' connections and counters is forgotten, then
+/// somebody listens for events.
+fn prelude(w: &Workload) -> Vec<Value> {
+    let mut all = w.prelude.clone();
+    for command in ["conntrack -F", "iptables -t nat -Z", "iptables -Z"] {
+        all.extend(NODES.map(|n| json!({"from": n, "run": command})));
+    }
+    // They take no turn among the others: the next one starts when it would without them.
+    all.extend(NODES.map(|n| json!({"from": n, "at": "0s", "background": true, "run": LISTENER})));
+    all
 }
 
 /// `NS INDEX NAME`, a line for every device of every namespace at the start.

@@ -2,6 +2,7 @@
 
 use podhop_tests::iptables::{Random, rule_set};
 use podhop_tests::scenarios::root;
+use sim_core::kernel::netfilter::parse::parse;
 use sim_core::kernel::netfilter::restore::Restore;
 use sim_core::kernel::netfilter::save::Options;
 use sim_core::kernel::netfilter::{Backend, Iptables};
@@ -11,6 +12,8 @@ use std::process::{Command, Stdio};
 const BACKENDS: [(Backend, &str); 2] = [(Backend::Legacy, "legacy"), (Backend::Nft, "nft")];
 /// Random rule sets for each backend.
 const RANDOM_SETS: u64 = 150;
+/// Random rule sets whose lists are compared for each backend.
+const RANDOM_LISTS: u64 = 40;
 
 /// Why the real iptables 1.8.9 cannot be asked, if it cannot.
 fn missing() -> Option<String> {
@@ -87,5 +90,76 @@ fn random_rule_sets() {
         for seed in 0..RANDOM_SETS {
             compare(&rule_set(&mut Random(seed)));
         }
+    }
+}
+
+/// Ours and the real one list the same rules; both must print the same, with each of these options.
+fn compare_lists(text: &str, options: &[&str]) {
+    for (backend, name) in BACKENDS {
+        let mut ours = Iptables::new(backend);
+        let restore = Restore { counters: true, text: text.to_owned(), ..Restore::default() };
+        ours.restore(&restore).unwrap_or_else(|(line, e)| panic!("{name}: line {line}: {e:?}\n{text}"));
+        let tables: Vec<String> = ours.tables().map(|(t, _)| t.name().name().to_owned()).collect();
+        for options in options {
+            let calls: Vec<String> = tables.iter().map(|t| format!("-t {t} -L {options}")).collect();
+            let mut listed = String::new();
+            for call in &calls {
+                let words: Vec<&str> = call.split_whitespace().collect();
+                let command = parse(&words, None).unwrap_or_else(|e| panic!("{call}: {e:?}"));
+                listed += &ours.run(command).unwrap_or_else(|e| panic!("{call}: {e:?}"));
+            }
+            let calls: String = calls.iter().map(|c| format!(" && iptables-{name} {c}")).collect();
+            let real = shell(&format!("iptables-{name}-restore -c{calls}"), text);
+            let real = real.unwrap_or_else(|e| panic!("{name}: {e}\n{text}"));
+            let differs = listed.lines().zip(real.lines()).find(|(a, b)| a != b);
+            let lines = (listed.lines().count(), real.lines().count());
+            assert!(listed == real, "{name} {options}: {differs:#?} {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn lists_of_nodes() {
+    if have() {
+        for file in ["kubeadm.restore", "node1-kubenet.restore", "node2-flannel.restore"] {
+            let text = std::fs::read_to_string(root().join("tests/iptables").join(file)).expect("a golden");
+            compare_lists(&text, &["-n", "-nv", "-nvx --line-numbers"]);
+        }
+    }
+}
+
+#[test]
+fn random_lists() {
+    if have() {
+        for seed in 0..RANDOM_LISTS {
+            compare_lists(&rule_set(&mut Random(seed)), &["-nv", "-n --line-numbers"]);
+        }
+    }
+}
+
+/// Names in place of numbers, and counters of all sizes.
+#[test]
+fn lists_with_names() {
+    const TEXT: &str = "*filter
+:INPUT DROP [123456:7890123456]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:A - [0:0]
+:B-WITH-A-LONG-NAME - [0:0]
+[99999:100000] -A INPUT -i lo -j ACCEPT
+[12345678901:12345678901234567] -A INPUT -p tcp -m tcp --dport 80 -j A
+[0:0] -A INPUT -p tcp -m tcp ! --sport 53:443 -m multiport --dports 22,8080:8090 -g A
+[0:0] -A INPUT -s 127.0.0.1/32 -d 127.0.0.0/8 -p udp -m udp --sport 123 -j A
+[0:0] -A INPUT -s 169.254.0.0/16 ! -p icmp -f -j B-WITH-A-LONG-NAME
+[0:0] -A INPUT -p icmp -m icmp --icmp-type 8 -j REJECT --reject-with icmp-host-prohibited
+[0:0] -A INPUT -p icmp -m icmp ! --icmp-type 3/4 -j ACCEPT
+[0:0] -A INPUT -p icmp -m icmp --icmp-type any
+[0:0] -A INPUT -p 47 -j LOG --log-prefix \"x y\" --log-level 6 --log-tcp-options
+[0:0] -A INPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW ! --ctorigdst 10.0.0.0/8
+[0:0] -A FORWARD ! -i eth+ -o br0 -m state --state RELATED,ESTABLISHED
+COMMIT
+";
+    if have() {
+        compare_lists(TEXT, &["", "-v", "-vx", "--line-numbers", "-n"]);
     }
 }

@@ -354,6 +354,16 @@ fn broadcasts() {
     assert_eq!(records(&memory, "b", "Out IP 10.9.0.2.82 > 10.9.0.1.9").len(), 1, "it sends from another address");
 }
 
+/// Who sends to everybody hears it, too, and no capture shows that (ip_mc_output).
+#[test]
+fn a_broadcast_comes_back_to_its_sender() {
+    let (report, memory) = run(r#"
+        - {from: a, script: [{socket: udp}, {setsockopt: [socket, broadcast, 1]}, {bind: "0.0.0.0:80"},
+           {send: {size: 3, to: "10.9.0.255:80"}}, {recv: {timeout: 1s}}]}"#);
+    assert_eq!(printed(&report, 0), ["recv: 3 bytes from 10.9.0.1:80"]);
+    assert_eq!(records(&memory, "a", "10.9.0.1.80 > 10.9.0.255.80").len(), 1);
+}
+
 /// Facts 9.5a: TTL exceeded and host unreachable are soft and heard with IP_RECVERR only; what is hard goes to
 /// connected sockets.
 #[test]

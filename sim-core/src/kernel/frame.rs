@@ -64,7 +64,7 @@ pub enum PacketType {
     OtherHost,
     /// From us.
     Outgoing,
-    /// Our own copy of what we sent to everybody: taps do not see it.
+    /// A copy of what we sent to everybody, on its way back to us.
     Loopback,
 }
 
@@ -89,7 +89,7 @@ impl PacketType {
             PacketType::Multicast => "M",
             PacketType::OtherHost => "P",
             PacketType::Outgoing => "Out",
-            PacketType::Loopback => "L",
+            PacketType::Loopback => "?",
         }
     }
 }

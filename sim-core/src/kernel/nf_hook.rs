@@ -6,6 +6,7 @@ use super::conntrack::{
     self, Conntrack, Csum, CtCx, CtInfo, Dir, Nfct, Tuple, Verdict as CtVerdict, nf_conntrack_confirm, nf_conntrack_in,
 };
 use super::cx::Cx;
+use super::dev::br_netfilter::NfBridge;
 use super::dev::pass;
 use super::errno::Errno;
 use super::fib::Fib;
@@ -83,7 +84,7 @@ pub(in crate::kernel) fn nf_hook(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State,
         return pass(f);
     }
     // ip_sabotage_in: the bridge has called it already.
-    if s.hook == Hook::Prerouting && f.nf_bridge.as_mut().is_some_and(|b| b.sabotage()) {
+    if s.hook == Hook::Prerouting && f.nf_bridge.as_mut().is_some_and(NfBridge::sabotage) {
         return pass(f);
     }
     let (physin, physout) = (f.nf_bridge.map(|b| b.physin), f.nf_bridge.and_then(|b| b.physout));

@@ -197,7 +197,10 @@ impl<'a> Lexer<'a> {
             }
             text.push_str(line);
         }
-        let Some(ended) = ended else { return Ok(self.chars = "".char_indices().peekable()) };
+        let Some(ended) = ended else {
+            self.chars = "".char_indices().peekable();
+            return Ok(());
+        };
         // An unquoted delimiter lets the shell expand the text.
         if self.line[span.clone()] == *document.delimiter.text
             && let Some((at, c)) = text.char_indices().find(|&(_, c)| "$`\\".contains(c))

@@ -1,7 +1,7 @@
 //! The command interpreter: commands as a person types them on a node become requests to the kernel, and what the
 //! kernel shows becomes the text that the real tools print. Grammar, abbreviations, messages, exit statuses and texts
-//! are those of iproute2 6.1, procps 4.0, ethtool 6.1, conntrack-tools 1.4.7 and iptables 1.8.9. A word that the real tool knows and this kernel does not is
-//! an error that says so.
+//! are those of iproute2 6.1, procps 4.0, ethtool 6.1, conntrack-tools 1.4.7 and iptables 1.8.9. A word that the real
+//! tool knows and this kernel does not is an error that says so.
 
 mod args;
 mod bridge;

@@ -17,6 +17,7 @@ pub mod decode;
 mod difflib;
 mod events;
 mod rows;
+mod steady;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,6 +26,7 @@ use std::{fmt, fs, io};
 pub use canon::canon;
 pub use compare::compare;
 pub(crate) use events::is_counter;
+pub use steady::compare_steady;
 
 /// One case: what was seen while one workload ran, either a recording or captures of our own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

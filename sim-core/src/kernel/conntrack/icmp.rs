@@ -6,14 +6,9 @@ use super::sysctl::Settings;
 use super::table::Conntrack;
 use super::tuple::{Dir, Tuple};
 use super::{CtCx, Hook, Packet, Track};
-use crate::kernel::ip::icmp::ICMP_HLEN;
+use crate::kernel::ip::icmp::{ICMP_HLEN, LAST_TYPE};
 use crate::kernel::timer::HZ;
 use crate::wire::IPPROTO_ICMP;
-
-/// NR_ICMP_TYPES
-const LAST_TYPE: u8 = 18;
-/// ICMP_REDIRECT
-pub(super) const REDIRECT: u8 = 5;
 
 /// Messages that ask, and those that answer them (invmap).
 const PAIRS: [(u8, u8); 4] = [(8, 0), (13, 14), (15, 16), (17, 18)];

@@ -1,5 +1,5 @@
-//! Mirrors net/bridge/br_netfilter_hooks.c: with net.bridge.bridge-nf-call-iptables, IPv4 frames that a bridge carries go
-//! through the hooks of IPv4 on their way.
+//! Mirrors net/bridge/br_netfilter_hooks.c: with net.bridge.bridge-nf-call-iptables, IPv4 frames that a bridge carries
+//! go through the hooks of IPv4 on their way.
 //!
 //! ```text
 //!   received on a port     PREROUTING in by the bridge; a new destination may send the frame elsewhere
@@ -9,7 +9,7 @@
 
 use super::pass;
 use crate::base::{IfIndex, Mac};
-use crate::kernel::conntrack::{CtCx, Verdict, nf_conntrack_confirm};
+use crate::kernel::conntrack::{Conn, CtCx, Verdict, nf_conntrack_confirm};
 use crate::kernel::cx::Cx;
 use crate::kernel::frame::{Frame, PacketType};
 use crate::kernel::ip::{frag, input, route};
@@ -93,8 +93,8 @@ pub(super) fn pre_routing(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, port: If
     if Ipv4Packet::new_unchecked(f.l3()).dst_addr() == daddr { pass(f) } else { dnat(ns, cx, br, f) }
 }
 
-/// br_nf_pre_routing_finish: the destination was changed. If the way there leads out of the same bridge, the frame stays
-/// a bridged one; else the host has to route it.
+/// br_nf_pre_routing_finish: the destination was changed. If the way there leads out of the same bridge, the frame
+/// stays a bridged one; else the host has to route it.
 fn dnat(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, mut f: Frame) -> Flow {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (src, dst) = (p.src_addr(), p.dst_addr());
@@ -153,7 +153,7 @@ pub(super) fn local_in(ns: &mut NetNs, cx: &mut Cx<'_>, promisc: bool, mut f: Fr
     if promisc {
         nf_reset_ct(ns, &mut f);
     }
-    if f.pkt_type == PacketType::Host || ns.ct.of(f.nfct).is_none_or(|c| c.is_confirmed()) {
+    if f.pkt_type == PacketType::Host || ns.ct.of(f.nfct).is_none_or(Conn::is_confirmed) {
         return pass(f);
     }
     let (verdict, nfct) = nf_conntrack_confirm(&mut ns.ct, &CtCx::of(cx), f.nfct);

@@ -36,7 +36,7 @@ const PARAMETER_PROBLEM: u8 = 12;
 /// ICMP_FRAG_NEEDED, a code of ICMP_DEST_UNREACH
 pub(in crate::kernel) const FRAG_NEEDED: u8 = 4;
 /// NR_ICMP_TYPES
-const LAST_TYPE: u8 = 18;
+pub(in crate::kernel) const LAST_TYPE: u8 = 18;
 /// NR_ICMP_UNREACH
 const LAST_UNREACH: u8 = 15;
 

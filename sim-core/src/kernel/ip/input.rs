@@ -22,6 +22,10 @@ pub(in crate::kernel) fn ip_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f
     let mut f = check(cx, f)?;
     f.iif = dev;
     let f = nf_hook(ns, cx, &mut State::at(Hook::Prerouting, Some(dev), None), f)?;
+    if f.pkt_type == PacketType::Loopback {
+        // It has kept the route that it was sent by, which leads here, too.
+        return local_deliver(ns, cx, dev, f);
+    }
     ip_rcv_finish(ns, cx, dev, f)
 }
 
@@ -46,10 +50,6 @@ pub(in crate::kernel) fn check(cx: &mut Cx<'_>, mut f: Frame) -> Flow {
 
 /// ip_rcv_finish
 fn ip_rcv_finish(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
-    if f.pkt_type == PacketType::Loopback {
-        // skb_valid_dst: it has kept the route that it was sent by.
-        return local_deliver(ns, cx, dev, f);
-    }
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (src, dst) = (p.src_addr(), p.dst_addr());
     let r = match route::input_dst(ns, dst, src, f.mark, dev) {

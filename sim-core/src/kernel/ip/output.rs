@@ -117,7 +117,8 @@ pub(in crate::kernel) fn ip_local_out(
         Continue(f) => {
             let r = s.rerouted.as_ref().unwrap_or(r);
             if r.kind == RouteType::Broadcast && r.oif != LOOPBACK {
-                mc_loopback(ns, cx, r.into(), &f);
+                let copy = cx.clone_frame(&mut ns.ct, &f);
+                let _ = loop_back(ns, cx, r.into(), copy);
             }
             ip_output(ns, cx, None, r.into(), f)
         }
@@ -130,15 +131,13 @@ pub(in crate::kernel) fn ip_local_out(
     }
 }
 
-/// ip_mc_output and ip_mc_finish_output: what goes to everybody on the link comes to its sender, too.
-fn mc_loopback(ns: &mut NetNs, cx: &mut Cx<'_>, way: Way, f: &Frame) {
-    let copy = cx.clone_frame(&mut ns.ct, f);
+/// ip_mc_finish_output and dev_loopback_xmit: whoever sends to everybody hears it, too. No tap sees that.
+fn loop_back(ns: &mut NetNs, cx: &mut Cx<'_>, way: Way, f: Frame) -> Flow {
     let mut s = State { next_hop: Some(way.next_hop), ..State::at(Hook::Postrouting, None, Some(way.oif)) };
-    if let Continue(mut copy) = nf_hook(ns, cx, &mut s, copy) {
-        copy.pkt_type = PacketType::Loopback;
-        let here = cx.ns;
-        let _ = cx.netif_rx(here, way.oif, copy);
-    }
+    let mut f = nf_hook(ns, cx, &mut s, f)?;
+    (f.dev, f.pkt_type) = (way.oif, PacketType::Loopback);
+    let here = cx.ns;
+    cx.netif_rx(here, way.oif, f)
 }
 
 /// ip_output: POSTROUTING, size, then the neighbour. `indev` is where a forwarded packet came in.

@@ -2,6 +2,7 @@
 //! (libxtables/xtoptions.c), and how one option's argument is read.
 
 use super::error::Error;
+use super::list::Listing;
 use super::words;
 use std::net::Ipv4Addr;
 
@@ -211,7 +212,7 @@ fn host_mask(name: &str, option: &str, arg: &str) -> Result<Value, Error> {
             }
         },
     };
-    Ok(Value::HostMask(host, words::prefix_mask(bits).into()))
+    Ok(Value::HostMask(host, crate::kernel::mask(Ipv4Addr::BROADCAST, bits as u8)))
 }
 
 /// `xtopt_parse_mport`
@@ -298,4 +299,7 @@ pub(super) trait Extension {
 
     /// Its options as iptables-save prints them, each with a blank before it.
     fn save(&self, out: &mut String);
+
+    /// The options as `iptables -L` prints them.
+    fn list(&self, out: &mut String, how: Listing);
 }

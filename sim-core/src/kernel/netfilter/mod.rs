@@ -9,6 +9,7 @@ pub mod error;
 pub mod eval;
 mod extension;
 pub mod hook;
+pub mod list;
 pub mod matches;
 pub mod packet;
 pub mod parse;
@@ -232,6 +233,9 @@ impl Iptables {
             Action::ListRules(chain, number) => {
                 l.table.list_rules(&l.state, chain.as_deref(), *number, command.verbose, self.backend)
             }
+            Action::List(chain, number, format) => {
+                l.table.list(&l.state, chain.as_deref(), *number, *format, self.backend)
+            }
             _ => Ok(String::new()),
         }
     }
@@ -300,7 +304,7 @@ impl Edit {
             Action::Policy(chain, policy, c) => {
                 self.policy(&chain, &policy, c.filter(|_| self.backend().sets_policy_counters()))
             }
-            Action::ListRules(..) | Action::Nothing => Ok(()),
+            Action::List(..) | Action::ListRules(..) | Action::Nothing => Ok(()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::error::Error;
 use super::extension::{self, Extension, Given, Spec};
 use super::hook::TableName;
+use super::list::Format;
 use super::matches::Match;
 use super::rule::{Conditions, Iface, Rule};
 use super::targets::Target;
@@ -27,7 +28,7 @@ pub struct Command {
 impl Command {
     /// It prints what is there.
     pub fn lists(&self) -> bool {
-        matches!(self.action, Action::ListRules(..))
+        matches!(self.action, Action::List(..) | Action::ListRules(..))
     }
 }
 
@@ -46,6 +47,8 @@ pub enum Action {
     Check(String, Vec<Rule>),
     /// `-R`
     Replace(String, u32, Box<Rule>, Counters),
+    /// `-L`: of one chain, or one rule of it.
+    List(Option<String>, Option<u32>, Format),
     /// `-S`: of one chain, or one rule of it.
     ListRules(Option<String>, Option<u32>),
     /// `-F`
@@ -478,6 +481,11 @@ impl<'a> Parser<'a> {
         Ok(pairs.map(with).collect())
     }
 
+    fn format(&self) -> Format {
+        let given = |letter| self.options.contains(letter);
+        Format { numeric: given('n'), exact: given('x'), numbers: given('0'), verbose: given('v') }
+    }
+
     fn action(&self, command: char, mut rules: Vec<Rule>) -> Result<Action, Error> {
         let named = self.chain.map(str::to_owned);
         let chain = self.chain.unwrap_or_default().to_owned();
@@ -496,7 +504,7 @@ impl<'a> Parser<'a> {
             ('X', _) => Action::DeleteChain(named),
             ('E', _) => Action::Rename(chain, self.second.to_owned()),
             ('P', _) => Action::Policy(chain, self.second.to_owned(), counted),
-            _ => return Err(Error::usage("\"-L\" is not simulated; \"-S\" is")),
+            (_, number) => Action::List(named, number, self.format()),
         })
     }
 }

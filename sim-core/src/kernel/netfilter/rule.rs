@@ -4,6 +4,7 @@
 
 use super::Backend;
 use super::error::Error;
+use super::list::Listing;
 use super::matches::Match;
 use super::packet::{IfName, Packet};
 use super::targets::Target;
@@ -149,6 +150,26 @@ impl Conditions {
     /// No packet can match, which nf_tables refuses: an inverted condition that is always true.
     pub(super) fn is_refused_by_nft(&self) -> bool {
         self.not_src && self.src == ANYWHERE || self.not_dst && self.dst == ANYWHERE
+    }
+
+    /// `opt`, devices if they are asked for, and addresses, as `iptables -L` prints them.
+    pub(super) fn list(&self, out: &mut String, how: Listing, backend: Backend) {
+        out.push(if self.not_fragment && self.fragment { '!' } else { '-' });
+        out.push_str(if self.fragment { "f " } else { "- " });
+        if how.counters {
+            for (dev, invert) in [(self.input, self.not_input), (self.output, self.not_output)] {
+                let hidden = dev.is_any() && backend.prints_no_device() && !invert;
+                let any = if how.numeric { "*" } else { "any" };
+                let name = if dev.is_empty() || hidden { any.to_owned() } else { dev.name() };
+                let text = format!("{}{name}", if invert { "!" } else { "" });
+                out.push_str(&format!(" {text:<6}"));
+            }
+            out.push(' ');
+        }
+        for (network, invert) in [(self.src, self.not_src), (self.dst, self.not_dst)] {
+            out.push(if invert { '!' } else { ' ' });
+            out.push_str(&format!("{:<19} ", how.network(network)));
+        }
     }
 
     fn save(&self, out: &mut String, backend: Backend) {

@@ -277,12 +277,7 @@ fn mask(text: &str) -> Result<u32, Error> {
         return Ok(mask.into());
     }
     let bits = number(text, 0, 32).ok_or_else(|| Error::usage(format!("invalid mask `{text}' specified")))?;
-    Ok(prefix_mask(bits as u32))
-}
-
-/// The mask of a prefix length of at most 32.
-pub(super) fn prefix_mask(length: u32) -> u32 {
-    u32::MAX.checked_shl(32 - length).unwrap_or(0)
+    Ok(crate::kernel::mask(Ipv4Addr::BROADCAST, bits as u8).into())
 }
 
 /// A mask as its length, or as four numbers if it is not contiguous (`mask_to_str`).
@@ -315,36 +310,48 @@ pub(super) fn port(text: &str) -> Option<u16> {
     number(text, 0, 65535).map(|p| p as u16).or_else(|| service(text))
 }
 
-/// services(5). Differs: the well-known ones of the file only; all of them have the same port for TCP and UDP.
+/// Which protocols a service is listed for.
+const TCP: &[u8] = &[6];
+const UDP: &[u8] = &[17];
+const BOTH: &[u8] = &[6, 17];
+
+/// services(5), the first of a port being the one printed. Differs: the well-known ones of the file only.
+const SERVICES: [(&str, u16, &[u8]); 25] = [
+    ("ftp", 21, TCP),
+    ("ssh", 22, TCP),
+    ("telnet", 23, TCP),
+    ("smtp", 25, TCP),
+    ("domain", 53, BOTH),
+    ("bootps", 67, UDP),
+    ("bootpc", 68, UDP),
+    ("tftp", 69, UDP),
+    ("http", 80, TCP),
+    ("www", 80, TCP),
+    ("kerberos", 88, BOTH),
+    ("pop3", 110, TCP),
+    ("sunrpc", 111, BOTH),
+    ("ntp", 123, UDP),
+    ("imap2", 143, TCP),
+    ("snmp", 161, BOTH),
+    ("bgp", 179, TCP),
+    ("ldap", 389, BOTH),
+    ("https", 443, BOTH),
+    ("syslog", 514, UDP),
+    ("ldaps", 636, BOTH),
+    ("imaps", 993, TCP),
+    ("mysql", 3306, TCP),
+    ("postgresql", 5432, TCP),
+    ("http-alt", 8080, TCP),
+];
+
+/// The port of a service, for whichever protocol.
 pub(super) fn service(name: &str) -> Option<u16> {
-    const SERVICES: [(&str, u16); 25] = [
-        ("ftp", 21),
-        ("ssh", 22),
-        ("telnet", 23),
-        ("smtp", 25),
-        ("domain", 53),
-        ("bootps", 67),
-        ("bootpc", 68),
-        ("tftp", 69),
-        ("http", 80),
-        ("www", 80),
-        ("kerberos", 88),
-        ("pop3", 110),
-        ("sunrpc", 111),
-        ("ntp", 123),
-        ("imap2", 143),
-        ("snmp", 161),
-        ("bgp", 179),
-        ("ldap", 389),
-        ("https", 443),
-        ("syslog", 514),
-        ("ldaps", 636),
-        ("imaps", 993),
-        ("mysql", 3306),
-        ("postgresql", 5432),
-        ("http-alt", 8080),
-    ];
-    SERVICES.iter().find(|(n, _)| *n == name).map(|(_, p)| *p)
+    SERVICES.iter().find(|(n, ..)| *n == name).map(|(_, p, _)| *p)
+}
+
+/// The name of a port.
+pub(super) fn service_name(port: u16, protocol: u8) -> Option<&'static str> {
+    SERVICES.iter().find(|(_, p, of)| *p == port && of.contains(&protocol)).map(|(name, ..)| *name)
 }
 
 /// The protocols that iptables knows itself, in its order: the first of a number is the one printed.

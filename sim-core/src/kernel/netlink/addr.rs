@@ -2,6 +2,8 @@
 
 use super::{Addr, Op, RouteType, Scope, TABLE_LOCAL, TABLE_MAIN, find};
 use crate::base::IfIndex;
+use crate::kernel::conntrack::CtCx;
+use crate::kernel::cx::Cx;
 use crate::kernel::dev::IfAddr;
 use crate::kernel::errno::{Errno, NlError};
 use crate::kernel::fib::Alias;
@@ -45,7 +47,7 @@ pub(super) fn add(ns: &mut NetNs, a: &Addr) -> Result<(), NlError> {
     Ok(())
 }
 
-pub(super) fn del(ns: &mut NetNs, a: &Addr) -> Result<(), NlError> {
+pub(super) fn del(ns: &mut NetNs, cx: &mut Cx<'_>, a: &Addr) -> Result<(), NlError> {
     let dev = find(ns, &a.dev)?;
     let d = ns.dev(dev).ok_or(Errno::ENODEV)?;
     let fits = |x: &IfAddr| {
@@ -55,20 +57,20 @@ pub(super) fn del(ns: &mut NetNs, a: &Addr) -> Result<(), NlError> {
     };
     let at = d.addrs.iter().position(fits);
     let at = at.ok_or(NlError::ext(Errno::EADDRNOTAVAIL, "ipv4: Address not found"))?;
-    remove(ns, dev, at);
+    remove(ns, cx, dev, at);
     Ok(())
 }
 
-pub(super) fn flush(ns: &mut NetNs, dev: &str) -> Result<(), NlError> {
+pub(super) fn flush(ns: &mut NetNs, cx: &mut Cx<'_>, dev: &str) -> Result<(), NlError> {
     let dev = find(ns, dev)?;
     while ns.dev(dev).is_some_and(|d| !d.addrs.is_empty()) {
-        remove(ns, dev, 0);
+        remove(ns, cx, dev, 0);
     }
     Ok(())
 }
 
 /// __inet_del_ifa: a primary takes its secondaries with it, unless they are promoted.
-fn remove(ns: &mut NetNs, dev: IfIndex, at: usize) {
+fn remove(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, at: usize) {
     let promote = ns.conf_or(dev, |c| c.promote_secondaries);
     let Some(d) = ns.dev_mut(dev).filter(|d| at < d.addrs.len()) else { return };
     let gone = d.addrs.remove(at);
@@ -88,6 +90,8 @@ fn remove(ns: &mut NetNs, dev: IfIndex, at: usize) {
     let left = d.addrs.clone();
     for a in &dropped {
         del_routes(ns, dev, a);
+        // masq_inet_event
+        ns.ct.masq_cleanup(&CtCx::of(cx), dev, Some(a.local.addr().into()));
     }
     // What the others on the device still need is put back (fib_del_ifaddr keeps it).
     if up {

@@ -7,6 +7,7 @@ use super::{
 use crate::base::rng::Purpose;
 use crate::base::{IfIndex, Mac, NsId};
 use crate::kernel::arp;
+use crate::kernel::conntrack::CtCx;
 use crate::kernel::cx::Cx;
 use crate::kernel::dev::bridge::{self};
 use crate::kernel::dev::fdb::FdbEntry;
@@ -267,6 +268,8 @@ pub(super) fn close(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfInd
     bridge::update_port_state(space, cx, index);
     space.fib.remove_all(|_, _, a| a.oif == Some(index) && a.kind != super::RouteType::Local);
     neigh::remove(space, cx, |k, _| k.dev == index);
+    // masq_device_event
+    space.ct.masq_cleanup(&CtCx::of(cx), index, None);
     veth_carrier(spaces, cx, ns, index, false);
 }
 

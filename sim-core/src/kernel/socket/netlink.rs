@@ -52,3 +52,66 @@ impl Socket {
 pub(super) fn dequeue(s: &mut Socket) -> Result<Ret, Errno> {
     s.events.pop_front().map(|event| Ret::Event(Box::new(event))).ok_or(Errno::EAGAIN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{MachineId, NsId, Pid, Prf};
+    use crate::kernel::conntrack::{Csum, CtCx, Nfct, Packet, nf_conntrack_confirm, nf_conntrack_in};
+    use crate::kernel::cx::Cpu;
+    use crate::kernel::netfilter::hook::Hook;
+    use crate::kernel::netlink::{self, Request};
+    use crate::kernel::netns::Spaces;
+    use crate::kernel::syscall::{self, Call, Fd};
+    use crate::kernel::trace::Mute;
+
+    const ALL: CtGroups = CtGroups { new: true, update: true, destroy: true };
+    /// A UDP datagram from 10.0.0.1:5 to 10.0.0.2:7.
+    const PACKET: [u8; 28] =
+        [0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 5, 0, 7, 0, 8, 0, 0];
+
+    fn call(spaces: &mut Spaces, cx: &mut Cx<'_>, pid: u32, call: &Call) -> Option<Ret> {
+        syscall::call(spaces, cx, NsId::default(), Pid(pid), call)
+    }
+
+    fn kinds(spaces: &mut Spaces, cx: &mut Cx<'_>, fd: Fd) -> Vec<Kind> {
+        let recv = Call::Recv { fd, dontwait: false, errqueue: false };
+        let next = || match call(spaces, cx, 0, &recv) {
+            Some(Ret::Event(e)) => Some(e.kind),
+            None => None,
+            other => panic!("{other:?}"),
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn events_reach_the_groups_when_a_chain_is_over() {
+        let (prf, mut cpu, mut sink) = (Prf::new(1), Cpu::new(MachineId(0), 0), Mute);
+        let mut cx = Cx { ns: NsId::default(), cpu: &mut cpu, prf: &prf, sink: &mut sink };
+        let mut spaces = Spaces::default();
+        let ns = spaces.create(&mut cx, "a").unwrap();
+        let mut open = |pid, groups| match call(&mut spaces, &mut cx, pid, &Call::Socket(groups)) {
+            Some(Ret::Fd(fd)) => fd,
+            other => panic!("{other:?}"),
+        };
+        let all = open(1, SocketKind::Conntrack(ALL));
+        let gone = open(2, SocketKind::Conntrack(CtGroups { new: false, update: false, ..ALL }));
+        let (ct, ctcx) = (&mut spaces.get_mut(ns).ct, CtCx::of(&cx));
+        let view = Packet::new(&PACKET, Csum::Full);
+        let (_, nfct) = nf_conntrack_in(ct, &ctcx, &view, Nfct::None, Hook::Output);
+        let (_, nfct) = nf_conntrack_confirm(ct, &ctcx, nfct);
+        ct.put(nfct);
+        assert_eq!(kinds(&mut spaces, &mut cx, all), []);
+        assert!(!spaces.work(&mut cx));
+        assert_eq!(std::mem::take(&mut cx.cpu.wakes), [Pid(1)]);
+        assert_eq!(kinds(&mut spaces, &mut cx, all), [Kind::New]);
+        netlink::request(&mut spaces, &mut cx, ns, &Request::ConntrackFlush { portid: 1 }).unwrap();
+        spaces.work(&mut cx);
+        assert_eq!(kinds(&mut spaces, &mut cx, all), [Kind::Destroy]);
+        assert_eq!(kinds(&mut spaces, &mut cx, gone), [Kind::Destroy]);
+        for pid in [1, 2] {
+            syscall::close_all(&mut spaces, ns, Pid(pid));
+        }
+        assert!(!multicast(spaces.get_mut(ns), &mut cx));
+    }
+}

@@ -327,7 +327,8 @@ fn header(ns: &NetNs, s: &Socket, r: &route::Output, len: usize) -> Header {
     let mut h = s.header(ns, IPPROTO_UDP);
     h.df = match s.pmtu {
         PmtuDisc::Do | PmtuDisc::Probe => true,
-        PmtuDisc::Want => IP_HLEN + len <= r.mtu as usize,
+        // ip_dont_fragment: a locked path MTU is not discovered.
+        PmtuDisc::Want => IP_HLEN + len <= r.mtu as usize && !r.mtu_locked,
         PmtuDisc::Dont | PmtuDisc::Interface | PmtuDisc::Omit => false,
     };
     if r.kind == RouteType::Multicast {

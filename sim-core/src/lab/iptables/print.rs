@@ -27,6 +27,11 @@ pub(in crate::lab) fn command(backend: Option<Backend>, command: &Command) -> St
         Action::Check(chain, r) => return rules(format!("-C {}", quote(chain)), r, (0, 0)),
         Action::DeleteNumber(chain, n) => format!("-D {} {n}", quote(chain)),
         Action::Replace(chain, n, r, counters) => format!("-R {} {n}{}", quote(chain), rule(r, *counters)),
+        Action::List(chain, n, format) => {
+            let flags = [(format.numeric, " -n"), (format.exact, " -x"), (format.numbers, " --line-numbers")];
+            let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
+            format!("-L{}{}{flags}", name(chain), number(n))
+        }
         Action::ListRules(chain, n) => format!("-S{}{}", name(chain), number(n)),
         Action::Flush(chain) => format!("-F{}", name(chain)),
         Action::Zero(chain, n) => format!("-Z{}{}", name(chain), number(n)),

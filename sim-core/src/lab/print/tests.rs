@@ -252,13 +252,15 @@ fn other_requests() -> impl Strategy<Value = Request> {
 fn iptables_requests() -> impl Strategy<Value = Request> {
     let commands = proptest::sample::select(vec![
         "-A INPUT -p tcp --dport 80 -m comment --comment 'its $5 \"b' -j ACCEPT",
-        "-t nat -A PREROUTING ! -s 10.0.0.0/8 -i eth+ -p udp -m udp --dport 53 -c 7 8 -j DNAT --to-destination 10.0.0.9:53",
+        "-t nat -A PREROUTING ! -s 10.0.0.0/8 -i eth+ -p udp --dport 53 -c 7 8 -j DNAT --to-destination 10.0.0.9",
         "-I FORWARD 3 -m conntrack --ctstate NEW,INVALID -j DROP -v",
         "-I FORWARD -o cbr0 -g X",
         "-D OUTPUT 2",
         "-D OUTPUT -m statistic --mode random --probability 0.5 -j REJECT",
         "-R INPUT 2 -j RETURN",
         "-t mangle -C POSTROUTING -j MARK --set-xmark 0x1/0xff",
+        "-L",
+        "-t nat -L PREROUTING 2 -nvx --line-numbers",
         "-S",
         "-t raw -S PREROUTING 1 -v",
         "-F",

@@ -1,10 +1,10 @@
 //! Mirrors net/netfilter/nf_nat_proto.c: rewriting packets, with checksums by difference (RFC 1624).
 
-use super::super::icmp::{REDIRECT, answer};
+use super::super::icmp::answer;
 use super::super::tuple::{Tuple, l4proto};
 use super::super::{Conntrack, Csum, Hook, Nfct, Packet, Status, Verdict};
 use super::Manip;
-use crate::kernel::ip::icmp::ICMP_HLEN;
+use crate::kernel::ip::icmp::{ICMP_HLEN, REDIRECT};
 use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, UDP_HLEN, be16, checksum};
 use std::net::IpAddr;
 

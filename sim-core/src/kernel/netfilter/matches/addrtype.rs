@@ -4,6 +4,7 @@ use super::bang;
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::hook::Hook;
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::packet::{Packet, Surroundings};
 use std::net::Ipv4Addr;
 
@@ -91,13 +92,22 @@ impl Extension for AddrTypes {
         Err(Error::usage("addrtype: you must specify --src-type or --dst-type"))
     }
 
+    fn list(&self, out: &mut String, _: Listing) {
+        out.push_str(" ADDRTYPE match");
+        let sides = [("src", self.source, self.not_source), ("dst", self.destination, self.not_destination)];
+        for (side, types, invert) in sides.into_iter().filter(|(_, types, _)| *types != 0) {
+            out.push_str(&format!(" {side}-type {}{}", if invert { "!" } else { "" }, names(types)));
+        }
+        for (set, text) in [(self.limit_in, " limit-in"), (self.limit_out, " limit-out")] {
+            out.push_str(if set { text } else { "" });
+        }
+    }
+
     fn save(&self, out: &mut String) {
         let sides = [("src", self.source, self.not_source), ("dst", self.destination, self.not_destination)];
         for (side, types, invert) in sides.into_iter().filter(|(_, types, _)| *types != 0) {
             bang(out, invert);
-            let set = TYPES.iter().enumerate().filter(|(bit, _)| types & 1 << bit != 0);
-            let set: Vec<&str> = set.map(|(_, name)| *name).collect();
-            out.push_str(&format!(" --{side}-type {}", set.join(",")));
+            out.push_str(&format!(" --{side}-type {}", names(types)));
         }
         if self.limit_in {
             out.push_str(" --limit-iface-in");
@@ -106,6 +116,12 @@ impl Extension for AddrTypes {
             out.push_str(" --limit-iface-out");
         }
     }
+}
+
+/// The types of a mask.
+fn names(types: u16) -> String {
+    let set = TYPES.iter().enumerate().filter(|(bit, _)| types & 1 << bit != 0);
+    set.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
 }
 
 fn types(text: &str) -> Result<u16, Error> {

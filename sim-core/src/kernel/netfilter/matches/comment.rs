@@ -2,6 +2,7 @@
 
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::words::quoted;
 
 /// A comment's bytes are cut to this many (`XT_MAX_COMMENT_LEN` less the final zero).
@@ -25,6 +26,10 @@ impl Extension for Comment {
         let end = (0..=MAX_COMMENT.min(given.arg.len())).rev().find(|n| given.arg.is_char_boundary(*n)).unwrap_or(0);
         self.text = given.arg.get(..end).unwrap_or(given.arg).to_owned();
         Ok(())
+    }
+
+    fn list(&self, out: &mut String, _: Listing) {
+        out.push_str(&format!(" /* {} */", self.text));
     }
 
     fn save(&self, out: &mut String) {

@@ -5,6 +5,7 @@ use crate::kernel::conntrack::{CtInfo, Dir, Status};
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::Value;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::packet::{Ct, Packet, Tracked};
 use crate::kernel::netfilter::words::mask_text;
 use std::net::{IpAddr, Ipv4Addr};
@@ -129,6 +130,49 @@ impl Conntrack {
                 .expires_s
                 .is_none_or(|((low, high), invert)| (low <= ct.expires_s && ct.expires_s <= high) != invert)
     }
+
+    /// `conntrack_dump`: as it is saved with `--` before each option, as it is listed without.
+    fn print(&self, out: &mut String, prefix: &str, numeric: bool) {
+        let mut add = |invert: bool, text: String| {
+            bang(out, invert);
+            out.push(' ');
+            out.push_str(prefix);
+            out.push_str(&text);
+        };
+        if let Some((states, invert)) = self.states {
+            let set: Vec<&str> = STATES.iter().filter(|(_, b)| states & b != 0).map(|(n, _)| *n).collect();
+            add(invert, format!("{} {}", if self.alias { "state" } else { "ctstate" }, set.join(",")));
+        }
+        if let Some((protocol, invert)) = self.protocol {
+            add(invert, format!("ctproto {protocol}"));
+        }
+        for (host, spec) in self.hosts.iter().zip(&SPECS[2..6]) {
+            if let Some(((host, mask), invert)) = host {
+                let mask = mask_text(*mask);
+                let mask = if mask == "32" { String::new() } else { format!("/{mask}") };
+                let host =
+                    if !numeric && host.is_unspecified() { "anywhere".to_owned() } else { format!("{host}{mask}") };
+                add(*invert, format!("{} {host}", spec.name));
+            }
+        }
+        for (ports, spec) in self.ports.iter().zip(&SPECS[6..10]) {
+            if let Some(((low, high), invert)) = ports {
+                let high = if *high == 0 || low == high { String::new() } else { format!(":{high}") };
+                add(*invert, format!("{} {low}{high}", spec.name));
+            }
+        }
+        if let Some((status, invert)) = self.status {
+            let set: Vec<&str> = STATUS.iter().filter(|(_, b)| status & b != 0).map(|(n, _)| *n).collect();
+            add(invert, format!("ctstatus {}", if set.is_empty() { "NONE".to_owned() } else { set.join(",") }));
+        }
+        if let Some(((low, high), invert)) = self.expires_s {
+            let high = if low == high { String::new() } else { format!(":{high}") };
+            add(invert, format!("ctexpire {low}{high}"));
+        }
+        if let Some(reply) = self.is_reply {
+            add(false, format!("ctdir {}", if reply { "REPLY" } else { "ORIGINAL" }));
+        }
+    }
 }
 
 fn state_bits(ct: Ct) -> u8 {
@@ -186,43 +230,12 @@ impl Extension for Conntrack {
         Err(Error::usage("conntrack: At least one option is required"))
     }
 
+    fn list(&self, out: &mut String, how: Listing) {
+        self.print(out, "", how.numeric);
+    }
+
     fn save(&self, out: &mut String) {
-        let mut add = |invert: bool, text: String| {
-            bang(out, invert);
-            out.push_str(" --");
-            out.push_str(&text);
-        };
-        if let Some((states, invert)) = self.states {
-            let set: Vec<&str> = STATES.iter().filter(|(_, b)| states & b != 0).map(|(n, _)| *n).collect();
-            add(invert, format!("{} {}", if self.alias { "state" } else { "ctstate" }, set.join(",")));
-        }
-        if let Some((protocol, invert)) = self.protocol {
-            add(invert, format!("ctproto {protocol}"));
-        }
-        for (host, spec) in self.hosts.iter().zip(&SPECS[2..6]) {
-            if let Some(((host, mask), invert)) = host {
-                let mask = mask_text(*mask);
-                let mask = if mask == "32" { String::new() } else { format!("/{mask}") };
-                add(*invert, format!("{} {host}{mask}", spec.name));
-            }
-        }
-        for (ports, spec) in self.ports.iter().zip(&SPECS[6..10]) {
-            if let Some(((low, high), invert)) = ports {
-                let high = if *high == 0 || low == high { String::new() } else { format!(":{high}") };
-                add(*invert, format!("{} {low}{high}", spec.name));
-            }
-        }
-        if let Some((status, invert)) = self.status {
-            let set: Vec<&str> = STATUS.iter().filter(|(_, b)| status & b != 0).map(|(n, _)| *n).collect();
-            add(invert, format!("ctstatus {}", if set.is_empty() { "NONE".to_owned() } else { set.join(",") }));
-        }
-        if let Some(((low, high), invert)) = self.expires_s {
-            let high = if low == high { String::new() } else { format!(":{high}") };
-            add(invert, format!("ctexpire {low}{high}"));
-        }
-        if let Some(reply) = self.is_reply {
-            add(false, format!("ctdir {}", if reply { "REPLY" } else { "ORIGINAL" }));
-        }
+        self.print(out, "--", true);
     }
 }
 

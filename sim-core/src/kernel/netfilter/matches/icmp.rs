@@ -3,6 +3,7 @@
 use super::bang;
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::packet::{Matched, Packet};
 use crate::kernel::netfilter::words::number_then;
 
@@ -97,6 +98,23 @@ impl Extension for Icmp {
         (self.kind, self.code) = types(given.arg)?;
         self.invert = given.invert;
         Ok(())
+    }
+
+    fn list(&self, out: &mut String, how: Listing) {
+        out.push_str(" icmp");
+        let mut names = NAMES.iter().chain(&MORE_NAMES);
+        let known = names.find(|(_, kind, code)| (*kind, *code) == (self.kind, self.code));
+        if let Some((name, ..)) = known.filter(|_| !how.numeric) {
+            out.push_str(&format!(" {}{name}", if self.invert { "!" } else { "" }));
+            return;
+        }
+        bang(out, self.invert);
+        out.push_str(&format!("type {}", self.kind));
+        match self.code {
+            (low, high) if low == high => out.push_str(&format!(" code {low}")),
+            (0, 255) => {}
+            (low, high) => out.push_str(&format!(" codes {low}-{high}")),
+        }
     }
 
     fn save(&self, out: &mut String) {

@@ -4,6 +4,7 @@ use super::Site;
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::eval::Memory;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::packet::Packet;
 use crate::kernel::timer::{HZ as TICKS, TICK_NS};
 
@@ -60,6 +61,19 @@ impl Limit {
         bucket.credit -= if enough { cost } else { 0 };
         enough
     }
+
+    /// `print_rate`
+    fn rate(&self) -> String {
+        let average = self.average.max(1);
+        let mut unit = UNITS[0];
+        for next in &UNITS[1..] {
+            if average > next.1 || next.1 / average < next.1 % average {
+                break;
+            }
+            unit = *next;
+        }
+        format!("{}/{}", unit.1 / average, unit.0)
+    }
 }
 
 /// `user2credits`
@@ -85,16 +99,12 @@ impl Extension for Limit {
         Ok(())
     }
 
+    fn list(&self, out: &mut String, _: Listing) {
+        out.push_str(&format!(" limit: avg {} burst {}", self.rate(), self.burst));
+    }
+
     fn save(&self, out: &mut String) {
-        let average = self.average.max(1);
-        let mut unit = UNITS[0];
-        for next in &UNITS[1..] {
-            if average > next.1 || next.1 / average < next.1 % average {
-                break;
-            }
-            unit = *next;
-        }
-        out.push_str(&format!(" --limit {}/{}", unit.1 / average, unit.0));
+        out.push_str(&format!(" --limit {}", self.rate()));
         if self.burst != DEFAULT_BURST {
             out.push_str(&format!(" --limit-burst {}", self.burst));
         }

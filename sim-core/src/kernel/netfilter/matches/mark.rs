@@ -3,6 +3,7 @@
 use super::bang;
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::packet::Packet;
 use crate::kernel::netfilter::words::mark_text;
 
@@ -35,6 +36,12 @@ impl Extension for Mark {
         (self.mark, self.mask) = given.value.mark();
         self.invert = given.invert;
         Ok(())
+    }
+
+    fn list(&self, out: &mut String, _: Listing) {
+        out.push_str(" mark match");
+        bang(out, self.invert);
+        out.push_str(&mark_text(self.mark, self.mask));
     }
 
     fn save(&self, out: &mut String) {

@@ -29,6 +29,7 @@ pub use udp::Udp;
 
 use super::eval::Memory;
 use super::extension::{Extension, Spec};
+use super::list::Listing;
 use super::packet::{Matched, Packet, Surroundings};
 use super::rule::Conditions;
 
@@ -136,6 +137,11 @@ impl Match {
     /// Its options as iptables-save prints them, each with a blank before it.
     pub(super) fn save_options(&self, out: &mut String) {
         each!(self, m => m.save(out));
+    }
+
+    /// The match as `iptables -L` prints it, with a blank before it.
+    pub(super) fn list(&self, out: &mut String, how: Listing) {
+        each!(self, m => m.list(out, how));
     }
 
     /// What nf_tables makes of it.

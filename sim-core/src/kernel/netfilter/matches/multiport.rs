@@ -3,6 +3,7 @@
 use super::bang;
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::packet::{Matched, Packet};
 use crate::kernel::netfilter::words::port;
 use crate::wire::be16;
@@ -84,6 +85,20 @@ impl Extension for Multiport {
 
     fn check(&mut self, seen: u32) -> Result<(), Error> {
         if seen == 0 { Err(Error::usage("multiport expection an option")) } else { Ok(()) }
+    }
+
+    fn list(&self, out: &mut String, how: Listing) {
+        out.push_str(match self.side {
+            Side::Source => " multiport sports ",
+            Side::Destination => " multiport dports ",
+            Side::Either => " multiport ports ",
+        });
+        bang(out, self.invert);
+        let name = |port: u16| how.port(port, how.protocol);
+        let one = |(low, high): &(u16, u16)| {
+            if low == high { name(*low) } else { format!("{}:{}", name(*low), name(*high)) }
+        };
+        out.push_str(&self.ports.iter().map(one).collect::<Vec<_>>().join(","));
     }
 
     fn save(&self, out: &mut String) {

@@ -4,6 +4,7 @@ use super::bang;
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::hook::Hook;
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::packet::Packet;
 use crate::kernel::netfilter::rule::Iface;
 
@@ -75,6 +76,11 @@ impl Extension for Physdev {
 
     fn check(&mut self, seen: u32) -> Result<(), Error> {
         if seen != 0 { Ok(()) } else { Err(Error::usage("PHYSDEV: no physdev option specified")) }
+    }
+
+    fn list(&self, out: &mut String, _: Listing) {
+        out.push_str(" PHYSDEV match");
+        self.save(out);
     }
 
     fn save(&self, out: &mut String) {

@@ -7,6 +7,7 @@ use crate::base::time::SEC;
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::Value;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::packet::Packet;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -223,6 +224,28 @@ impl Extension for Recent {
             return Ok(());
         }
         Err(Error::usage("recent: you must specify one of `--set', `--rcheck' `--update' or `--remove'"))
+    }
+
+    fn list(&self, out: &mut String, _: Listing) {
+        bang(out, self.invert);
+        out.push_str(" recent:");
+        out.push_str(match self.op {
+            Op::None => "",
+            Op::Set => " SET",
+            Op::Check => " CHECK",
+            Op::Update => " UPDATE",
+            Op::Remove => " REMOVE",
+        });
+        if self.seconds != 0 {
+            out.push_str(&format!(" seconds: {}", self.seconds.cast_signed()));
+        }
+        out.push_str(if self.reap { " reap" } else { "" });
+        if self.hits != 0 {
+            out.push_str(&format!(" hit_count: {}", self.hits.cast_signed()));
+        }
+        out.push_str(if self.ttl { " TTL-Match" } else { "" });
+        let side = if self.destination { "dest" } else { "source" };
+        out.push_str(&format!(" name: {} side: {side} mask: {}", self.name, self.mask));
     }
 
     fn save(&self, out: &mut String) {

@@ -5,6 +5,7 @@ use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::eval::Memory;
 use crate::kernel::netfilter::extension::Value;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::packet::Surroundings;
 
 const SPECS: [Spec; 4] = [
@@ -112,6 +113,20 @@ impl Extension for Statistic {
             }
             _ => Ok(()),
         }
+    }
+
+    fn list(&self, out: &mut String, _: Listing) {
+        let not = |invert| if invert { " !" } else { "" };
+        out.push_str(&match *self {
+            Statistic::Random { probability, invert } => {
+                let p = f64::from(probability) / ONE;
+                format!(" statistic mode random{} probability {p:.11}", not(invert))
+            }
+            Statistic::Nth { every, packet: 0, invert } => format!(" statistic mode nth{} every {every}", not(invert)),
+            Statistic::Nth { every, packet, invert } => {
+                format!(" statistic mode nth{} every {every} packet {packet}", not(invert))
+            }
+        });
     }
 
     fn save(&self, out: &mut String) {

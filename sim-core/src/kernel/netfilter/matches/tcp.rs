@@ -3,9 +3,10 @@
 use super::{bang, nft_ports, port_in, save_ports};
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::packet::{Matched, Packet};
 use crate::kernel::netfilter::words::{number, port};
-use crate::wire::be16;
+use crate::wire::{IPPROTO_TCP, be16};
 
 const SPECS: [Spec; 7] = [
     Spec::new("source-port", 0, Kind::Str).unchecked(),
@@ -137,6 +138,24 @@ impl Extension for Tcp {
             }
         }
         Ok(())
+    }
+
+    fn list(&self, out: &mut String, how: Listing) {
+        out.push_str(" tcp");
+        how.list_ports(out, "spt", self.sport, self.not_sport, IPPROTO_TCP);
+        how.list_ports(out, "dpt", self.dport, self.not_dport, IPPROTO_TCP);
+        let not = |invert| if invert { "!" } else { "" };
+        if self.option != 0 || self.not_option {
+            out.push_str(&format!(" option={}{}", not(self.not_option), self.option));
+        }
+        if self.flags_mask != 0 || self.not_flags {
+            out.push_str(&format!(" flags:{}", not(self.not_flags)));
+            out.push_str(&if how.numeric {
+                format!("0x{:02X}/0x{:02X}", self.flags_mask, self.flags)
+            } else {
+                format!("{}/{}", flag_names(self.flags_mask), flag_names(self.flags))
+            });
+        }
     }
 
     fn save(&self, out: &mut String) {

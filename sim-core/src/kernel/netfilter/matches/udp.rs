@@ -4,8 +4,9 @@ use super::{nft_ports, port_in, save_ports};
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::Value;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::packet::{Matched, Packet};
-use crate::wire::be16;
+use crate::wire::{IPPROTO_UDP, be16};
 
 const SPECS: [Spec; 4] = [
     Spec::new("source-port", 0, Kind::Ports).invert(),
@@ -70,6 +71,12 @@ impl Extension for Udp {
             (self.dport, self.not_dport) = ((low, high), given.invert);
         }
         Ok(())
+    }
+
+    fn list(&self, out: &mut String, how: Listing) {
+        out.push_str(" udp");
+        how.list_ports(out, "spt", self.sport, self.not_sport, IPPROTO_UDP);
+        how.list_ports(out, "dpt", self.dport, self.not_dport, IPPROTO_UDP);
     }
 
     fn save(&self, out: &mut String) {

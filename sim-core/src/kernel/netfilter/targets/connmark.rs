@@ -3,6 +3,7 @@
 use super::mark::SetMark;
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 
 const OPS: u32 = 127;
 const SPECS: [Spec; 10] = [
@@ -84,6 +85,24 @@ impl Extension for ConnMark {
             (self.nfmask, self.ctmask) = (u32::MAX, u32::MAX);
         }
         Ok(())
+    }
+
+    fn list(&self, out: &mut String, _: Listing) {
+        out.push_str(" CONNMARK");
+        let (nf, ct) = (self.nfmask, self.ctmask);
+        match self.op {
+            MarkOp::Set(set) => set.list_op(out),
+            MarkOp::Save | MarkOp::Restore => {
+                let save = self.op == MarkOp::Save;
+                out.push_str(if save { " save" } else { " restore" });
+                out.push_str(&match (nf == ct, save) {
+                    (true, _) if nf == u32::MAX => String::new(),
+                    (true, _) => format!(" mask {nf:#x}"),
+                    (false, true) => format!(" nfmask {nf:#x} ctmask ~{ct:#x}"),
+                    (false, false) => format!(" ctmask {ct:#x} nfmask ~{nf:#x}"),
+                });
+            }
+        }
     }
 
     fn save(&self, out: &mut String) {

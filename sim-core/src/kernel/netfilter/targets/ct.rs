@@ -3,6 +3,7 @@
 
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 
 const SPECS: [Spec; 8] = [
     Spec::new("notrack", 0, Kind::None),
@@ -36,6 +37,14 @@ impl Extension for Ct {
         }
         self.notrack = true;
         Ok(())
+    }
+
+    fn list(&self, out: &mut String, _: Listing) {
+        out.push_str(match (self.alias, self.notrack) {
+            (true, _) => " NOTRACK",
+            (false, true) => " CT notrack",
+            (false, false) => " CT",
+        });
     }
 
     fn save(&self, out: &mut String) {

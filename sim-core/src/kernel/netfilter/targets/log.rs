@@ -2,6 +2,7 @@
 
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::words::quoted;
 
 const SPECS: [Spec; 7] = [
@@ -14,6 +15,9 @@ const SPECS: [Spec; 7] = [
     Spec::new("log-macdecode", 4, Kind::None),
 ];
 const FLAGS: [&str; 5] = ["tcp-sequence", "tcp-options", "ip-options", "uid", "macdecode"];
+
+/// Levels by number.
+const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "error", "warning", "notice", "info", "debug"];
 
 /// The level of a warning.
 const DEFAULT_LEVEL: u8 = 4;
@@ -58,6 +62,24 @@ impl Extension for Log {
             bit => self.flags |= 1 << bit,
         }
         Ok(())
+    }
+
+    fn list(&self, out: &mut String, how: Listing) {
+        out.push_str(" LOG");
+        if how.numeric {
+            out.push_str(&format!(" flags {} level {}", self.flags, self.level));
+        } else {
+            match LEVELS.get(usize::from(self.level)) {
+                Some(level) => out.push_str(&format!(" level {level}")),
+                None => out.push_str(&format!(" UNKNOWN level {}", self.level)),
+            }
+            for (_, name) in FLAGS.iter().enumerate().filter(|(bit, _)| self.flags & 1 << bit != 0) {
+                out.push_str(&format!(" {name}"));
+            }
+        }
+        if !self.prefix.is_empty() {
+            out.push_str(&format!(" prefix \"{}\"", self.prefix));
+        }
     }
 
     fn save(&self, out: &mut String) {

@@ -2,6 +2,7 @@
 
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 
 const ANY: u32 = 31;
 pub(super) const SPECS: [Spec; 5] = [
@@ -41,6 +42,20 @@ impl SetMark {
     }
 }
 
+impl SetMark {
+    /// What it does to a mark, as it is listed.
+    pub(super) fn list_op(&self, out: &mut String) {
+        let (mark, mask) = (self.mark, self.mask);
+        out.push_str(&match (mark, mask) {
+            (0, _) => format!(" and {:#x}", !mask),
+            _ if mark == mask => format!(" or {mark:#x}"),
+            (_, 0) => format!(" xor {mark:#x}"),
+            (_, u32::MAX) => format!(" set {mark:#x}"),
+            _ => format!(" xset {mark:#x}/{mask:#x}"),
+        });
+    }
+}
+
 impl Extension for SetMark {
     fn specs(&self) -> &'static [Spec] {
         &SPECS
@@ -56,6 +71,11 @@ impl Extension for SetMark {
             return Ok(());
         }
         Err(Error::usage("MARK: One of the --set-xmark, --{and,or,xor,set}-mark options is required"))
+    }
+
+    fn list(&self, out: &mut String, _: Listing) {
+        out.push_str(" MARK");
+        self.list_op(out);
     }
 
     fn save(&self, out: &mut String) {

@@ -18,6 +18,7 @@ pub use reject::{Reject, RejectWith};
 use super::error::Error;
 use super::extension::{Extension, Spec};
 use super::hook::{Hook, TableName};
+use super::list::Listing;
 use super::rule::Conditions;
 
 /// What a rule does with a packet.
@@ -190,6 +191,13 @@ impl Target {
         out.push_str(self.name());
         if let Some(t) = self.extension() {
             t.save(out);
+        }
+    }
+
+    /// The options as `iptables -L` prints them, with a blank before.
+    pub(super) fn list(&self, out: &mut String, how: Listing) {
+        if let Some(t) = self.extension() {
+            t.list(out, how);
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::kernel::conntrack::nat::Range;
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 use crate::kernel::netfilter::words::{number, number_then, service};
 use std::net::Ipv4Addr;
 
@@ -91,6 +92,19 @@ impl Extension for Nat {
         Ok(())
     }
 
+    fn list(&self, out: &mut String, _: Listing) {
+        let range = self.range.text();
+        match self.kind {
+            _ if range.is_empty() => {}
+            NatKind::Dnat | NatKind::Snat => out.push_str(&format!(" to:{range}")),
+            NatKind::Masquerade => out.push_str(&format!(" masq ports: {}", range.trim_start_matches(':'))),
+            NatKind::Redirect => out.push_str(&format!(" redir ports {}", range.trim_start_matches(':'))),
+        }
+        for (_, text) in self.range.flags().iter().filter(|(set, _)| *set) {
+            out.push_str(&format!(" {text}"));
+        }
+    }
+
     fn save(&self, out: &mut String) {
         let range = self.range.text();
         match self.kind {
@@ -101,13 +115,8 @@ impl Extension for Nat {
                 out.push_str(&format!(" --to-ports {}", range.trim_start_matches(':')));
             }
         }
-        let flags = [
-            (self.range.random, " --random"),
-            (self.range.random_fully, " --random-fully"),
-            (self.range.persistent, " --persistent"),
-        ];
-        for (_, text) in flags.iter().filter(|(set, _)| *set) {
-            out.push_str(text);
+        for (_, text) in self.range.flags().iter().filter(|(set, _)| *set) {
+            out.push_str(&format!(" --{text}"));
         }
     }
 }
@@ -171,6 +180,10 @@ impl Range {
                 Ok(())
             }
         }
+    }
+
+    fn flags(&self) -> [(bool, &'static str); 3] {
+        [(self.random, "random"), (self.random_fully, "random-fully"), (self.persistent, "persistent")]
     }
 
     /// `sprint_range`

@@ -2,6 +2,7 @@
 
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
+use crate::kernel::netfilter::list::Listing;
 
 const SPECS: [Spec; 1] = [Spec::new("reject-with", 0, Kind::Str)];
 
@@ -62,6 +63,12 @@ pub struct Reject {
     pub with: RejectWith,
 }
 
+impl Reject {
+    fn name(&self) -> &'static str {
+        KINDS.iter().find(|(kind, ..)| *kind == self.with).map_or("", |(_, name, _)| name)
+    }
+}
+
 impl Extension for Reject {
     fn specs(&self) -> &'static [Spec] {
         &SPECS
@@ -74,8 +81,11 @@ impl Extension for Reject {
         Ok(())
     }
 
+    fn list(&self, out: &mut String, _: Listing) {
+        out.push_str(&format!(" reject-with {}", self.name()));
+    }
+
     fn save(&self, out: &mut String) {
-        let name = KINDS.iter().find(|(kind, ..)| *kind == self.with).map_or("", |(_, name, _)| name);
-        out.push_str(&format!(" --reject-with {name}"));
+        out.push_str(&format!(" --reject-with {}", self.name()));
     }
 }
