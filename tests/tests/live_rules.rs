@@ -868,4 +868,129 @@ live! {
         ("node", udp!("10.96.0.1:7")),
         ("node", udp!("10.96.0.1:9")),
     ];
+    /// What was masqueraded behind a device is forgotten when its packets leave by another, or its address goes.
+    masquerade_and_another_way: [
+        ("node", rule!("-t nat -A POSTROUTING ! -o lo -p udp -j MASQUERADE")),
+        ("b", "ip addr add 172.16.0.1/32 dev lo"),
+        ("d", "ip addr add 172.16.0.1/32 dev lo"),
+        ("node", "ip route add 172.16.0.1/32 via 192.168.0.13"),
+        ("a", udp!("172.16.0.1:7")),
+        ("node", "ip route replace 172.16.0.1/32 via 10.0.0.11"),
+        ("a", udp!("172.16.0.1:7")),
+        ("a", udp!("172.16.0.1:7")),
+    ];
+    masquerade_and_address_goes: [
+        ("node", "ip addr add 192.168.5.1/24 dev up0"),
+        ("d", "ip addr add 192.168.5.13/24 dev eth0"),
+        ("node", rule!("-t nat -A POSTROUTING -o up0 -j MASQUERADE")),
+        ("a", udp!("192.168.5.13:7")),
+        ("a", udp!("192.168.0.13:7")),
+        ("node", "ip addr del 192.168.5.1/24 dev up0"),
+    ];
+    masquerade_and_link_down: [
+        ("node", rule!("-t nat -A POSTROUTING -o up0 -j MASQUERADE")),
+        ("a", udp!("192.168.0.13:7")),
+        ("a", "ping -c1 10.0.0.11"),
+        ("node", "ip link set up0 down"),
+        ("a", "ping -c1 -W1 192.168.0.13"),
+    ];
+    /// A bridged frame keeps its TTL, whoever it goes to.
+    ttl_of_bridged_dnat: [
+        ("node", rule!("-t nat -A PREROUTING -d 10.96.0.1 -j DNAT --to-destination 10.0.0.11")),
+        ("a", "ping -c1 -W1 -t1 10.96.0.1"),
+        ("node", "sysctl -qw net.bridge.bridge-nf-call-iptables=0"),
+        ("a", "ping -c1 -W1 -t1 10.96.0.1"),
+    ];
+    bridged_to_a_shorter_port: [
+        ("node", rule!("-A FORWARD -p icmp")),
+        ("node", "ip link set vb mtu 1000"),
+        ("b", "ip link set eth0 mtu 1000"),
+        ("a", "ping -c1 -W1 -M dont -s 1200 10.0.0.11"),
+        ("a", "ping -c1 -W1 -s 1200 10.0.0.11"),
+        ("a", "ping -c1 -W1 -M dont -s 3000 10.0.0.11"),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("a", "ping -c1 -W1 -M dont -s 1200 10.0.0.11"),
+        ("a", "ping -c1 -W1 -s 1200 10.0.0.11"),
+        ("a", "ping -c1 -W1 -M dont -s 3000 10.0.0.11"),
+    ];
+    bound_to_a_device: [
+        ("node", rule!("-t nat -A OUTPUT -d 10.96.0.1 -p udp -j DNAT --to-destination 10.0.0.11:7")),
+        ("node", "{socket: udp}, {setsockopt: [socket, bindtodevice, up0]}, {bind: \"0.0.0.0:5000\"}, {send: {size: 32, byte: a, to: \"10.96.0.1:53\"}}, {recv: {timeout: 300ms}}"),
+        ("node", "{socket: udp}, {setsockopt: [socket, bindtodevice, br0]}, {bind: \"0.0.0.0:5001\"}, {send: {size: 32, byte: a, to: \"10.96.0.1:53\"}}, {recv: {timeout: 300ms}}"),
+    ];
+    fragments_never_reach_raw: [
+        ("node", rule!("-t raw -A PREROUTING -f -j DROP")),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("a", "ping -c1 -s 3000 192.168.0.13"),
+        ("a", "ping -c1 -s 3000 10.0.0.11"),
+    ];
+    fragments_dropped_in_raw: [
+        ("node", rule!("-t raw -A PREROUTING -f -j DROP")),
+        ("a", "ping -c1 -W1 -s 3000 192.168.0.13"),
+    ];
+    devices_by_pattern: [
+        ("node", rule!("-A FORWARD -i br+ -o up+")),
+        ("node", rule!("-A FORWARD ! -i br0 -o br+")),
+        ("node", rule!("-A FORWARD -i v+")),
+        ("node", rule!("-A FORWARD -m physdev --physdev-in v+ --physdev-out v+")),
+        ("node", rule!("-A FORWARD ! -s 10.0.0.0/24 ! -p udp")),
+        ("a", "ping -c1 192.168.0.13"),
+        ("a", "ping -c1 10.0.0.11"),
+        ("a", udp!("192.168.0.13:9")),
+    ];
+    icmp_types: [
+        ("node", rule!("-A FORWARD -p icmp --icmp-type echo-request")),
+        ("node", rule!("-A FORWARD -p icmp --icmp-type echo-reply")),
+        ("node", rule!("-A FORWARD -p icmp --icmp-type port-unreachable")),
+        ("node", rule!("-A FORWARD -p icmp --icmp-type destination-unreachable -j DROP")),
+        ("node", rule!("-A OUTPUT -p icmp --icmp-type time-exceeded -j DROP")),
+        ("a", "ping -c1 192.168.0.13"),
+        ("a", "ping -c1 -W1 -t1 192.168.0.13"),
+        ("a", udp!("192.168.0.13:9")),
+    ];
+    /// The errors that the node itself makes go through OUTPUT and POSTROUTING, not through nat's rules again.
+    own_errors: [
+        ("node", rule!("-t nat -A POSTROUTING -j MASQUERADE")),
+        ("node", rule!("-t mangle -A OUTPUT -p icmp")),
+        ("node", rule!("-t mangle -A POSTROUTING -p icmp")),
+        ("node", "ip route add unreachable 172.16.0.0/16"),
+        ("a", "ping -c1 -W1 172.16.0.1"),
+        ("a", udp!("10.0.0.1:9")),
+        ("d", udp!("10.0.0.1:9")),
+    ];
+    rp_filter_and_dnat: [
+        ("node", "sysctl -qw net.ipv4.conf.all.rp_filter=1"),
+        ("node", rule!("-t nat -A PREROUTING -d 10.96.0.1 -j DNAT --to-destination 10.0.0.11")),
+        ("d", "ip addr add 10.0.0.99/32 dev lo"),
+        ("d", "ping -c1 -W1 10.96.0.1"),
+        ("d", "ping -c1 -W1 -I 10.0.0.99 10.96.0.1"),
+    ];
+    marks_of_bridged_dnat: [
+        ("node", "ip rule add fwmark 2 table 200"),
+        ("node", "ip route add prohibit default table 200"),
+        ("node", rule!("-t mangle -A PREROUTING -d 10.96.0.1 -j MARK --set-mark 2")),
+        ("node", rule!("-t nat -A PREROUTING -d 10.96.0.0/16 -j DNAT --to-destination 10.0.0.11")),
+        ("a", "ping -c1 -W1 10.96.0.2"),
+        ("a", "ping -c1 -W1 10.96.0.1"),
+    ];
+    isolated_ports_and_dnat: [
+        ("node", "bridge link set dev va isolated on"),
+        ("node", "bridge link set dev vb isolated on"),
+        ("node", rule!("-t nat -A PREROUTING -d 10.96.0.1 -j DNAT --to-destination 10.0.0.11")),
+        ("a", "ping -c1 -W1 10.96.0.1"),
+        ("node", "sysctl -qw net.bridge.bridge-nf-call-iptables=0"),
+        ("a", "ping -c1 -W1 10.96.0.1"),
+    ];
+    events: [
+        ("node", "sysctl -qw net.netfilter.nf_conntrack_acct=1 net.netfilter.nf_conntrack_timestamp=0"),
+        ("node", rule!("-t nat -A PREROUTING -d 10.96.0.1 -j DNAT --to-destination 10.0.0.11")),
+        ("node", rule!("-t mangle -A FORWARD -p udp -j CONNMARK --set-mark 7")),
+        ("a", udp!("10.96.0.1:7")),
+        ("a", "ping -c1 10.96.0.1"),
+        ("node", "conntrack -L -o extended"),
+        ("node", "conntrack -L -m 7"),
+        ("node", "conntrack -L --orig-dst 10.96.0.1 -p udp"),
+        ("node", "conntrack -D -s 10.0.0.10"),
+        ("node", "conntrack -C"),
+    ];
 }
