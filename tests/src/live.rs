@@ -178,14 +178,15 @@ fn with_checksums(mut pcap: Vec<u8>) -> Vec<u8> {
         let frame = &mut pcap[at + 16..end];
         at = end;
         if frame.len() > SLL2_LEN && frame[..2] == [8, 0] && word(frame, 4).swap_bytes() == LO {
-            complete(&mut frame[SLL2_LEN..]);
+            complete(&mut frame[SLL2_LEN..], false);
         }
     }
     pcap
 }
 
-/// Completes the checksum of a datagram, or of the one that an ICMP error quotes; whether there was something to do.
-fn complete(ip: &mut [u8]) -> bool {
+/// Completes the checksum of a datagram, or of the one that an ICMP error quotes; whether there was something to do. NAT
+/// may have changed an incomplete one that is quoted, so that it can't be told from a wrong one.
+fn complete(ip: &mut [u8], quoted: bool) -> bool {
     const ICMP: u8 = 1;
     const UDP: u8 = 17;
     const ERRORS: [u8; 3] = [3, 11, 12];
@@ -206,14 +207,14 @@ fn complete(ip: &mut [u8]) -> bool {
     match ip[9] {
         UDP => {
             let pseudo = sum(&ip[12..20]) + u32::from(UDP) + (ip.len() - hlen) as u32;
-            let left_out = fold(pseudo) == u16::from_be_bytes([ip[hlen + 6], ip[hlen + 7]]);
+            let left_out = quoted || fold(pseudo) == u16::from_be_bytes([ip[hlen + 6], ip[hlen + 7]]);
             if left_out {
                 put(ip, hlen + 6, pseudo);
             }
             left_out
         }
         ICMP => {
-            let changed = ERRORS.contains(&ip[hlen]) && complete(&mut ip[hlen + 8..]);
+            let changed = ERRORS.contains(&ip[hlen]) && complete(&mut ip[hlen + 8..], true);
             if changed {
                 put(ip, hlen + 2, 0);
             }

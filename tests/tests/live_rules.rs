@@ -138,6 +138,13 @@ live! {
         ("d", udp!("192.168.0.1:8")),
         ("d", "ping -c1 -W1 10.0.0.1"),
     ];
+    /// The kernel's own answer is refused while the socket that would say so sends it.
+    reject_of_the_own_answers: [
+        ("node", rule!("-A OUTPUT -p icmp -j REJECT")),
+        ("a", "ping -c1 -W1 10.0.0.1"),
+        ("d", "ping -c1 -W1 -s 3000 10.0.0.1"),
+        ("a", udp!("10.0.0.1:9")),
+    ];
     reject_in_output: [
         ("node", rule!("-A OUTPUT -p udp --dport 7 -j REJECT")),
         ("node", rule!("-A OUTPUT -p udp --dport 8 -j REJECT --reject-with icmp-net-unreachable")),
