@@ -145,15 +145,19 @@ fn ifmap(plan: &Plan) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Hardware addresses that nobody chose are drawn at random: the real devices get ours.
-fn same_addresses(lab: &Lab, plan: &Plan) {
+/// Hardware addresses that nobody chose are drawn at random: the real devices get ours. As ours, they leave no checksum
+/// to others.
+fn like_ours(lab: &Lab, plan: &Plan) {
     let world = scenario::build(plan, &mut sim_core::kernel::trace::Mute).expect("it was built a moment ago");
     for m in world.machines() {
         for (ns, name) in m.spaces().iter() {
             let links = show::links(m.spaces(), ns, m.now());
             for l in links.iter().filter(|l| l.arphrd == 1) {
-                let out = lab.exec(name, &format!("ip link set dev {} address {}", l.name, l.address));
-                assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+                let address = format!("ip link set dev {} address {}", l.name, l.address);
+                for command in [address, format!("ethtool -K {} tx off", l.name)] {
+                    let out = lab.exec(name, &command);
+                    assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+                }
             }
         }
     }
@@ -174,7 +178,7 @@ impl Drop for Running {
 fn measured(name: &str, plan: &Plan, compare: Compare) -> Seen {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let lab = Lab::new(plan);
-    same_addresses(&lab, plan);
+    like_ours(&lab, plan);
     let servers = servers(&lab, plan);
     // What interfaces say of themselves when they come up.
     sleep(Duration::from_millis(300));
