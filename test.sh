@@ -5,6 +5,8 @@
 # elsewhere the missing ones are named, and the tests that want them are skipped. With CI=true nothing is skipped: a
 # missing tool is an error.
 #
+# Without arguments a minute of each fuzz target goes before the tests.
+#
 # ./test.sh --tools only looks after the tools.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -19,10 +21,13 @@ bridge    iproute2        the live kernel, and the texts of its tools
 ping      iputils-ping    the live kernel, and the texts of its tools
 arping    iputils-arping  the live kernel, and the texts of its tools
 sysctl    procps          the live kernel, and the texts of its tools
+ethtool   ethtool         the live kernel, and the texts of its tools
+conntrack conntrack       the live kernel, and the texts of its tools
 python3   python3         the judge of the recordings against its original
 cc        gcc             capture filters against libpcap
 pcap.h    libpcap-dev     capture filters against libpcap
 iptables  iptables        rules as the real iptables loads and prints them
+c++       g++             a minute of each fuzz target
 '
 
 has() {
@@ -71,4 +76,7 @@ if [[ ${1:-} == --tools ]]; then
     exit 0
 fi
 
+if [[ $# -eq 0 ]]; then
+    cargo xtask fuzz --seconds 60 </dev/null
+fi
 exec cargo test --workspace --no-fail-fast "$@" </dev/null

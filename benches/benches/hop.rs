@@ -4,7 +4,7 @@
 //! throughput counts those, so its `elem/s` are interfaces a second.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use sim_core::base::{NsId, Time};
+use sim_core::base::{MachineId, NsId, Time};
 use sim_core::engine::{Config, Env, Limits, Program, Stopped, World};
 use sim_core::kernel::netlink::{Addr, LinkAdd, LinkChange, LinkKind, LinkPeer, Request};
 use sim_core::kernel::syscall::{Call, Fd, Ret, SendTo, SockOpt, SocketKind};
@@ -38,7 +38,7 @@ fn hop(c: &mut Criterion) {
 fn run(world: &mut World, pod: NsId, sink: &mut dyn Sink) {
     let pid = world.spawn(pod, Box::new(Pinger::new()), Time(0)).expect("a place for a process");
     let stopped = world.run(Time(u64::MAX), sink).expect("no limit is hit");
-    assert_eq!(stopped, Stopped::Exit(pid));
+    assert_eq!(stopped, Stopped::Exit(MachineId(0), pid));
     world.reap(pod, pid).expect("it has ended");
 }
 

@@ -117,7 +117,10 @@ impl Ui {
                 Text::Note(note) => {
                     let pad = " ".repeat(e.at.to_string().len());
                     let lines = note.lines().enumerate();
-                    let text = |(n, line)| self.paint(DIM, &format!("{} {line}", if n == 0 { "·" } else { " " }));
+                    let text = |(n, line): (usize, &str)| {
+                        let mark = if n == 0 && !line.starts_with(' ') { "·" } else { " " };
+                        self.paint(DIM, &format!("{mark} {line}"))
+                    };
                     lines.map(text).try_for_each(|l| writeln!(s, "  {pad}  {:<ns_width$}  {l}", e.namespace))
                 }
             };

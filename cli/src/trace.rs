@@ -30,7 +30,9 @@ pub(crate) fn trace(args: &TraceArgs, ui: &Ui) -> anyhow::Result<u8> {
         (_, Some(flow)) => j.flow == Some(FlowId(flow)),
         (None, None) => true,
     };
-    let chosen: Vec<_> = journeys.iter().filter(|(id, j)| wanted(*id, j) && j.hops().next().is_some()).collect();
+    // A packet that no capture shows is told if it is asked for by name.
+    let shown = |j: &Journey| args.packet.is_some() || j.hops().next().is_some();
+    let chosen: Vec<_> = journeys.iter().filter(|(id, j)| wanted(*id, j) && shown(j)).collect();
     if chosen.is_empty() {
         ui.error("no such packet in this run; `podhop trace SCENARIO` lists them");
         return Ok(1);

@@ -58,11 +58,26 @@ pub fn check(lab: &str, name: &str, traffic: &[(&str, &str)], compare: Compare) 
         let tables = names.iter().flat_map(|n| [(n, "iptables-save -c"), (n, "conntrack -L")]);
         plan = resolve(name, &tables.fold(text, |text, (ns, what)| text + &entry(ns, what)));
     }
-    let ours = simulated(&plan);
+    compare_plan(name, &plan, compare);
+}
+
+/// A scenario as it stands in its file. Does nothing where the real kernel may not be asked.
+///
+/// # Panics
+/// The scenario is wrong, or the real kernel shows something else; the message shows what.
+pub fn check_file(path: &Path, compare: Compare) {
+    if real::can_run() {
+        let (_, plan) = scenario::load(path).unwrap_or_else(|e| panic!("{}", e.render(false)));
+        compare_plan(&path.display().to_string(), &plan, compare);
+    }
+}
+
+fn compare_plan(name: &str, plan: &Plan, compare: Compare) {
+    let ours = simulated(plan);
     let options = Options { times: compare.times, ..Options::default() };
     let mut told = String::new();
     for _ in 0..MEASUREMENTS {
-        let theirs = measured(name, &plan, compare);
+        let theirs = measured(name, plan, compare);
         let mut differences = judge::compare(&theirs.case, None, &ours.case, &options);
         if compare.outputs {
             differences.extend(outputs(&theirs.heard, &ours.heard));
@@ -130,6 +145,24 @@ fn ifmap(plan: &Plan) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// Hardware addresses that nobody chose are drawn at random: the real devices get ours. As ours, they leave no checksum
+/// to others.
+fn like_ours(lab: &Lab, plan: &Plan) {
+    let world = scenario::build(plan, &mut sim_core::kernel::trace::Mute).expect("it was built a moment ago");
+    for m in world.machines() {
+        for (ns, name) in m.spaces().iter() {
+            let links = show::links(m.spaces(), ns, m.now());
+            for l in links.iter().filter(|l| l.arphrd == 1) {
+                let address = format!("ip link set dev {} address {}", l.name, l.address);
+                for command in [address, format!("ethtool -K {} tx off", l.name)] {
+                    let out = lab.exec(name, &command);
+                    assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+                }
+            }
+        }
+    }
+}
+
 /// Processes that end with the test.
 struct Running(Vec<Child>);
 
@@ -145,6 +178,7 @@ impl Drop for Running {
 fn measured(name: &str, plan: &Plan, compare: Compare) -> Seen {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let lab = Lab::new(plan);
+    like_ours(&lab, plan);
     let servers = servers(&lab, plan);
     // What interfaces say of themselves when they come up.
     sleep(Duration::from_millis(300));

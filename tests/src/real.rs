@@ -87,7 +87,7 @@ impl Lab {
     pub fn command(&self, ns: &str, command: &str) -> Command {
         let mut words: Vec<String> = vec![];
         for w in command.split_whitespace() {
-            let after_netns = words.last().is_some_and(|l| l == "netns");
+            let after_netns = words.last().is_some_and(|l| l == "netns" || l == "-n");
             let named = after_netns && self.names.iter().any(|n| n == w);
             words.push(if named { format!("{}{w}", self.prefix) } else { w.to_owned() });
         }
@@ -118,7 +118,8 @@ impl Captures {
             let err = folder.join(format!("{ns}.err"));
             let mut tcpdump = Command::new("ip");
             tcpdump.args(["netns", "exec", &name, "tcpdump", "-npU", "--immediate-mode", "-Z", "root", "-s", "9000"]);
-            tcpdump.args(["--time-stamp-precision=nano", "-y", "LINUX_SLL2", "-i", "any", "-w"]).arg(&file);
+            let format = ["--time-stamp-precision=nano", "-y", "LINUX_SLL2", "-i", "any", "-B", "8192", "-w"];
+            tcpdump.args(format).arg(&file);
             tcpdump.args(["arp or icmp or udp"]).stdout(Stdio::null());
             tcpdump.stderr(File::create(&err).expect("a file"));
             children.push(tcpdump.spawn().expect("ip runs"));

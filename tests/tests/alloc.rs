@@ -3,8 +3,8 @@
 //! Programs are user space and may allocate. The ones here have all their payloads before the counting starts, so that
 //! whatever is counted is the datapath's or the engine's.
 
-use sim_core::base::{IfIndex, Mac, NsId, Time};
-use sim_core::engine::{Config, Env, Program, Stopped, World};
+use sim_core::base::{IfIndex, Mac, MachineId, NsId, Time};
+use sim_core::engine::{Config, Env, LinkSpec, Program, Stopped, World};
 use sim_core::kernel::netlink::{Addr, LinkAdd, LinkChange, LinkKind, LinkPeer, Request};
 use sim_core::kernel::syscall::{Call, Fd, Ret, SendTo, SockOpt, SocketKind};
 use sim_core::kernel::trace::{DevName, Mute, Sink, Step, Tap};
@@ -77,6 +77,26 @@ fn a_warm_flood_allocates_nothing_however_many_ports() {
 }
 
 #[test]
+fn a_warm_link_allocates_nothing() {
+    // Requests only go one way, but replies come back; with a filter on neither side. A lossy link takes some.
+    for loss_ppm in [0, 300_000] {
+        let mut lab = Lab::linked(&LinkSpec { rate_bps: 1_000_000_000, queue: 4, loss_ppm, ..LinkSpec::default() });
+        let to = SendTo::Ip(std::net::SocketAddrV4::new(Lab::address(1), 0));
+        let counted = lab.run(Sender::new(SocketKind::Raw { protocol: 1 }, to, &echo_request()));
+        assert_eq!(counted.allocations, 0);
+        assert!(counted.taps > 2 * DATAGRAMS, "{}", counted.taps);
+    }
+}
+
+#[test]
+fn a_warm_link_in_one_direction_allocates_nothing() {
+    let mut lab = Lab::linked(&LinkSpec::default());
+    let to = SendTo::Link { dev: IfIndex(2), mac: Mac::BROADCAST };
+    let counted = lab.run(Sender::new(SocketKind::Packet { ethertype: ETH_P_EXPERIMENT }, to, &[7; 64]));
+    assert_eq!(counted.allocations, 0);
+}
+
+#[test]
 fn allocations_are_counted() {
     let before = ALLOCATIONS.get();
     drop(std::hint::black_box(vec![0u8; 100]));
@@ -121,6 +141,24 @@ impl Lab {
         Lab { world, first }
     }
 
+    /// Two machines and a link.
+    fn linked(spec: &LinkSpec) -> Self {
+        let mut world = World::new(Config::default());
+        let there = world.add_machine().expect("a second one");
+        let homes = [NsId::default(), NsId::new(there, 0)];
+        for (n, home) in homes.into_iter().enumerate() {
+            let name = format!("p{n}");
+            world.configure(home, &Request::NetnsAdd { name }, &mut Mute).expect("a new namespace");
+        }
+        world.connect(homes.map(|ns| (ns, "eth0")), spec, &mut Mute).expect("a link");
+        for (n, home) in homes.into_iter().enumerate() {
+            for request in [up("eth0"), address(Self::address(n))] {
+                world.configure(home, &request, &mut Mute).expect("a request that Linux accepts");
+            }
+        }
+        Lab { world, first: NsId::default() }
+    }
+
     fn address(pod: usize) -> Ipv4Addr {
         Ipv4Addr::new(10, 0, 0, 2 + u8::try_from(pod).expect("a few pods"))
     }
@@ -137,7 +175,7 @@ impl Lab {
     fn send(&mut self, sender: Sender, taps: &mut Taps) -> u64 {
         let pid = self.world.spawn(self.first, Box::new(sender), Time(0)).expect("a place for a process");
         let stopped = self.world.run(Time(u64::MAX), taps).expect("no limit is hit");
-        assert_eq!(stopped, Stopped::Exit(pid));
+        assert_eq!(stopped, Stopped::Exit(MachineId(0), pid));
         let done = self.world.reap(self.first, pid).expect("it has ended");
         u64::try_from(done.code).expect("the sender's count of allocations")
     }

@@ -2,6 +2,7 @@
 //! record.
 
 use podhop_tests::live::{self, Compare};
+use podhop_tests::scenarios;
 
 /// A node with a bridge and three pods; all addresses fixed.
 const LAB: &str = r#"
@@ -294,6 +295,24 @@ live! { LAB:
         ("a", "sysctl -qw net.ipv4.neigh.eth0.retrans_time_ms=200 net.ipv4.neigh.eth0.mcast_solicit=5"),
         ("a", "ping -c1 -W3 10.0.0.77"),
     ];
+}
+
+/// The lessons, as they stand. A Python script does not start as fast as ours, so that times are compared of commands
+/// only.
+#[test]
+fn lessons() {
+    for (lab, times) in [
+        ("other-node-by-hand", true),
+        ("ttl-exceeded", true),
+        ("routing-loop", true),
+        ("pmtu", false),
+        ("port-clash", false),
+        ("udp-fragments", false),
+        ("nat-by-hand", false),
+    ] {
+        let path = scenarios::root().join("scenarios/labs").join(lab).join("scenario.yaml");
+        live::check_file(&path, Compare { times, ..Compare::default() });
+    }
 }
 
 fn check(lab: &str, name: &str, traffic: &[(&str, &str)]) {

@@ -31,6 +31,10 @@ id!(
     IfIndex(u32)
 );
 id!(
+    /// A physical network interface, counted from 0 on each machine: it keeps its number in whichever namespace it is.
+    NicId(u32)
+);
+id!(
     /// One buffer. 24 bits of machine, 40 of counter.
     FrameId(u64)
 );

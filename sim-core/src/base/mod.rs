@@ -7,6 +7,6 @@ pub mod time;
 pub mod words;
 
 pub use addr::Mac;
-pub use id::{FlowId, FrameId, IfIndex, MachineId, NsId, PacketId, Pid};
+pub use id::{FlowId, FrameId, IfIndex, MachineId, NicId, NsId, PacketId, Pid};
 pub use rng::Prf;
 pub use time::Time;

@@ -31,6 +31,8 @@ pub enum Purpose {
     EphemeralPort = 7,
     /// What an ICMP error takes of the namespace's credit (`icmp_global_consume`).
     IcmpCredit = 8,
+    /// Whether a frame is lost on a link.
+    LinkLoss = 16,
     /// The id by which `conntrack` names an entry (`nf_ct_get_id`).
     ConntrackId = 32,
     /// Where the search for a free port begins (`nf_nat_l4proto_unique_tuple`).

@@ -4,11 +4,12 @@
 use super::process::{Console, Env, Program};
 use super::world::{ConfigureError, LimitHit, Limits};
 use crate::base::rng::Purpose;
-use crate::base::{MachineId, NsId, Pid, Prf, Time};
+use crate::base::{MachineId, NicId, NsId, Pid, Prf, Time};
 use crate::kernel::conntrack::gc;
 use crate::kernel::cx::{Cpu, Cx, Timer};
 use crate::kernel::errno::Errno;
-use crate::kernel::netlink::{self, Request};
+use crate::kernel::frame::Frame;
+use crate::kernel::netlink::{self, Hardware, Request};
 use crate::kernel::netns::Spaces;
 use crate::kernel::syscall::{self, Call, Ret};
 use crate::kernel::timer::{TimerId, ns_to_jiffies};
@@ -149,11 +150,12 @@ impl Machine {
         self.cpu.now
     }
 
-    /// Frames made, frames ended, and frames that wait somewhere: made = ended + waiting, at every instant between
-    /// chains.
+    /// Frames that began here, made or come over a link; frames that are gone, ended or left over a link; and frames
+    /// that wait somewhere. Begun = gone + waiting, at every instant between chains.
     pub fn balance(&self) -> (u64, u64, usize) {
         let (made, ended) = self.cpu.balance();
-        (made, ended, self.cpu.backlog() + self.spaces.waiting())
+        let (came, left) = self.cpu.crossings();
+        (made + came, ended + left, self.cpu.backlog() + self.spaces.waiting())
     }
 
     /// Somebody wants the CPU.
@@ -197,6 +199,28 @@ impl Machine {
         let mut cx = cx(&mut self.cpu, run);
         netlink::request(&mut self.spaces, &mut cx, ns, request)?;
         Ok(self.drain(run)?)
+    }
+
+    /// A physical nic is plugged in.
+    pub(super) fn probe(&mut self, run: &mut Run<'_>, ns: NsId, hardware: &Hardware) -> Result<NicId, ConfigureError> {
+        Ok(netlink::probe(&mut self.spaces, &mut cx(&mut self.cpu, run), ns, hardware)?)
+    }
+
+    /// A nic's interrupt: a frame has come over its link.
+    pub(super) fn receive(&mut self, run: &mut Run<'_>, nic: NicId, frame: Frame, whole: bool) -> Result<(), LimitHit> {
+        self.spaces.nic_receive(&mut cx(&mut self.cpu, run), nic, frame, whole);
+        self.drain(run)
+    }
+
+    /// A nic's interrupt: it is free for the next frame.
+    pub(super) fn nic_free(&mut self, run: &mut Run<'_>, nic: NicId) -> Result<(), LimitHit> {
+        self.spaces.nic_free(&mut cx(&mut self.cpu, run), nic);
+        self.drain(run)
+    }
+
+    /// The link of `nic` cannot hold a frame that it sent.
+    pub(super) fn lose(&mut self, run: &mut Run<'_>, nic: NicId, frame: Frame) {
+        self.spaces.lose(&mut cx(&mut self.cpu, run), nic, frame);
     }
 
     /// An expired slot of the timer wheel: all its timers, then the softirq queue.
@@ -448,5 +472,5 @@ pub(super) struct Run<'a> {
 }
 
 pub(super) fn cx<'a>(cpu: &'a mut Cpu, run: &'a mut Run<'_>) -> Cx<'a> {
-    Cx { ns: NsId::default(), cpu, prf: run.prf, sink: run.sink }
+    Cx { ns: NsId::new(cpu.machine(), 0), cpu, prf: run.prf, sink: run.sink }
 }

@@ -1,11 +1,13 @@
 //! Machines and the heap. The key of an event is a fact of the model, not of the schedule: time, receiver, sender, the
 //! sender's own count.
 
+use super::link::{End, Lane, LinkSpec};
 use super::machine::{Alarm, Ask, Finished, Machine, Run};
 use super::process::Program;
-use crate::base::{FrameId, IfIndex, MachineId, NsId, Pid, Prf, Time};
+use crate::base::{FrameId, IfIndex, MachineId, NicId, NsId, Pid, Prf, Time};
+use crate::kernel::cx::Wire;
 use crate::kernel::errno::NlError;
-use crate::kernel::netlink::Request;
+use crate::kernel::netlink::{Hardware, Request};
 use crate::kernel::netns::Spaces;
 use crate::kernel::show;
 use crate::kernel::trace::Sink;
@@ -15,6 +17,9 @@ use std::fmt;
 
 /// INITIAL_JIFFIES of Linux at HZ=250: five minutes before the 32-bit counter wraps.
 pub const INITIAL_JIFFIES: u64 = 4_294_892_296;
+
+/// As many machines one world has.
+pub const MAX_MACHINES: usize = 1 << 12;
 
 /// What a world is made with.
 #[derive(Clone, Debug)]
@@ -112,8 +117,8 @@ impl std::error::Error for LimitHit {}
 /// Why [`World::run`] came back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stopped {
-    /// A process has ended.
-    Exit(Pid),
+    /// A process of this machine has ended.
+    Exit(MachineId, Pid),
     /// The time is reached, and nothing earlier is left to do.
     Time,
 }
@@ -122,12 +127,18 @@ pub enum Stopped {
 #[derive(Clone)]
 pub struct World {
     machines: Vec<Machine>,
+    /// The links, a lane for each direction.
+    lanes: Vec<Lane>,
+    /// Which lane begins at which nic, by machine and nic.
+    plugs: Vec<Vec<usize>>,
     heap: BinaryHeap<Reverse<Event>>,
     prf: Prf,
     config: Config,
     /// Events that each machine has caused.
     sequence: Vec<u64>,
     events: u64,
+    /// The time of the last event: no machine starts anything new before it.
+    now: Time,
 }
 
 /// (time, receiving machine, source machine, the source's count)
@@ -147,6 +158,10 @@ enum What {
     Run,
     /// A process's own timer.
     Alarm(Pid, AlarmKey),
+    /// A nic has sent a frame, and others wait.
+    Free(NicId),
+    /// The next frame of a lane arrives.
+    Arrive(usize),
 }
 
 /// [`Alarm`] in a form that has an order.
@@ -157,8 +172,69 @@ impl World {
     /// A world with one machine and no namespaces.
     pub fn new(config: Config) -> Self {
         let machine = Machine::new(MachineId(0), config.jiffies);
-        let prf = Prf::new(config.seed);
-        World { machines: vec![machine], heap: BinaryHeap::new(), prf, config, sequence: vec![0], events: 0 }
+        World {
+            machines: vec![machine],
+            lanes: Vec::new(),
+            plugs: vec![Vec::new()],
+            heap: BinaryHeap::new(),
+            prf: Prf::new(config.seed),
+            config,
+            sequence: vec![0],
+            events: 0,
+            now: Time(0),
+        }
+    }
+
+    /// One more machine, without namespaces; none if there are [`MAX_MACHINES`].
+    pub fn add_machine(&mut self) -> Option<MachineId> {
+        if self.machines.len() >= MAX_MACHINES {
+            return None;
+        }
+        let id = MachineId(self.machines.len() as u16);
+        self.machines.push(Machine::new(id, self.config.jiffies));
+        self.plugs.push(Vec::new());
+        self.sequence.push(0);
+        Some(id)
+    }
+
+    /// Lays a link between two new physical nics: in each namespace, one of this name.
+    ///
+    /// # Errors
+    /// A name is taken or none: its nic is not there then, and the other one, if it is, has no link.
+    pub fn connect(
+        &mut self,
+        ends: [(NsId, &str); 2],
+        spec: &LinkSpec,
+        sink: &mut dyn Sink,
+    ) -> Result<(), ConfigureError> {
+        let mut plugged = [End { machine: MachineId(0), nic: NicId(0) }; 2];
+        for ((ns, name), end) in ends.into_iter().zip(&mut plugged) {
+            let hardware = Hardware { name: name.to_owned(), rate_bps: spec.rate_bps, queue: spec.queue };
+            let mut run =
+                Run { prf: &self.prf, limits: &self.config.limits, epoch_ns: self.config.epoch_ns, sink: &mut *sink };
+            let nic = self.machines[ns.machine().0 as usize].probe(&mut run, ns, &hardware)?;
+            *end = End { machine: ns.machine(), nic };
+            self.plugs[ns.machine().0 as usize].push(usize::MAX);
+        }
+        let [a, b] = plugged;
+        for (from, to) in [(a, b), (b, a)] {
+            self.plugs[from.machine.0 as usize][from.nic.0 as usize] = self.lanes.len();
+            self.lanes.push(Lane::new(from, to, spec));
+        }
+        Ok(())
+    }
+
+    /// Frames made, frames ended, and frames that wait or are on a link: made = ended + waiting, at every instant
+    /// between chains.
+    pub fn balance(&self) -> (u64, u64, usize) {
+        let each = self.machines.iter().map(|m| (m.cpu.balance(), m.balance().2));
+        let flying = self.lanes.iter().map(Lane::in_flight).sum();
+        each.fold((0, 0, flying), |(made, ended, waiting), ((m, e), w)| (made + m, ended + e, waiting + w))
+    }
+
+    /// The latest clock of a machine.
+    pub fn now(&self) -> Time {
+        self.machines.iter().map(Machine::now).max().unwrap_or_default()
     }
 
     /// The machine that holds `ns`.
@@ -183,8 +259,10 @@ impl World {
     pub fn configure(&mut self, ns: NsId, request: &Request, sink: &mut dyn Sink) -> Result<(), ConfigureError> {
         let at = ns.machine().0 as usize;
         let m = &mut self.machines[at];
+        m.cpu.now = m.cpu.now.max(self.now);
         let mut run = Run { prf: &self.prf, limits: &self.config.limits, epoch_ns: self.config.epoch_ns, sink };
         m.configure(&mut run, ns, request)?;
+        self.carry(at, sink);
         self.after(at);
         Ok(())
     }
@@ -193,6 +271,7 @@ impl World {
     pub fn spawn(&mut self, ns: NsId, program: Box<dyn Program>, at: Time) -> Option<Pid> {
         let machine = ns.machine().0 as usize;
         let m = &mut self.machines[machine];
+        m.cpu.now = m.cpu.now.max(self.now);
         let at = at.max(m.now());
         let pid = m.spawn(&self.prf, ns, program, at)?;
         self.after(machine);
@@ -217,14 +296,16 @@ impl World {
     /// A limit was hit.
     pub fn run(&mut self, until: Time, sink: &mut dyn Sink) -> Result<Stopped, LimitHit> {
         loop {
-            if let Some(pid) = self.machines.iter_mut().find_map(|m| m.exits.pop_front()) {
-                return Ok(Stopped::Exit(pid));
+            let exit = |(n, m): (usize, &mut Machine)| Some((MachineId(n as u16), m.exits.pop_front()?));
+            if let Some((machine, pid)) = self.machines.iter_mut().enumerate().find_map(exit) {
+                return Ok(Stopped::Exit(machine, pid));
             }
             let Some(Reverse(event)) = self.heap.peek().copied().filter(|e| e.0.key.0 <= until) else {
                 return Ok(Stopped::Time);
             };
             self.heap.pop();
             self.events += 1;
+            self.now = self.now.max(event.key.0);
             self.check(event.key.0)?;
             self.handle(event, sink)?;
         }
@@ -247,9 +328,49 @@ impl World {
             What::Alarm(pid, AlarmKey(0, _)) => m.alarm(pid, Alarm::Start),
             What::Alarm(pid, AlarmKey(1, n)) => m.alarm(pid, Alarm::Wait(n)),
             What::Alarm(pid, AlarmKey(_, n)) => m.alarm(pid, Alarm::Itimer(n)),
+            What::Free(nic) => m.nic_free(&mut run, nic)?,
+            What::Arrive(lane) => {
+                let Some(lane) = self.lanes.get_mut(lane) else { return Ok(()) };
+                let (from, nic) = (lane.from.machine, lane.to.nic);
+                let Some(flying) = lane.arrive() else { return Ok(()) };
+                m.receive(&mut run, nic, flying.frame, flying.whole)?;
+                // The sender gets a buffer back, so that neither runs out of them.
+                if let Some(spare) = m.cpu.give_spare() {
+                    self.machines[from.0 as usize].cpu.take_spare(spare);
+                }
+            }
         }
+        self.carry(at, sink);
         self.after(at);
         Ok(())
+    }
+
+    /// After anything has run on a machine: what its nics have sent goes on its way.
+    fn carry(&mut self, at: usize, sink: &mut dyn Sink) {
+        let mut wire = std::mem::take(&mut self.machines[at].cpu.wire);
+        for w in wire.drain(..) {
+            let (nic, done, frame) = match w {
+                Wire::Carry { nic, done, frame } => (nic, done, frame),
+                Wire::Free { nic, at: when } => {
+                    self.push(at, when, What::Free(nic));
+                    continue;
+                }
+            };
+            let lane = self.plugs[at].get(nic.0 as usize).copied().unwrap_or(usize::MAX);
+            let sent = match self.lanes.get_mut(lane) {
+                Some(l) => l.send(&self.prf, done, frame).map(|arrival| (arrival, l.to.machine)),
+                None => Err(frame),
+            };
+            match sent {
+                Ok((arrival, to)) => self.post(at, to, arrival, What::Arrive(lane)),
+                Err(frame) => {
+                    let (limits, epoch_ns) = (&self.config.limits, self.config.epoch_ns);
+                    let mut run = Run { prf: &self.prf, limits, epoch_ns, sink: &mut *sink };
+                    self.machines[at].lose(&mut run, nic, frame);
+                }
+            }
+        }
+        self.machines[at].cpu.wire = wire;
     }
 
     /// After anything has run on a machine: what it wants from the heap is put there.
@@ -280,14 +401,18 @@ impl World {
     }
 
     fn push(&mut self, at: usize, when: Time, what: What) {
-        let machine = MachineId(at as u16);
-        self.sequence[at] += 1;
-        self.heap.push(Reverse(Event { key: (when, machine, machine, self.sequence[at]), what }));
+        self.post(at, MachineId(at as u16), when, what);
+    }
+
+    /// An event that machine `from` causes on another, or on itself.
+    fn post(&mut self, from: usize, to: MachineId, when: Time, what: What) {
+        self.sequence[from] += 1;
+        self.heap.push(Reverse(Event { key: (when, to, MachineId(from as u16), self.sequence[from]), what }));
     }
 
     fn check(&self, at: Time) -> Result<(), LimitHit> {
         let limits = &self.config.limits;
-        let made: u64 = self.machines.iter().map(|m| m.balance().0).sum();
+        let made: u64 = self.machines.iter().map(|m| m.cpu.balance().0).sum();
         for (name, value, limit) in [("events", self.events, limits.events), ("frames", made, limits.frames)] {
             if value > limit {
                 return Err(LimitHit { name, limit, at, place: None });

@@ -6,7 +6,7 @@ use super::ip::frag;
 use super::neigh::NeighKey;
 use super::timer::{Jiffies, TimerId, Wheel};
 use super::trace::{DropReason, Edge, Fate, Flow, Sink, Step, Tap, What};
-use crate::base::{FrameId, IfIndex, MachineId, NsId, PacketId, Pid, Prf, Time};
+use crate::base::{FrameId, IfIndex, MachineId, NicId, NsId, PacketId, Pid, Prf, Time};
 use std::collections::VecDeque;
 use std::ops::ControlFlow::Break;
 
@@ -44,6 +44,27 @@ pub struct Rx {
     pub frame: Frame,
 }
 
+/// What the engine has to do for a physical nic when the chain is over.
+#[derive(Clone, Debug)]
+pub enum Wire {
+    /// Carry a frame to the other end of the nic's link.
+    Carry {
+        /// The sender.
+        nic: NicId,
+        /// Its last bit has left the nic then.
+        done: Time,
+        /// The frame, which belongs to no machine until it arrives.
+        frame: Frame,
+    },
+    /// Tell the nic when it is free for the next frame: [`super::netns::Spaces::nic_free`].
+    Free {
+        /// Which nic.
+        nic: NicId,
+        /// When.
+        at: Time,
+    },
+}
+
 /// What a system call still has to do after the CPU has received what is queued: the rest of it is kept with its frame.
 #[derive(Clone, Debug)]
 pub enum Continuation {
@@ -67,6 +88,8 @@ pub struct Cpu {
     pub wakes: Vec<Pid>,
     /// Devices whose carrier changed: link watch acts on them when the chain is over.
     pub(in crate::kernel) linkwatch: VecDeque<(NsId, IfIndex)>,
+    /// What physical nics have done, for the engine to go on with.
+    pub wire: Vec<Wire>,
     /// A system call is carried out: its frames are received as soon as they are sent, not when it ends.
     in_process: bool,
     /// The CPU's own ICMP socket (ipv4_icmp_sk) is sending an answer.
@@ -79,6 +102,9 @@ pub struct Cpu {
     made: u64,
     /// Frames whose way has ended.
     ended: u64,
+    /// Frames that came over a link, and that left over one.
+    came: u64,
+    left: u64,
 }
 
 impl Cpu {
@@ -93,6 +119,7 @@ impl Cpu {
             timers: Wheel::new(jiffies),
             wakes: Vec::new(),
             linkwatch: VecDeque::new(),
+            wire: Vec::new(),
             in_process: false,
             icmp_busy: false,
             rest: None,
@@ -100,7 +127,14 @@ impl Cpu {
             pool: Pool::default(),
             made: 0,
             ended: 0,
+            came: 0,
+            left: 0,
         }
+    }
+
+    /// Whose CPU it is.
+    pub fn machine(&self) -> MachineId {
+        self.machine
     }
 
     /// The clock in ticks.
@@ -139,6 +173,21 @@ impl Cpu {
     /// Frames made and frames ended: their difference is alive in queues.
     pub fn balance(&self) -> (u64, u64) {
         (self.made, self.ended)
+    }
+
+    /// Frames that came over a link and frames that left over one.
+    pub fn crossings(&self) -> (u64, u64) {
+        (self.came, self.left)
+    }
+
+    /// An ended frame's buffer for another machine, which sent one here: so neither pool runs dry.
+    pub fn give_spare(&mut self) -> Option<Frame> {
+        self.pool.take()
+    }
+
+    /// A buffer in return for a frame that left.
+    pub fn take_spare(&mut self, spare: Frame) {
+        self.pool.give_back(spare);
     }
 
     /// Frames waiting to be received.
@@ -250,6 +299,24 @@ impl Cx<'_> {
         self.step(&f, f.dev, What::Queued { ns, dev });
         self.cpu.input.push_back(Rx { ns, dev, frame: f });
         Break(Fate::Queued)
+    }
+
+    /// The driver of a physical nic hands received frames up: stamped with the time, in the order of arrival.
+    pub(in crate::kernel) fn napi_receive(&mut self, ns: NsId, dev: IfIndex, mut f: Frame) {
+        f.tstamp = self.cpu.now;
+        self.cpu.input.push_back(Rx { ns, dev, frame: f });
+    }
+
+    /// `f` is on the wire: the engine carries it, and it is no longer among this machine's frames.
+    pub(in crate::kernel) fn put_on_wire(&mut self, nic: NicId, done: Time, frame: Frame) {
+        self.cpu.left += 1;
+        self.cpu.wire.push(Wire::Carry { nic, done, frame });
+        self.cpu.now += HOP_NS;
+    }
+
+    /// A frame from the wire is among this machine's frames now.
+    pub(in crate::kernel) fn take_off_wire(&mut self) {
+        self.cpu.came += 1;
     }
 
     /// kfree_skb_reason

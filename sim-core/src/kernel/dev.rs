@@ -3,6 +3,7 @@
 pub mod br_netfilter;
 pub mod bridge;
 pub mod fdb;
+pub mod nic;
 
 use super::cx::Cx;
 use super::frame::{Frame, PacketType};
@@ -17,6 +18,7 @@ use crate::base::{IfIndex, Mac, NsId};
 use crate::wire::{ETH_HLEN, ETH_P_ARP, ETH_P_IP, ethertype};
 use bridge::{Bridge, Port};
 use ipnet::Ipv4Net;
+use nic::Nic;
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -71,6 +73,8 @@ pub enum DevKind {
     Veth(VethPeer),
     /// net/bridge/br_device.c
     Bridge(Box<Bridge>),
+    /// A physical interface, at the end of a link.
+    Nic(Box<Nic>),
 }
 
 /// The other end of a veth pair, as far as this end must know it to transmit.
@@ -106,6 +110,7 @@ impl IfAddr {
 pub struct Stats {
     pub rx_packets: u64,
     pub rx_bytes: u64,
+    pub rx_errors: u64,
     pub rx_dropped: u64,
     pub multicast: u64,
     pub tx_packets: u64,
@@ -188,17 +193,18 @@ pub(in crate::kernel) fn netif_receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfI
 pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     f.dev = dev;
     let Some(d) = ns.dev_mut(dev) else { return cx.kill(f, DropReason::DevReady) };
-    if !d.up {
+    if !d.up && !matches!(d.kind, DevKind::Nic(_)) {
         // The noqueue branch of __dev_queue_xmit finds the device down.
         d.stats.tx_dropped += 1;
         return cx.kill(f, DropReason::DevReady);
     }
-    if !d.linked {
+    if !d.running() {
         // dev_deactivate has put the noop discipline in place.
         return cx.kill(f, DropReason::QdiscDrop);
     }
-    if !matches!(d.kind, DevKind::Loopback) {
-        // libpcap discards the outgoing copy on a loopback device: the tap is the receive side's.
+    if !matches!(d.kind, DevKind::Loopback | DevKind::Nic(_)) {
+        // libpcap discards the outgoing copy on a loopback device: the tap is the receive side's. A nic's is behind its
+        // queue.
         cx.tap(dev, PacketType::Outgoing, &f);
     }
     let len = f.bytes().len();
@@ -227,6 +233,7 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
             let _ = bridge::dev_xmit(ns, cx, dev, f);
             Break(Fate::Queued)
         }
+        DevKind::Nic(_) => nic::enqueue(ns, cx, dev, f),
     }
 }
 

@@ -198,6 +198,35 @@ impl Frame {
         self.0.mac_len
     }
 
+    /// Everything is forgotten that belongs to the kernel that the frame leaves. Without `..`, so that the compiler
+    /// asks what a new field means on the wire.
+    pub(in crate::kernel) fn leave(&mut self) {
+        let Skb {
+            buf: _,
+            head: _,
+            mac_len: _,
+            id: _,
+            packet: _,
+            truesize: _,
+            dev,
+            iif,
+            tstamp,
+            pkt_type,
+            frag_max_size,
+            frag_pmtu,
+            ignore_df,
+            frag_list,
+            mark,
+            nfct,
+            nf_bridge,
+        } = &mut *self.0;
+        debug_assert_eq!(*nfct, Nfct::None, "its connection has been let go of");
+        frag_list.clear();
+        (*dev, *iif, *tstamp) = (IfIndex::default(), IfIndex::default(), Time::default());
+        (*pkt_type, *frag_max_size, *frag_pmtu) = (PacketType::default(), 0, false);
+        (*ignore_df, *mark, *nf_bridge) = (false, 0, None);
+    }
+
     /// skb_put: `n` zero bytes at the end.
     pub fn put(&mut self, n: usize) -> &mut [u8] {
         let len = self.0.buf.len();
@@ -265,7 +294,7 @@ const POOL_MAX: usize = 4096;
 const POOL_BUFFER_MAX: usize = 16 << 10;
 
 impl Pool {
-    pub(in crate::kernel) fn fresh(&mut self, id: FrameId) -> Frame {
+    pub(crate) fn fresh(&mut self, id: FrameId) -> Frame {
         let mut f = self.free.pop().unwrap_or_else(Frame::empty);
         f.reset(id);
         f
@@ -275,6 +304,11 @@ impl Pool {
         let mut f = self.free.pop().unwrap_or_else(Frame::empty);
         f.copy_from(of, id);
         f
+    }
+
+    /// A buffer that is free, to be given away.
+    pub(in crate::kernel) fn take(&mut self) -> Option<Frame> {
+        self.free.pop()
     }
 
     pub(in crate::kernel) fn give_back(&mut self, f: Frame) {

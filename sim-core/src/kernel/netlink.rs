@@ -20,7 +20,7 @@ use super::netns::Spaces;
 use crate::base::{Mac, NsId};
 use ipnet::Ipv4Net;
 pub(in crate::kernel) use link::loopback;
-pub use link::valid_name;
+pub use link::{Hardware, probe, valid_name};
 use std::net::Ipv4Addr;
 
 /// What a process asks of the kernel in its own network namespace.
@@ -170,6 +170,14 @@ pub struct LinkAdd {
     pub up: bool,
     /// What to make.
     pub kind: LinkKind,
+}
+
+impl LinkAdd {
+    /// A device called `name`, everything else left out.
+    pub fn new(name: &str, kind: LinkKind) -> Self {
+        let name = Some(name.to_owned());
+        LinkAdd { name, address: None, mtu: None, netns: None, master: None, up: false, kind }
+    }
 }
 
 /// IFLA_INFO_KIND with its data.

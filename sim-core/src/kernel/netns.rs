@@ -133,6 +133,8 @@ pub struct Spaces {
     spaces: Vec<Space>,
     /// Where a socket listens to connection tracking.
     listening: Vec<NsId>,
+    /// Where each physical nic is, by its number.
+    pub(in crate::kernel) nics: Vec<(NsId, IfIndex)>,
 }
 
 #[derive(Clone, Debug)]
@@ -275,16 +277,18 @@ impl Spaces {
         }
     }
 
-    /// Frames that wait in queues of the namespaces: for neighbours, for proxied answers, for other fragments.
+    /// Frames that wait in queues of the namespaces: for neighbours, for proxied answers, for other fragments, for
+    /// nics to be free.
     pub fn waiting(&self) -> usize {
-        self.spaces.iter().map(|s| s.ns.neigh.waiting() + s.ns.ipv4.frags.waiting()).sum()
+        let in_spaces: usize = self.spaces.iter().map(|s| s.ns.neigh.waiting() + s.ns.ipv4.frags.waiting()).sum();
+        in_spaces + self.nics_waiting()
     }
 
     /// The other end of a veth pair.
     pub(in crate::kernel) fn peer(&self, ns: NsId, dev: IfIndex) -> Option<(NsId, IfIndex)> {
         match self.get(ns).dev(dev)?.kind {
             DevKind::Veth(VethPeer { ns, dev, .. }) => Some((ns, dev)),
-            DevKind::Loopback | DevKind::Bridge(_) => None,
+            DevKind::Loopback | DevKind::Bridge(_) | DevKind::Nic(_) => None,
         }
     }
 }

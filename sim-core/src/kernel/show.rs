@@ -34,7 +34,7 @@ pub struct Link {
     pub flags: Flags,
     /// IFLA_MTU
     pub mtu: u32,
-    /// IFLA_QDISC: `noqueue`, or `noop` while the device has never been up.
+    /// IFLA_QDISC: `noqueue`, `pfifo_fast` of a physical nic, or `noop` while the device has never been up.
     pub qdisc: &'static str,
     /// IFLA_MASTER: the bridge that it is a port of, with its name.
     pub master: Option<(IfIndex, String)>,
@@ -104,6 +104,8 @@ pub enum KindInfo {
     Veth,
     /// bridge
     Bridge(BridgeInfo),
+    /// None: a physical device, with its number on the machine.
+    Nic(u32),
 }
 
 /// IFLA_BR_*: a bridge's settings and state.
@@ -259,7 +261,7 @@ fn link(spaces: &Spaces, ns: NsId, d: &Dev, now: Time) -> Link {
             allmulti: d.allmulti,
         },
         mtu: d.mtu,
-        qdisc: if d.was_up { "noqueue" } else { "noop" },
+        qdisc: qdisc(d),
         master: d.master.and_then(name_of),
         operstate: operstate(d),
         txqlen: d.txqlen,
@@ -271,6 +273,15 @@ fn link(spaces: &Spaces, ns: NsId, d: &Dev, now: Time) -> Link {
         port: d.port.as_deref().map(port),
         stats: d.stats,
         addrs: d.addrs.iter().map(address).collect(),
+    }
+}
+
+/// attach_default_qdiscs: a virtual device has no queue.
+fn qdisc(d: &Dev) -> &'static str {
+    match d.kind {
+        _ if !d.was_up => "noop",
+        DevKind::Nic(_) => "pfifo_fast",
+        _ => "noqueue",
     }
 }
 
@@ -302,6 +313,7 @@ fn kind(d: &Dev, now: u64) -> KindInfo {
     match &d.kind {
         DevKind::Loopback => KindInfo::Loopback,
         DevKind::Veth(_) => KindInfo::Veth,
+        DevKind::Nic(nic) => KindInfo::Nic(nic.id().0),
         DevKind::Bridge(b) => KindInfo::Bridge(BridgeInfo {
             ageing_time: b.ageing_time * 100 / HZ,
             forward_delay: b.forward_delay * 100 / HZ,

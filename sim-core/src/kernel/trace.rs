@@ -40,15 +40,20 @@ pub enum Consumer {
 }
 
 macro_rules! drop_reasons {
-    ($($(#[$doc:meta])* $name:ident = $kernel:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $kernel:literal;)*) => {
         /// Why a frame was dropped: `SKB_DROP_REASON_*` of include/net/dropreason-core.h.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        pub enum DropReason { $($(#[$doc])* $name,)* }
+        pub enum DropReason { $($(#[doc = $doc])* $name,)* }
 
         impl DropReason {
             /// The kernel's name, without its prefix.
             pub fn name(self) -> &'static str {
                 match self { $(DropReason::$name => $kernel,)* }
+            }
+
+            /// What it means, in a sentence.
+            pub fn words(self) -> &'static str {
+                match self { $(DropReason::$name => concat!($($doc),*).trim_ascii(),)* }
             }
         }
     };
@@ -107,6 +112,10 @@ drop_reasons! {
     DevReady = "DEV_READY";
     /// The queueing discipline drops: the device has no carrier.
     QdiscDrop = "QDISC_DROP";
+    /// The transmit queue of a physical nic is full.
+    QdiscOverlimit = "QDISC_OVERLIMIT";
+    /// Lost on a link, or one frame more than a link holds: no reason of Linux's, which never sees such a frame.
+    LinkLoss = "LINK_LOSS";
     /// A fragment that is there already.
     DupFrag = "DUP_FRAG";
     /// Too many other fragments came from the sender in between (ipfrag_max_dist).
@@ -125,7 +134,7 @@ drop_reasons! {
     NoTxTarget = "NO_TX_TARGET";
     /// The TTL was used up.
     IpTtl = "IP_TTL";
-    /// A rule, or a policy.
+    /// A rule, a policy, or a connection that finds no place in the table.
     NetfilterDrop = "NETFILTER_DROP";
     /// The table of connections is full. Linux says NETFILTER_DROP, and in its log: nf_conntrack: table full, dropping
     /// packet.
@@ -257,6 +266,16 @@ pub enum What {
         from: SocketAddrV4,
         /// Address and port as they are.
         to: SocketAddrV4,
+    },
+    /// It waits in the queue of a physical nic that is busy.
+    QdiscWait {
+        /// So many frames wait before it.
+        ahead: u32,
+    },
+    /// A physical nic sends it: its first bit leaves now or, if it waited, at the end of the one before.
+    OnWire {
+        /// Its last bit has left then.
+        done: Time,
     },
     /// A protocol accepted it; the frame's end follows.
     Accept,

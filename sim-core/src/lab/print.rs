@@ -1,6 +1,6 @@
 //! Requests as the commands that a person would type. What is printed here, [`super::parse`] reads back.
 
-use super::ip::link::words::is_keyword;
+use super::ip::link::words::{is_keyword, may_be_dev};
 use super::lex::quote;
 use super::show::{action, destination, kind, prefix, protocol, scope, selector, table};
 use crate::kernel::netlink::{
@@ -156,7 +156,7 @@ fn link_set(dev: &str, changes: &[LinkChange]) -> String {
         });
     }
     if lines.is_empty() {
-        lines.push(set + &plain);
+        lines.push(if may_be_dev(dev) { set + &plain } else { format!("bridge link set dev {}", quote(dev)) });
     }
     lines.join("\n")
 }
@@ -269,10 +269,11 @@ fn fdb(entry: &Fdb) -> String {
 /// Blanks are put in double quotes, as people do; whatever else needs quoting puts the whole word in single ones.
 fn sysctl(name: &str, value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || " \t._-/:,+".contains(c);
-    if value.contains([' ', '\t']) && value.chars().all(plain) {
+    if value.contains([' ', '\t']) && !name.starts_with('-') && value.chars().all(plain) {
         return format!("sysctl -w {}=\"{value}\"", quote(name));
     }
-    format!("sysctl -w {}", quote(&format!("{name}={value}")))
+    let end_of_options = if name.starts_with('-') { "-- " } else { "" };
+    format!("sysctl -w {end_of_options}{}", quote(&format!("{name}={value}")))
 }
 
 fn feature_name(feature: Feature) -> &'static str {

@@ -4,24 +4,21 @@ use super::names::Names;
 use crate::base::{FlowId, IfIndex};
 use crate::kernel::conntrack::nat::Manip;
 use crate::kernel::mask;
-use crate::kernel::trace::{Consumer, CtLabel, Edge, Fate, FloodWhy, Step, What};
+use crate::kernel::netlink::{NudState, RouteType};
+use crate::kernel::trace::{Consumer, CtLabel, Edge, Fate, FloodWhy, RouteStep, Step, What};
 use serde_json::{Map, Value, json};
 use std::net::Ipv4Addr;
 
-/// What happened, as a sentence for the story; none for what the captures show by themselves.
-pub fn sentence(step: &Step, names: &Names) -> Option<String> {
+/// What happened, as a sentence for the story; none for what the captures show by themselves. `before` is the step of
+/// the same frame that was told before it: what both have in common is not said again. A sentence that begins with a
+/// space belongs to the one before.
+pub fn sentence(step: &Step, before: Option<What>, names: &Names) -> Option<String> {
     let dev = |d| names.dev(step.ns, d);
     Some(match step.what {
-        What::RouteOutput(r) => {
-            let (net, len) = r.prefix;
-            let via = r.via.map_or("on the link".to_owned(), |v| format!("via {v}"));
-            format!("route to {}: {net}/{len} {via} of {}, source {}", r.dst, dev(r.oif), r.src)
-        }
-        What::RouteInput(r) => {
-            let (net, len) = r.prefix;
-            format!("{} matches {net}/{len}: {}", r.dst, route_kind(r.kind, dev(r.oif)))
-        }
-        What::RouteCandidate { dst, prefix, wins, .. } => and_table(dst, prefix, wins),
+        What::RouteOutput(r) => format!("route to {}: {}, source {}", r.dst, way(&r, dev(r.oif)), r.src),
+        What::RouteInput(r) => format!("route to {}: {}", r.dst, way(&r, dev(r.oif))),
+        What::RouteCandidate { dst, prefix, wins, .. } => and_table(dst, prefix, wins, before),
+        What::Neigh { addr, state: NudState::None, .. } => format!("neighbour {addr} is not known yet"),
         What::Neigh { addr, state, lladdr: None } => format!("neighbour {addr} is {}", state.label()),
         What::Neigh { addr, state, lladdr: Some(mac) } => format!("neighbour {addr} is {mac} ({})", state.label()),
         What::NeighWait { addr } => format!("the packet waits until {addr} has answered an ARP request"),
@@ -31,51 +28,82 @@ pub fn sentence(step: &Step, names: &Names) -> Option<String> {
         What::Flood { why } => format!("floods it to all other ports: {}", flood(why)),
         What::PassUp => "hands it up to its own host".to_owned(),
         What::Hook { hook, indev, outdev, physin, physout } => {
-            let place = |what: &str, d: Option<IfIndex>| d.map(|d| format!(" {what} {}", dev(d))).unwrap_or_default();
-            let (from, to) = (place("in", indev), place("out", outdev));
-            format!("{}:{from}{}{to}{}", hook.chain(), place("physdev", physin), place("physdev", physout))
+            let way = |what: &str, d: Option<IfIndex>, phys: Option<IfIndex>| {
+                let phys = phys.map(|p| format!(" (physdev {})", dev(p))).unwrap_or_default();
+                d.map(|d| format!(" {what} {}{phys}", dev(d))).unwrap_or(phys)
+            };
+            format!("{}:{}{}", hook.chain(), way("in", indev, physin), way("out", outdev, physout))
         }
-        What::Conntrack { state } => format!("connection tracking: {}", ctstate(state)),
+        What::Conntrack { state: state @ CtLabel::Established } => {
+            format!("  connection tracking: {} (no rule of table nat is asked)", ctstate(state))
+        }
+        What::Conntrack { state } => format!("  connection tracking: {}", ctstate(state)),
         What::Rule { table, chain, rule } => {
-            format!("{} matches: {}", table.name(), names.rule(step.ns, table, chain, rule))
+            let same = matches!(before, Some(What::Rule { table: t, .. }) if t == table);
+            let said = table.name();
+            let head = if same { " ".repeat(said.len() + 1) } else { format!("{said}:") };
+            format!("  {head} {}", names.rule(step.ns, table, chain, rule))
         }
-        What::Nat { manip, from, to } => format!("{} NAT: {from} becomes {to}", end(manip)),
+        What::Nat { manip, from, to } => format!("  {} NAT: {from} becomes {to}", end(manip)),
+        What::Made(Edge::MergedFrom(_)) => "  the fragments are put together".to_owned(),
+        What::Made(Edge::FragmentOf(_)) => "cuts off a fragment".to_owned(),
+        What::QdiscWait { ahead } => format!("{} is busy: the frame waits, {ahead} before it", dev(step.dev)),
         What::Ended(Fate::Delivered) => "delivered to a socket".to_owned(),
-        What::Ended(Fate::Dropped(why)) => format!("dropped: {}", why.name()),
+        What::Ended(Fate::Dropped(why)) => format!("dropped: {}: {}", why.name(), why.words()),
         What::Made(_)
         | What::Edge(_)
         | What::Queued { .. }
         | What::FdbLearn { new: false, .. }
+        | What::OnWire { .. }
         | What::Accept
         | What::Ended(Fate::Consumed(_) | Fate::Queued) => return None,
     })
 }
 
-fn route_kind(kind: crate::kernel::netlink::RouteType, dev: &str) -> String {
-    use crate::kernel::netlink::RouteType;
-    match kind {
-        RouteType::Local => "for this host".to_owned(),
-        RouteType::Broadcast => "for everybody here".to_owned(),
-        _ => format!("to be forwarded out of {dev}"),
+/// The route as `ip route` writes it, and what is to become of the packet.
+fn way(r: &RouteStep, dev: &str) -> String {
+    let (net, len) = r.prefix;
+    let prefix = if len == 0 { "default".to_owned() } else { format!("{net}/{len}") };
+    let via = r.via.map_or(String::new(), |v| format!(" via {v}"));
+    match r.kind {
+        RouteType::Unicast => format!("{prefix}{via} dev {dev}"),
+        RouteType::Local => format!("local {prefix}, it is for this host"),
+        RouteType::Broadcast => format!("broadcast {prefix}, it is for everybody here"),
+        RouteType::Multicast => format!("multicast {prefix}"),
+        RouteType::Blackhole => format!("blackhole {prefix}"),
+        RouteType::Unreachable => format!("unreachable {prefix}"),
+        RouteType::Prohibit => format!("prohibit {prefix}"),
+        RouteType::Throw => format!("throw {prefix}"),
     }
 }
 
-/// Does the destination lie in the subnet? Destination AND mask, bit by bit.
-fn and_table(dst: Ipv4Addr, (net, len): (Ipv4Addr, u8), wins: bool) -> String {
-    let netmask = mask(Ipv4Addr::BROADCAST, len);
+/// Does the destination lie in the subnet? Destination AND mask, bit by bit; for several routes with one mask once.
+fn and_table(dst: Ipv4Addr, (net, len): (Ipv4Addr, u8), wins: bool, before: Option<What>) -> String {
     let result = mask(dst, len);
     let verdict = match (result == net, wins) {
-        (true, true) => format!("is {net}/{len}: matches, and no longer prefix does"),
-        (true, false) => format!("is {net}/{len}: matches, but another route comes first"),
-        (false, _) => format!("is not {net}: not in {net}/{len}"),
+        (true, true) => format!("is {net}/{len}: chosen, no longer prefix fits"),
+        (true, false) => format!("is {net}/{len}, but another route comes first"),
+        (false, _) => format!("is not {net}/{len}"),
     };
-    format!(
-        "    {}  {dst}\nAND {}  {netmask}\n  = {}  {result} {verdict}",
-        binary(dst),
-        binary(netmask),
-        binary(result)
-    )
+    let before = match before {
+        Some(What::RouteCandidate { dst: d, prefix, .. }) if d == dst => Some(prefix.1),
+        _ => None,
+    };
+    if before == Some(len) {
+        return format!("  {:COLUMN$}{verdict}", "");
+    }
+    let bits = |head: &str, addr: Ipv4Addr| format!("  {head:>3} {}  {:<17}", binary(addr), addr.to_string());
+    let mut text = match before {
+        None => format!("which route leads to {dst}?\n{}the destination\n", bits("", dst)),
+        Some(_) => String::new(),
+    };
+    let netmask = mask(Ipv4Addr::BROADCAST, len);
+    text += &format!("{}the mask of /{len}\n{}{verdict}", bits("AND", netmask), bits("=", result));
+    text
 }
+
+/// Where the words of the AND-ing table stand.
+const COLUMN: usize = 4 + 35 + 2 + 17;
 
 /// Four groups of eight binary digits.
 fn binary(addr: Ipv4Addr) -> String {
@@ -163,12 +191,14 @@ fn what(step: &Step, names: &Names) -> (&'static str, Value) {
         What::Nat { manip, from, to } => {
             ("nat", json!({"end": end(manip), "from": from.to_string(), "to": to.to_string()}))
         }
+        What::QdiscWait { ahead } => ("qdisc_wait", json!({"ahead": ahead})),
+        What::OnWire { done } => ("on_wire", json!({"done": done.0})),
         What::Accept => ("accept", json!({})),
         What::Ended(fate) => ("ended", ended(fate)),
     }
 }
 
-fn route(r: &crate::kernel::trace::RouteStep, oif: &str) -> Value {
+fn route(r: &RouteStep, oif: &str) -> Value {
     let (net, len) = r.prefix;
     json!({
         "dst": r.dst, "prefix": format!("{net}/{len}"), "table": r.table,
@@ -203,17 +233,34 @@ fn ended(fate: Fate) -> Value {
 mod tests {
     use super::*;
 
-    /// The example of article 001: 172.16.1.1 is not in the subnet of 192.168.1.1/24.
+    /// The examples of article 001: of 192.168.1.1/24, 172.16.1.1 is not in the subnet, 192.168.1.2 is.
     #[test]
     fn anding() {
-        let text = and_table([172, 16, 1, 1].into(), ([192, 168, 1, 0].into(), 24), false);
+        let local = ([192, 168, 1, 0].into(), 24);
+        let text = and_table([172, 16, 1, 1].into(), local, false, None);
         let want = [
-            "    10101100.00010000.00000001.00000001  172.16.1.1",
-            "AND 11111111.11111111.11111111.00000000  255.255.255.0",
-            "  = 10101100.00010000.00000001.00000000  172.16.1.0 is not 192.168.1.0: not in 192.168.1.0/24",
+            "which route leads to 172.16.1.1?",
+            "      10101100.00010000.00000001.00000001  172.16.1.1       the destination",
+            "  AND 11111111.11111111.11111111.00000000  255.255.255.0    the mask of /24",
+            "    = 10101100.00010000.00000001.00000000  172.16.1.0       is not 192.168.1.0/24",
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), want);
-        let text = and_table([192, 168, 1, 2].into(), ([192, 168, 1, 0].into(), 24), true);
-        assert!(text.ends_with("192.168.1.0 is 192.168.1.0/24: matches, and no longer prefix does"), "{text}");
+        let text = and_table([192, 168, 1, 2].into(), local, true, None);
+        assert!(text.ends_with("192.168.1.0      is 192.168.1.0/24: chosen, no longer prefix fits"), "{text}");
+    }
+
+    /// What stands in the table already is not repeated, and what is added stands below it.
+    #[test]
+    fn one_mask_one_table() {
+        let dst = [172, 16, 1, 1].into();
+        let prefix = ([192, 168, 1, 0].into(), 24);
+        let first = What::RouteCandidate { dst, prefix, table: 254, wins: false };
+        let text = and_table(dst, ([10, 0, 0, 0].into(), 24), false, Some(first));
+        assert_eq!(text.trim(), "is not 10.0.0.0/24");
+        let whole = and_table(dst, prefix, false, None);
+        let last = whole.lines().last().unwrap_or_default();
+        assert_eq!(text.find("is"), last.find("is"));
+        let text = and_table(dst, (Ipv4Addr::UNSPECIFIED, 0), true, Some(first));
+        assert_eq!(text.lines().count(), 2, "the destination stands above: {text}");
     }
 }

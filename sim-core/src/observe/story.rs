@@ -5,8 +5,9 @@ use super::names::Names;
 use super::steps;
 use crate::base::{FlowId, FrameId, PacketId, Time};
 use crate::kernel::frame::PacketType;
-use crate::kernel::trace::{Step, Tap, What};
+use crate::kernel::trace::{Edge, Step, Tap, What};
 use crate::wire::ethertype;
+use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
 /// A line of a story.
@@ -38,7 +39,7 @@ pub enum Text {
         /// The frame in the words of tcpdump.
         line: String,
     },
-    /// A decision that the kernel took.
+    /// A decision that the kernel took. One that begins with a space belongs to the one before.
     Note(String),
 }
 
@@ -52,7 +53,12 @@ pub struct Story {
     pub entries: Vec<Entry>,
     /// Records that were left out.
     pub left_out: u64,
+    #[serde(skip)]
+    told: Option<Told>,
 }
+
+/// The step that was told last, with its frame.
+type Told = (FrameId, What);
 
 impl Story {
     pub(super) fn tap(&mut self, tap: &Tap<'_>, names: &Names) {
@@ -61,15 +67,14 @@ impl Story {
             return;
         }
         self.entries.push(record(tap, names));
+        self.told = None;
     }
 
     pub(super) fn step(&mut self, step: &Step, names: &Names) {
         if self.entries.len() >= MAX_ENTRIES {
             return;
         }
-        if let Some(e) = note(step, names) {
-            self.entries.push(e);
-        }
+        self.entries.extend(note(step, &mut self.told, names));
     }
 }
 
@@ -82,8 +87,10 @@ fn record(tap: &Tap<'_>, names: &Names) -> Entry {
     Entry { at: tap.at, namespace: names.ns(tap.ns).to_owned(), frame: tap.frame, packet: tap.packet, text }
 }
 
-fn note(step: &Step, names: &Names) -> Option<Entry> {
-    let text = Text::Note(steps::sentence(step, names)?);
+fn note(step: &Step, told: &mut Option<Told>, names: &Names) -> Option<Entry> {
+    let before = told.filter(|(frame, _)| *frame == step.frame).map(|(_, what)| what);
+    let text = Text::Note(steps::sentence(step, before, names)?);
+    *told = Some((step.frame, step.what));
     Some(Entry { at: step.at, namespace: names.ns(step.ns).to_owned(), frame: step.frame, packet: step.packet, text })
 }
 
@@ -94,6 +101,8 @@ pub struct Journeys {
     live: BTreeMap<PacketId, Journey>,
     finished: BTreeMap<PacketId, Journey>,
     wanted: BTreeMap<PacketId, ()>,
+    /// The packets of the frames that are alive.
+    frames: FxHashMap<FrameId, PacketId>,
     /// All packets up to this number of lines in all are wanted, for `trace`.
     keep_all: usize,
 }
@@ -106,6 +115,7 @@ pub struct Journey {
     /// Its lines: records and decisions.
     pub entries: Vec<Entry>,
     frames: u32,
+    told: Option<Told>,
 }
 
 /// A journey keeps this many lines.
@@ -142,20 +152,42 @@ impl Journeys {
     pub(super) fn tap(&mut self, tap: &Tap<'_>, names: &Names, flow: Option<FlowId>) {
         if let Some(j) = self.live.get_mut(&tap.packet) {
             j.flow = flow;
-            j.push(|| Some(record(tap, names)));
+            j.told = None;
+            j.push(|_| Some(record(tap, names)));
         }
     }
 
     pub(super) fn step(&mut self, step: &Step, names: &Names) {
-        if let What::Made(_) = step.what {
+        if let What::Made(edge) = step.what {
             self.live.entry(step.packet).or_default().frames += 1;
+            self.frames.insert(step.frame, step.packet);
+            if let Edge::CausedBy(cause) = edge {
+                self.caused(step, cause, names);
+            }
         }
         let Some(j) = self.live.get_mut(&step.packet) else { return };
-        j.push(|| note(step, names));
+        j.push(|told| note(step, told, names));
         if let What::Ended(_) = step.what {
             j.frames = j.frames.saturating_sub(1);
+            self.frames.remove(&step.frame);
             if j.frames == 0 {
                 self.finish(step.packet);
+            }
+        }
+    }
+
+    /// A packet that the kernel makes because of another is named in the other's journey, and the other in its own.
+    fn caused(&mut self, step: &Step, cause: FrameId, names: &Names) {
+        let Some(&packet) = self.frames.get(&cause) else { return };
+        let notes = [
+            (packet, format!("makes packet {} because of it", step.packet)),
+            (step.packet, format!("made because of packet {packet}")),
+        ];
+        for (packet, note) in notes {
+            if let Some(j) = self.live.get_mut(&packet) {
+                let frame = if packet == step.packet { step.frame } else { cause };
+                let namespace = names.ns(step.ns).to_owned();
+                j.push(|_| Some(Entry { at: step.at, namespace, frame, packet, text: Text::Note(note) }));
             }
         }
     }
@@ -179,9 +211,9 @@ impl Journey {
         })
     }
 
-    fn push(&mut self, entry: impl FnOnce() -> Option<Entry>) {
+    fn push(&mut self, entry: impl FnOnce(&mut Option<Told>) -> Option<Entry>) {
         if self.entries.len() < MAX_JOURNEY {
-            self.entries.extend(entry());
+            self.entries.extend(entry(&mut self.told));
         }
     }
 }

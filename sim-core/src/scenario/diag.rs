@@ -145,10 +145,11 @@ impl SourceFile {
         start..start + self.0.text[start..end].trim_end_matches(['\r', '\n']).len()
     }
 
-    /// The part of a span that is in its first line: what a snippet underlines.
+    /// The part of a span that is in its first line: what a snippet underlines. A span in a line's end is at its end.
     fn first_line(&self, span: &Range<usize>) -> Range<usize> {
         let start = self.0.text.floor_char_boundary(span.start);
-        let end = span.end.min(self.line_range(self.line_of(start)).end);
+        let line_end = self.line_range(self.line_of(start)).end;
+        let (start, end) = (start.min(line_end), span.end.min(line_end));
         start..self.0.text.floor_char_boundary(end.max(start))
     }
 }

@@ -16,6 +16,7 @@ pub mod report;
 mod resolve;
 mod run;
 mod tree;
+mod underlay;
 
 pub use diag::{Diagnostic, Diagnostics, SourceFile, read_file};
 pub use plan::Plan;

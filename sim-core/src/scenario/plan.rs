@@ -1,8 +1,8 @@
 //! A scenario with everything looked up: what is left is to run it.
 
 use super::diag::SourceFile;
-use crate::base::{Mac, Time};
-use crate::engine::Config;
+use crate::base::{Mac, MachineId, Time};
+use crate::engine::{Config, LinkSpec};
 use crate::kernel::frame::PacketType;
 use crate::kernel::netlink::NudState;
 use crate::lab::Command;
@@ -23,7 +23,11 @@ pub struct Plan {
     pub config: Config,
     /// spec.duration: when the run ends. Left out: half a second after the last program.
     pub duration_ns: Option<u64>,
-    /// The namespaces in file order.
+    /// As many machines there are.
+    pub machines: u16,
+    /// What joins them, in file order.
+    pub links: Vec<Link>,
+    /// The namespaces: those of switches, those of routers, all others; each in file order.
     pub namespaces: Vec<Namespace>,
     /// What happens, in file order.
     pub traffic: Vec<Traffic>,
@@ -36,10 +40,25 @@ pub struct Plan {
 pub struct Namespace {
     /// Its name.
     pub name: String,
+    /// The machine whose kernel it belongs to.
+    pub machine: MachineId,
     /// Run in this order before the traffic.
     pub setup: Vec<Line>,
     /// Started in this order when all namespaces are set up.
     pub servers: Vec<ServerLine>,
+}
+
+/// A link between two new interfaces.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The interfaces.
+    pub ends: [Place; 2],
+    /// What it is like; none for a veth pair, on one kernel.
+    pub spec: Option<LinkSpec>,
+    /// The file that it stands in.
+    pub source: SourceFile,
+    /// Where it stands there, in bytes.
+    pub span: std::ops::Range<usize>,
 }
 
 /// A server with its text.

@@ -11,6 +11,7 @@ mod locate;
 mod problem;
 mod script;
 mod text;
+mod underlay;
 mod value;
 
 use std::net::Ipv4Addr;
@@ -30,6 +31,7 @@ use crate::kernel::netlink::NudState;
 use crate::user::scripted;
 
 pub use self::script::{MAX_SCRIPT_CALLS, MAX_SEND_SIZE};
+pub use self::underlay::{Link, MAX_RATE, Named, Percent, Rate, Router, Switch};
 pub use self::value::{
     CapturePoint, Count, Duration, Hop, Interface, Label, MAX_INTERFACE_LEN, MAX_NAME_LEN, Spanned, Timestamp,
 };
@@ -109,6 +111,15 @@ pub struct Spec {
     /// What a run may cost.
     #[deserr(default)]
     pub limits: Limits,
+    /// Machines that forward packets.
+    #[deserr(default)]
+    pub routers: Named<Router>,
+    /// Machines that forward frames.
+    #[deserr(default)]
+    pub switches: Named<Switch>,
+    /// What joins the machines.
+    #[deserr(default)]
+    pub links: Vec<Link>,
     /// At least one, in the order of the file.
     pub namespaces: Namespaces,
     /// What happens, in the order of the file.
@@ -126,7 +137,8 @@ pub enum Placement {
     /// All of them.
     #[deserr(rename = "one-kernel")]
     OneKernel,
-    /// Each node of a cluster has its own, with its pods. Namespaces without a cluster share one all the same.
+    /// Each node of a cluster has its own, with its pods, as has each router and switch. Namespaces share one, but for
+    /// those that name a machine.
     #[default]
     #[deserr(rename = "nodes")]
     Nodes,
@@ -176,6 +188,9 @@ pub struct Namespace {
 #[derive(Clone, PartialEq, Debug, Default, Deserr)]
 #[deserr(error = Problems, deny_unknown_fields, rename_all = camelCase)]
 pub struct NamespaceBody {
+    /// The machine whose kernel it belongs to. Namespaces that name none share one.
+    #[deserr(default)]
+    pub machine: Option<Spanned<Label>>,
     /// A file beside the scenario with commands, a line each, that come before those of `setup`.
     #[deserr(default)]
     pub setup_file: Option<Spanned<String>>,

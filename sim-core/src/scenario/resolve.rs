@@ -6,6 +6,7 @@ use super::expect::ANY;
 use super::plan::{Check, Expect, Line, Namespace, Place, Plan, Range, Run, Script, ServerLine, Traffic};
 use super::raw::{self, Spanned};
 use super::run::{SetupError, build};
+use super::underlay::{self, Machines};
 use crate::base::Time;
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::{Config, INITIAL_JIFFIES, Limits, World};
@@ -34,7 +35,7 @@ pub fn load(path: &Path) -> Result<(SourceFile, Plan), Diagnostics> {
 /// Everything that is wrong with it. The set-up is tried if all of its commands can be read.
 pub fn resolve(source: &SourceFile) -> Result<Plan, Diagnostics> {
     let raw = raw::parse(source)?;
-    let names = raw.spec.namespaces.0.iter().map(|n| n.name.value.clone()).collect();
+    let names = underlay::names(&raw.spec);
     let has_duration = raw.spec.duration.is_some();
     let mut r = Resolver { source, names, errors: Diagnostics::default(), setup_reads: true, has_duration };
     let plan = r.plan(&raw);
@@ -59,8 +60,8 @@ pub fn setup_diagnostics(errors: &[SetupError]) -> Diagnostics {
 /// What a script is called that has no name.
 const UNNAMED_SCRIPT: &str = "script";
 
-struct Resolver<'a> {
-    source: &'a SourceFile,
+pub(super) struct Resolver<'a> {
+    pub(super) source: &'a SourceFile,
     names: Vec<String>,
     errors: Diagnostics,
     /// All commands of the set-up could be read.
@@ -81,8 +82,10 @@ impl Resolver<'_> {
         };
         let config = Config { seed: spec.seed, epoch_ns: spec.start_time.0, jiffies: spec.jiffies, limits };
         debug_assert_eq!(raw::DEFAULT_JIFFIES, INITIAL_JIFFIES);
+        let machines = Machines::new(spec);
         let namespace = |r: &mut Self, n: &raw::Namespace| Namespace {
             name: n.name.value.clone(),
+            machine: machines.of(n),
             setup: {
                 let mut lines = n.body.setup_file.as_ref().map_or(vec![], |f| r.setup_file(f));
                 lines.extend(n.body.setup.iter().filter_map(|c| r.line(c)));
@@ -90,7 +93,8 @@ impl Resolver<'_> {
             },
             servers: n.body.servers.iter().filter_map(|s| r.server(s)).collect(),
         };
-        let namespaces = spec.namespaces.0.iter().map(|n| namespace(self, n)).collect();
+        let (links, mut namespaces) = (self.links(spec), self.underlay(spec, &machines));
+        namespaces.extend(spec.namespaces.0.iter().map(|n| namespace(self, n)));
         for n in &spec.namespaces.0 {
             for c in &n.body.setup {
                 if lab::parse(&c.value).is_ok_and(|command| command.is_endless()) {
@@ -104,6 +108,8 @@ impl Resolver<'_> {
             description: raw.metadata.description.as_ref().map_or(String::new(), |d| d.value.clone()),
             config,
             duration_ns: spec.duration.as_ref().map(|d| d.value.0),
+            machines: machines.count(),
+            links,
             namespaces,
             traffic: spec.traffic.iter().filter_map(|t| self.traffic(t)).collect(),
             expect: spec.expect.iter().filter_map(|e| self.expect(e, &spec.traffic)).collect(),
@@ -153,7 +159,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn line(&mut self, text: &Spanned<String>) -> Option<Line> {
+    pub(super) fn line(&mut self, text: &Spanned<String>) -> Option<Line> {
         match lab::parse_with(&text.value, &mut |file| read_beside(self.source, file)) {
             Ok(command) => {
                 let source = self.source.clone();
@@ -320,12 +326,12 @@ impl Resolver<'_> {
         })
     }
 
-    fn interface(&mut self, i: &Spanned<raw::Interface>) -> Place {
+    pub(super) fn interface(&mut self, i: &Spanned<raw::Interface>) -> Place {
         self.namespace(&i.value.namespace, i.span.clone());
         Place { namespace: i.value.namespace.clone(), device: i.value.name.clone() }
     }
 
-    fn namespace(&mut self, name: &str, span: ops::Range<usize>) {
+    pub(super) fn namespace(&mut self, name: &str, span: ops::Range<usize>) {
         if self.names.iter().any(|n| n == name) {
             return;
         }
@@ -383,7 +389,7 @@ impl Resolver<'_> {
         self.error(span, format!("namespace {} has no interface {}", quote(ns), quote(device)), Some(hint));
     }
 
-    fn error(&mut self, span: ops::Range<usize>, message: String, hint: Option<String>) {
+    pub(super) fn error(&mut self, span: ops::Range<usize>, message: String, hint: Option<String>) {
         let mut d = Diagnostic::new(self.source, span, message);
         d.hint = hint;
         self.errors.push(d);
@@ -438,7 +444,7 @@ fn beside(source: &SourceFile, name: &str) -> Result<PathBuf, String> {
 }
 
 /// A tool's message without the word that every diagnostic begins with.
-fn sentence(message: &str) -> String {
+pub(super) fn sentence(message: &str) -> String {
     message.strip_prefix("Error: ").unwrap_or(message).to_owned()
 }
 

@@ -2,13 +2,13 @@
 
 use super::diag::SourceFile;
 use super::expect::Watch;
-use super::plan::{Check, Expect, Line, Plan, Script, ServerLine, Traffic};
+use super::plan::{Check, Expect, Line, Link, Plan, Script, ServerLine, Traffic};
 use super::report::{CommandReport, Expectation, Report, Verdict};
 use crate::base::time::{MS, SEC};
-use crate::base::{NsId, Pid, Time};
-use crate::engine::{LimitHit, Stopped, World};
+use crate::base::{MachineId, NsId, Pid, Time};
+use crate::engine::{ConfigureError, LimitHit, Stopped, World};
 use crate::kernel::netfilter::table::Table;
-use crate::kernel::netlink::Request;
+use crate::kernel::netlink::{LinkAdd, LinkKind, LinkPeer, Request};
 use crate::kernel::trace::{DevName, Sink, Step, Tap};
 use crate::observe::story::{Journeys, Story};
 use crate::observe::{Outputs, Recorder, Store};
@@ -25,6 +25,7 @@ const AFTER_LAST_NS: u64 = SEC / 2;
 /// What a command that is interrupted at the end may take to end.
 const GOOD_BYE_NS: u64 = MS;
 const SETUP_HINT: &str = "the commands of `setup` are run in the order of the file, as on a real node";
+const LINK_HINT: &str = "a link makes both of its interfaces, before the set-up";
 const SERVER_HINT: &str = "servers start in the order of the file when all namespaces are set up";
 /// A server that has not failed after this much simulated time is up.
 const SERVER_START_NS: u64 = MS;
@@ -82,9 +83,18 @@ impl Progress for () {
 pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>> {
     let mut world = World::new(plan.config.clone());
     let mut errors = vec![];
+    for _ in 1..plan.machines {
+        world.add_machine();
+    }
     for n in &plan.namespaces {
         // The plan's names are unique and valid.
-        let _ = world.configure(NsId::default(), &Request::NetnsAdd { name: n.name.clone() }, sink);
+        let _ = world.configure(NsId::new(n.machine, 0), &Request::NetnsAdd { name: n.name.clone() }, sink);
+    }
+    for link in &plan.links {
+        if let Err(message) = lay(&mut world, link, sink) {
+            let (source, span) = (link.source.clone(), link.span.clone());
+            errors.push(SetupError { source, span, message, hint: LINK_HINT });
+        }
     }
     for n in &plan.namespaces {
         for line in &n.setup {
@@ -117,14 +127,35 @@ pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>>
     if errors.is_empty() { Ok(world) } else { Err(errors) }
 }
 
+/// Makes the two interfaces of a link.
+fn lay(world: &mut World, link: &Link, sink: &mut dyn Sink) -> Result<(), String> {
+    let [a, b] = &link.ends;
+    let (Some(here), Some(there)) = (world.namespace(&a.namespace), world.namespace(&b.namespace)) else {
+        return Err("a namespace is not there".to_owned());
+    };
+    let done = match &link.spec {
+        Some(spec) => world.connect([(here, &a.device), (there, &b.device)], spec, sink),
+        None => {
+            let peer =
+                LinkPeer { name: Some(b.device.clone()), netns: Some(b.namespace.clone()), ..LinkPeer::default() };
+            let veth = LinkKind::Veth { peer: Some(Box::new(peer)) };
+            world.configure(here, &Request::LinkAdd(LinkAdd::new(&a.device, veth)), sink)
+        }
+    };
+    done.map_err(|e| match e {
+        ConfigureError::Refused(e) => format!("the link cannot be made: {}", e.errno.text()),
+        ConfigureError::Limit(e) => e.to_string(),
+    })
+}
+
 /// Starts a server and lets it run until it waits for its first client.
 fn start_server(world: &mut World, ns: NsId, line: &ServerLine, sink: &mut dyn Sink) -> Result<(), String> {
     let pid = world.spawn(ns, line.server.clone().into_program(), Time(0)).ok_or("too many processes")?;
     let until = world.machine(ns).now() + SERVER_START_NS;
     loop {
         match world.run(until, sink) {
-            Ok(Stopped::Exit(other)) if other != pid => {}
-            Ok(Stopped::Exit(_)) => {
+            Ok(Stopped::Exit(on, other)) if (on, other) != (ns.machine(), pid) => {}
+            Ok(Stopped::Exit(..)) => {
                 let text = world.reap(ns, pid).map_or(String::new(), |done| done.console.all());
                 return Err(text.trim_end().to_owned());
             }
@@ -139,8 +170,8 @@ fn setup(world: &mut World, ns: NsId, line: &Line, sink: &mut dyn Sink) -> Resul
     let until = world.machine(ns).now() + SETUP_MAX_NS;
     loop {
         match world.run(until, sink) {
-            Ok(Stopped::Exit(other)) if other != pid => continue,
-            Ok(Stopped::Exit(_)) => {}
+            Ok(Stopped::Exit(on, other)) if (on, other) != (ns.machine(), pid) => continue,
+            Ok(Stopped::Exit(..)) => {}
             Ok(Stopped::Time) => return Err("the command does not end".to_owned()),
             Err(limit) => return Err(limit.to_string()),
         }
@@ -294,7 +325,7 @@ struct Stage<'a, A> {
     audience: &'a mut A,
     /// When expectations look, earliest last.
     times: Vec<Time>,
-    running: BTreeMap<Pid, Running>,
+    running: BTreeMap<(MachineId, Pid), Running>,
     commands: Vec<CommandReport>,
     last_exit: Time,
     /// Up to here the run has come.
@@ -318,7 +349,7 @@ impl<'a, A: Audience> Stage<'a, A> {
         self.times.reverse();
         let all = plan.traffic.iter().filter(|t| !matches!(t, Traffic::Sleep(_))).count();
         let end = plan.duration_ns.map(Time);
-        let mut now = self.world.machine(NsId::default()).now();
+        let mut now = self.world.now();
         for (n, t) in plan.traffic.iter().enumerate() {
             if n == prelude {
                 self.audience.start();
@@ -355,7 +386,7 @@ impl<'a, A: Audience> Stage<'a, A> {
     /// The commands that go on until they are interrupted get the time to say good-bye.
     fn interrupt_endless(&mut self) -> Result<(), LimitHit> {
         let reached = self.reached;
-        for (pid, job) in &self.running {
+        for ((_, pid), job) in &self.running {
             if job.endless {
                 self.world.interrupt(job.ns, *pid);
             }
@@ -379,7 +410,8 @@ impl<'a, A: Audience> Stage<'a, A> {
         let Some(ns) = self.world.namespace(from) else { return Ok(at) };
         let Some((ns, pid)) = job.spawn(&mut self.world, ns, at) else { return Ok(at) };
         let endless = matches!(job, Job::Command(line) if line.command.is_endless());
-        self.running.insert(pid, Running { ns, at: self.commands.len(), endless });
+        let process = (ns.machine(), pid);
+        self.running.insert(process, Running { ns, at: self.commands.len(), endless });
         self.commands.push(CommandReport {
             from: from.to_owned(),
             command: job.name().to_owned(),
@@ -392,7 +424,7 @@ impl<'a, A: Audience> Stage<'a, A> {
         if background {
             return Ok(at.max(now));
         }
-        while self.running.contains_key(&pid) {
+        while self.running.contains_key(&process) {
             let until = end.unwrap_or(Time(u64::MAX));
             if self.next_exit(until)?.is_none() {
                 return Ok(end.unwrap_or(self.world.machine(ns).now()));
@@ -414,13 +446,13 @@ impl<'a, A: Audience> Stage<'a, A> {
     }
 
     /// Runs to the next exit of a process; none if `until` comes first.
-    fn next_exit(&mut self, until: Time) -> Result<Option<Pid>, LimitHit> {
+    fn next_exit(&mut self, until: Time) -> Result<Option<(MachineId, Pid)>, LimitHit> {
         loop {
             let look = self.times.last().copied().filter(|t| *t <= until);
             match self.world.run(look.unwrap_or(until), self.audience)? {
-                Stopped::Exit(pid) => {
-                    self.exited(pid);
-                    return Ok(Some(pid));
+                Stopped::Exit(machine, pid) => {
+                    self.exited((machine, pid));
+                    return Ok(Some((machine, pid)));
                 }
                 Stopped::Time => match look {
                     Some(at) => {
@@ -433,9 +465,9 @@ impl<'a, A: Audience> Stage<'a, A> {
         }
     }
 
-    fn exited(&mut self, pid: Pid) {
-        let Some(Running { ns, at, endless }) = self.running.remove(&pid) else { return };
-        let Some(done) = self.world.reap(ns, pid) else { return };
+    fn exited(&mut self, process: (MachineId, Pid)) {
+        let Some(Running { ns, at, endless }) = self.running.remove(&process) else { return };
+        let Some(done) = self.world.reap(ns, process.1) else { return };
         if !endless {
             self.last_exit = self.last_exit.max(done.ended);
         }
@@ -475,7 +507,7 @@ fn report(
         let is_limit = matches!(e.check, Check::Limit(_));
         Expectation { line: e.line, text: e.text, is_limit, verdict }
     };
-    let (ended, waiting) = world.machines().iter().fold((reached, 0), |(t, w), m| (t.max(m.now()), w + m.balance().2));
+    let (ended, waiting) = (reached.max(world.now()), world.balance().2);
     Ok(Report {
         name: plan.name.clone(),
         description: plan.description.clone(),

@@ -1,5 +1,7 @@
 //! The tasks of podhop's developers: `cargo xtask --help`.
 
+mod fuzz;
+
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use podhop_tests::{lab, recordings, scenarios};
@@ -40,6 +42,8 @@ enum Task {
         /// The folder of recordings; STABLE.md stands beside it.
         from: PathBuf,
     },
+    /// Feed the parsers with anything, for a while: the targets of tests/fuzz under libFuzzer.
+    Fuzz(fuzz::Arguments),
     /// The criterion benches.
     Bench {
         /// Arguments of criterion: a filter, --save-baseline NAME.
@@ -62,6 +66,7 @@ fn main() -> anyhow::Result<()> {
             let to = scenarios::root().join("tests/recordings");
             recordings::pack(&from, &to).with_context(|| format!("cannot pack {}", from.display()))
         }
+        Task::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Task::Bench { arguments } => {
             let mut bench = cargo(["bench", "--package", "podhop-benches", "--"]);
             bench.args(arguments);

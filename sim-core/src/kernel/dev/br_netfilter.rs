@@ -100,8 +100,12 @@ fn dnat(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, mut f: Frame) -> Flow {
     let (src, dst) = (p.src_addr(), p.dst_addr());
     let next_hop = match route::input_dst(ns, dst, src, f.mark, br) {
         Ok(r) if r.error.is_none() => {
-            r.explain(ns, cx, &f, dst);
-            (r.oif == br && r.kind == RouteType::Unicast).then(|| r.next_hop(dst))
+            let stays = r.oif == br && r.kind == RouteType::Unicast;
+            // What is handed up is explained when IP has it.
+            if stays {
+                r.explain(ns, cx, &f, dst);
+            }
+            stays.then(|| r.next_hop(dst))
         }
         // No route, or forwarding is off: ip_route_input_slow gives it ip_error for a route and no error (no_route).
         Ok(_) => None,

@@ -9,7 +9,7 @@ use super::parse::Counters;
 use super::rule::Rule;
 use super::targets::Target;
 use crate::kernel::errno::Errno;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A table has at most so many rules.
 pub const MAX_RULES: usize = 1 << 20;
@@ -125,12 +125,22 @@ type Key = (bool, Option<Hook>, String);
 pub(super) struct Edit {
     table: TableName,
     backend: Backend,
-    chains: BTreeMap<Key, Chain>,
+    chains: BTreeMap<Key, Draft>,
     next_handle: u32,
+    /// Rules that were made since it is a copy.
+    made: usize,
     /// The line that is being read.
     pub(super) line: u32,
     /// Counters that were given with the rules, by handle.
     pub(super) counters: Vec<(u32, Counters)>,
+}
+
+/// A chain that is being changed. Rules come in at its end or, as often, at its start.
+#[derive(Clone, Debug)]
+struct Draft {
+    name: String,
+    base: Option<Base>,
+    rules: VecDeque<Slot>,
 }
 
 /// Why an edit cannot become the table, and the line to blame if there is one.
@@ -143,13 +153,13 @@ impl Edit {
             backend,
             chains: BTreeMap::new(),
             next_handle: table.next_handle,
+            made: 0,
             line: 0,
             counters: Vec::new(),
         };
-        for chain in &table.chains {
-            let mut chain = chain.clone();
-            chain.rules.iter_mut().for_each(|s| s.line = 0);
-            edit.chains.insert(edit.key(&chain.name), chain);
+        for Chain { name, base, rules } in &table.chains {
+            let rules = rules.iter().map(|s| Slot { line: 0, ..s.clone() }).collect();
+            edit.chains.insert(edit.key(name), Draft { name: name.clone(), base: *base, rules });
         }
         edit
     }
@@ -159,7 +169,7 @@ impl Edit {
         (hook.is_none(), hook, name.to_owned())
     }
 
-    fn chain(&mut self, name: &str) -> Option<&mut Chain> {
+    fn chain(&mut self, name: &str) -> Option<&mut Draft> {
         let key = self.key(name);
         self.chains.get_mut(&key)
     }
@@ -194,6 +204,11 @@ impl Edit {
 
     fn slot(&mut self, mut rule: Rule, counters: Counters) -> Result<Slot, Error> {
         self.check_target(&rule)?;
+        // One line of iptables-restore makes thousands: too many are not gathered until COMMIT.
+        if self.made >= MAX_RULES {
+            return Err(too_many_rules());
+        }
+        self.made += 1;
         if self.backend == Backend::Nft {
             nft_protocol(&rule)?;
             rule.matches.iter_mut().for_each(Match::make_nft);
@@ -213,7 +228,7 @@ impl Edit {
 
     pub(super) fn append(&mut self, chain: &str, rule: Rule, counters: Counters) -> Result<(), Error> {
         let slot = self.slot(rule, counters)?;
-        self.chain(chain).ok_or(Error::NO_CHAIN)?.rules.push(slot);
+        self.chain(chain).ok_or(Error::NO_CHAIN)?.rules.push_back(slot);
         Ok(())
     }
 
@@ -238,7 +253,7 @@ impl Edit {
     }
 
     /// The first rule that is the same.
-    fn find(&mut self, chain: &str, rule: &Rule) -> Result<(&mut Chain, usize), Error> {
+    fn find(&mut self, chain: &str, rule: &Rule) -> Result<(&mut Draft, usize), Error> {
         self.check_target(rule)?;
         let mut rule = rule.clone();
         if self.backend == Backend::Nft {
@@ -317,7 +332,7 @@ impl Edit {
         if self.chains.len() >= MAX_CHAINS {
             return Err(Error::Other(format!("more than {MAX_CHAINS} chains in a table (MAX_CHAINS)")));
         }
-        self.chains.insert(self.key(name), Chain { name: name.to_owned(), base: None, rules: Vec::new() });
+        self.chains.insert(self.key(name), Draft { name: name.to_owned(), base: None, rules: VecDeque::new() });
         Ok(())
     }
 
@@ -339,7 +354,7 @@ impl Edit {
         if chain.base.is_some() {
             return Err(busy(Errno::EINVAL));
         }
-        let refers = |c: &Chain| c.rules.iter().any(|s| s.rule.target.chain() == Some(name));
+        let refers = |c: &Draft| c.rules.iter().any(|s| s.rule.target.chain() == Some(name));
         if self.chains.values().any(refers) {
             return Err(busy(Errno::EMLINK));
         }
@@ -381,11 +396,12 @@ impl Edit {
 
     /// The table that it makes, if the kernel takes it.
     pub(super) fn commit(&self) -> Result<Table, Refusal> {
-        let mut chains: Vec<Chain> = self.chains.values().cloned().collect();
-        let rules: usize = chains.iter().map(|c| c.rules.len()).sum();
+        let rules: usize = self.chains.values().map(|c| c.rules.len()).sum();
         if rules > MAX_RULES {
-            return Err((Error::Other(format!("more than {MAX_RULES} rules in a table (MAX_RULES)")), None));
+            return Err((too_many_rules(), None));
         }
+        let chain = |c: &Draft| Chain { name: c.name.clone(), base: c.base, rules: c.rules.iter().cloned().collect() };
+        let mut chains: Vec<Chain> = self.chains.values().map(chain).collect();
         let names: BTreeMap<String, u32> = chains.iter().map(|c| c.name.clone()).zip(0..).collect();
         for slot in chains.iter_mut().flat_map(|c| &mut c.rules) {
             slot.to = slot.rule.target.chain().and_then(|c| names.get(c)).copied().unwrap_or(0);
@@ -417,6 +433,10 @@ fn nft_protocol(rule: &Rule) -> Result<(), Error> {
         _ => None,
     });
     needs.map_or(Ok(()), |(name, p)| Err(Error::usage(format!("{name} match requires '-p {p}'"))))
+}
+
+fn too_many_rules() -> Error {
+    Error::Other(format!("more than {MAX_RULES} rules in a table (MAX_RULES)"))
 }
 
 fn append_failed(chain: &Chain, slot: &Slot, errno: [Errno; 2]) -> Refusal {

@@ -5,12 +5,13 @@ use super::{
     BridgeChange, Fdb, FdbState, Feature, LinkAdd, LinkChange, LinkKind, LinkPeer, Op, PortChange, Scope, addr, find,
 };
 use crate::base::rng::Purpose;
-use crate::base::{IfIndex, Mac, NsId};
+use crate::base::{IfIndex, Mac, NicId, NsId};
 use crate::kernel::arp;
 use crate::kernel::conntrack::CtCx;
 use crate::kernel::cx::Cx;
 use crate::kernel::dev::bridge::{self};
 use crate::kernel::dev::fdb::FdbEntry;
+use crate::kernel::dev::nic::{self, Nic};
 use crate::kernel::dev::{self, Dev, DevKind, IfAddr, Stats, VethPeer};
 use crate::kernel::errno::{Errno, NlError};
 use crate::kernel::neigh;
@@ -54,6 +55,34 @@ pub(super) fn add(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, link: &LinkAdd
         open(spaces, cx, home, index);
     }
     Ok(())
+}
+
+/// A physical nic as a scenario's link plugs it in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hardware {
+    /// What the interface is called.
+    pub name: String,
+    /// What it sends, in bits per second; zero for no bound.
+    pub rate_bps: u64,
+    /// txqueuelen: as many frames wait while it is busy.
+    pub queue: u32,
+}
+
+/// A driver's probe function and register_netdevice: a physical nic appears in `ns`, with a carrier.
+///
+/// # Errors
+/// The name is taken or none, or there are too many devices.
+pub fn probe(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, hardware: &Hardware) -> Result<NicId, NlError> {
+    let name = new_name(spaces.get(ns), Some(&hardware.name), "", &[])?;
+    let index = new_index(spaces.get(ns))?;
+    let id = NicId(spaces.nics.len() as u32);
+    let mac = random_mac(cx, ns, index);
+    let kind = DevKind::Nic(Box::new(Nic::new(id, hardware.rate_bps)));
+    let mut d = device(spaces.get(ns), index, name, mac, 1500, kind);
+    (d.carrier, d.txqlen) = (true, hardware.queue);
+    register(spaces, cx, ns, d);
+    spaces.nics.push((ns, index));
+    Ok(id)
 }
 
 /// br_dev_newlink
@@ -166,7 +195,8 @@ pub(super) fn set(
 
 pub(super) fn del(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, dev: &str) -> Result<(), NlError> {
     let index = find(spaces.get(ns), dev)?;
-    if index == LOOPBACK {
+    // Neither loopback nor a physical nic has rtnl_link_ops.
+    if index == LOOPBACK || spaces.get(ns).dev(index).is_some_and(|d| matches!(d.kind, DevKind::Nic(_))) {
         return Err(Errno::EOPNOTSUPP.into());
     }
     unregister(spaces, cx, ns, index);
@@ -211,7 +241,7 @@ fn move_to(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex, name:
         return Ok(());
     }
     let d = spaces.get(ns).dev(index).ok_or(Errno::ENODEV)?;
-    if !matches!(d.kind, DevKind::Veth(_)) {
+    if !matches!(d.kind, DevKind::Veth(_) | DevKind::Nic(_)) {
         return Err(NlError::ext(Errno::EINVAL, "The interface netns is immutable"));
     }
     if spaces.get(to).dev_by_name(&d.name).is_some() {
@@ -223,6 +253,9 @@ fn move_to(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex, name:
     d.index = if free { index } else { new_index(spaces.get(to))? };
     let at = d.index;
     (d.conf, d.neigh) = (spaces.get(to).sysctl.default, spaces.get(to).sysctl.neigh_default);
+    if let DevKind::Nic(nic) = &d.kind {
+        spaces.nics[nic.id().0 as usize] = (to, at);
+    }
     register(spaces, cx, to, d);
     if let Some((peer_ns, peer)) = spaces.peer(to, at)
         && let Some(Dev { kind: DevKind::Veth(p), .. }) = spaces.get_mut(peer_ns).dev_mut(peer)
@@ -264,6 +297,7 @@ pub(super) fn close(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfInd
     let space = spaces.get_mut(ns);
     let Some(d) = space.dev_mut(index).filter(|d| d.up) else { return };
     d.up = false;
+    nic::stop(space, cx, index);
     bridge::stop(space, cx, index);
     bridge::update_port_state(space, cx, index);
     space.fib.remove_all(|_, _, a| a.oif == Some(index) && a.kind != super::RouteType::Local);

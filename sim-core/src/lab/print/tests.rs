@@ -51,9 +51,9 @@ fn net() -> impl Strategy<Value = Ipv4Net> {
     (ip(), 0_u8..=32).prop_map(|(addr, len)| Ipv4Net::new(addr, len).unwrap())
 }
 
-/// A destination, whose host bits are zero where it is the default.
+/// A destination, often the default.
 fn dst() -> impl Strategy<Value = Ipv4Net> {
-    net().prop_map(|n| if n.prefix_len() == 0 { Ipv4Net::default() } else { n })
+    prop_oneof![Just(Ipv4Net::default()), net()]
 }
 
 fn maybe<T: std::fmt::Debug>(of: impl Strategy<Value = T>) -> impl Strategy<Value = Option<T>> {
@@ -242,7 +242,7 @@ fn other_requests() -> impl Strategy<Value = Request> {
         name().prop_map(|dev| Request::AddrFlush { dev }),
         name().prop_map(|name| Request::NetnsAdd { name }),
         name().prop_map(|name| Request::NetnsDel { name }),
-        ("[a-z0-9_]{1,8}(\\.[a-z0-9_/-]{1,8}){0,4}", "([!-~]([ -~\t]{0,20}[!-~])?)?")
+        ("[a-z0-9_-]{1,8}(\\.[a-z0-9_/-]{1,8}){0,4}", "([!-~]([ -~\t]{0,20}[!-~])?)?")
             .prop_map(|(name, value)| Request::Sysctl { name, value }),
         (name(), feature, any::<bool>()).prop_map(|(dev, feature, on)| Request::Feature { dev, feature, on }),
     ]
@@ -317,6 +317,8 @@ fn as_a_person_types_it() {
             set(vec![LinkChange::Bridge(BridgeChange::FdbFlush), LinkChange::Port(PortChange::Flush)]),
             "ip link set eth0 type bridge fdb_flush\nip link set eth0 type bridge_slave fdb_flush",
         ),
+        (Request::Sysctl { name: "-x".to_owned(), value: "1 2".to_owned() }, "sysctl -w -- '-x=1 2'"),
+        (Request::LinkSet { dev: "a/b".to_owned(), changes: vec![] }, "bridge link set dev a/b"),
         (sysctl("1"), "sysctl -w net.ipv4.tcp_rmem=1"),
         (sysctl("4096 131072\t6291456"), "sysctl -w net.ipv4.tcp_rmem=\"4096 131072\t6291456\""),
         (sysctl("it's"), "sysctl -w 'net.ipv4.tcp_rmem=it'\\''s'"),
@@ -324,5 +326,6 @@ fn as_a_person_types_it() {
         (Request::NetnsAdd { name: "a b".to_owned() }, "ip netns add 'a b'"),
     ] {
         assert_eq!(command(&request), want);
+        assert_eq!(want.lines().flat_map(read).map(|r| command(&r)).collect::<Vec<_>>().join("\n"), want);
     }
 }

@@ -157,12 +157,12 @@ fn details(out: &mut String, links: &[Link], link: &Link, format: Format, af: bo
     let (min, max, queues) = match link.kind {
         KindInfo::Loopback => (0, 0, 1),
         KindInfo::Veth => (68, 65535, 2),
-        KindInfo::Bridge(_) => (68, 65535, 1),
+        KindInfo::Bridge(_) | KindInfo::Nic(_) => (68, 65535, 1),
     };
     let (promiscuity, allmulti) = (link.promiscuity, link.allmulti);
     let _ = write!(out, " promiscuity {promiscuity}  allmulti {allmulti} minmtu {min} maxmtu {max} ");
     match &link.kind {
-        KindInfo::Loopback => {}
+        KindInfo::Loopback | KindInfo::Nic(_) => {}
         KindInfo::Veth => {
             let _ = write!(out, "{}    veth ", format.newline());
         }
@@ -180,12 +180,15 @@ fn details(out: &mut String, links: &[Link], link: &Link, format: Format, af: bo
     }
     // A bridge takes over what its ports can do, and without ports it can do little (br_set_gso_limits).
     let bare = matches!(link.kind, KindInfo::Bridge(_)) && !has_ports(links, link.index);
-    let tso_max_size = if bare { 65536 } else { 524_280 };
+    let tso_max_size = if bare || matches!(link.kind, KindInfo::Nic(_)) { 65536 } else { 524_280 };
     let _ = write!(
         out,
         "numtxqueues {queues} numrxqueues {queues} gso_max_size 65536 gso_max_segs 65535 tso_max_size {tso_max_size} \
          tso_max_segs 65535 gro_max_size 65536 "
     );
+    if let KindInfo::Nic(number) = link.kind {
+        let _ = write!(out, "parentbus virtio parentdev virtio{number} ");
+    }
 }
 
 fn has_ports(links: &[Link], bridge: IfIndex) -> bool {
@@ -197,7 +200,7 @@ fn bridge_of<'a>(links: &'a [Link], port: &Link) -> Option<&'a BridgeInfo> {
     let (index, _) = port.master.as_ref()?;
     match &links.iter().find(|l| l.index == *index)?.kind {
         KindInfo::Bridge(bridge) => Some(bridge),
-        KindInfo::Loopback | KindInfo::Veth => None,
+        KindInfo::Loopback | KindInfo::Veth | KindInfo::Nic(_) => None,
     }
 }
 
@@ -279,7 +282,7 @@ fn timer(ns: u64) -> String {
 /// print_stats64: the columns grow with the numbers. The record's last line is left open.
 fn stats(out: &mut String, link: &Link, format: Format) {
     let s = &link.stats;
-    let rx = [s.rx_bytes, s.rx_packets, 0, s.rx_dropped, 0, s.multicast];
+    let rx = [s.rx_bytes, s.rx_packets, s.rx_errors, s.rx_dropped, 0, s.multicast];
     let tx = [s.tx_bytes, s.tx_packets, s.tx_errors, s.tx_dropped, 0, 0];
     let mut width = [10, 7, 6, 7, 7, 7];
     for (i, width) in width.iter_mut().enumerate() {

@@ -141,7 +141,8 @@ fn line(out: &mut String, route: &RouteInfo, filter: &RouteFilter, format: Forma
 /// `default`, an address or a prefix.
 pub(in crate::lab) fn destination(dst: Ipv4Net) -> String {
     match dst.prefix_len() {
-        0 => "default".to_owned(),
+        // A request may have bits behind its length, which the kernel refuses.
+        0 if dst == Ipv4Net::default() => "default".to_owned(),
         32 => dst.addr().to_string(),
         _ => dst.to_string(),
     }

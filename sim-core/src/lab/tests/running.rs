@@ -27,7 +27,7 @@ impl Shell {
         let program = command.into_program();
         let pid = self.world.spawn(ns, program.boxed_clone(), Time(0)).unwrap();
         let stopped = self.world.run(Time(u64::MAX), &mut Mute).unwrap();
-        assert_eq!(stopped, Stopped::Exit(pid));
+        assert_eq!(stopped, Stopped::Exit(MachineId(0), pid));
         let done = self.world.reap(ns, pid).unwrap();
         (done.console.all(), done.code)
     }

@@ -52,6 +52,16 @@ fn renders() {
     assert_eq!(json, format!(r#"{want}"notes":[{{"line":1,"column":1,"message":"n"}}]}}"#));
 }
 
+/// Found by fuzzing: an error between the line and its last character.
+#[test]
+fn a_place_in_the_end_of_a_line() {
+    let file = SourceFile::new("f", "?\r\r\nb\r");
+    for (at, want) in [(3, "error: m\n --> f:1:2\n  |\n1 | ?\n  |  ^"), (6, "error: m\n --> f:2:2\n  |\n2 | b\n  |  ^")]
+    {
+        assert_eq!(Diagnostic::new(&file, at..at, "m").render(false), want);
+    }
+}
+
 #[test]
 fn far_notes_and_long_lines_have_no_long_snippets() {
     let file = SourceFile::new("f", format!("a: 1\n{}a: 2\n", "# c\n".repeat(100_000)));

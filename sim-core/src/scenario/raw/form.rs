@@ -7,7 +7,7 @@ use super::problem::Problems;
 use super::value::{MAX_NAME_LEN, Spanned};
 use super::{
     CaptureExpect, CommandExpect, CountersExpect, EXIT_LIMIT, Expect, FdbExpect, JourneyExpect, LimitExpect, Namespace,
-    NamespaceBody, Namespaces, NeighExpect, Run, Script, Sleep, Step, Texts,
+    Namespaces, NeighExpect, Run, Script, Sleep, Step, Texts,
 };
 use crate::scenario::diag::quote;
 use crate::scenario::tree::Node;
@@ -25,7 +25,7 @@ impl Deserr<Problems> for Namespaces {
         let mut problems = Problems::default();
         let mut namespaces = Vec::with_capacity(map.len());
         for (name, value) in map.into_iter() {
-            match namespace(&name, value, at.push_key(&name)) {
+            match named(&name, value, at.push_key(&name), "a namespace") {
                 Ok(body) => namespaces.push(Namespace { name: Spanned { value: name, span: 0..0 }, body }),
                 Err(new) => {
                     if !problems.add(new) {
@@ -38,14 +38,20 @@ impl Deserr<Problems> for Namespaces {
     }
 }
 
-fn namespace<V: IntoValue>(name: &str, value: V, at: ValuePointerRef<'_>) -> Result<NamespaceBody, Problems> {
+/// An entry of a map of names; `what` has the name. Without a value, all of it is left out.
+pub(super) fn named<T: Deserr<Problems> + Default, V: IntoValue>(
+    name: &str,
+    value: V,
+    at: ValuePointerRef<'_>,
+    what: &str,
+) -> Result<T, Problems> {
     let mut problems = Problems::default();
-    if let Err(rule) = check_namespace_name(name) {
-        problems.add(Problems::bad_key(at, format!("{} cannot be the name of a namespace", quote(name)), rule));
+    if let Err(rule) = check_name(name) {
+        problems.add(Problems::bad_key(at, format!("{} cannot be the name of {what}", quote(name)), rule));
     }
     let body = match value.into_value() {
-        Value::Null => Ok(NamespaceBody::default()),
-        value => NamespaceBody::deserialize_from_value(value, at),
+        Value::Null => Ok(T::default()),
+        value => T::deserialize_from_value(value, at),
     };
     match body {
         Ok(body) if problems.is_empty() => Ok(body),
@@ -57,8 +63,8 @@ fn namespace<V: IntoValue>(name: &str, value: V, at: ValuePointerRef<'_>) -> Res
     }
 }
 
-/// Checks a namespace's name, which becomes part of file names; the rule if it breaks it.
-fn check_namespace_name(name: &str) -> Result<(), String> {
+/// Checks a namespace's or a machine's name, which becomes part of file names; the rule if it breaks it.
+fn check_name(name: &str) -> Result<(), String> {
     let letter = |b: u8| b.is_ascii_alphanumeric();
     let fits = name.len() <= MAX_NAME_LEN
         && name.bytes().next().is_some_and(letter)

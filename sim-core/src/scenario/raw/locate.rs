@@ -5,8 +5,8 @@
 use super::value::{Read, Spanned};
 use super::{
     CaptureExpect, CommandExpect, CountersExpect, FdbAbsence, FdbEntry, FdbExpect, JourneyExpect, LimitExpect, Limits,
-    Metadata, NamespaceBody, Namespaces, NeighAbsence, NeighEntry, NeighExpect, Run, Scenario, Script, Sleep, Spec,
-    Texts,
+    Link, Metadata, Named, NamespaceBody, Namespaces, NeighAbsence, NeighEntry, NeighExpect, Router, Run, Scenario,
+    Script, Sleep, Spec, Switch, Texts,
 };
 use crate::scenario::tree::{Kind, Node};
 
@@ -56,11 +56,15 @@ macro_rules! locate {
 locate!(Scenario { metadata = "metadata", spec = "spec"; api_version, kind });
 locate!(Metadata { name = "name", description = "description"; });
 locate!(Spec {
-    duration = "duration", limits = "limits", namespaces = "namespaces", traffic = "traffic", expect = "expect";
+    duration = "duration", limits = "limits", routers = "routers", switches = "switches", links = "links",
+    namespaces = "namespaces", traffic = "traffic", expect = "expect";
     seed, start_time, jiffies, placement
 });
 locate!(Limits { chain_frames = "chainFrames", frames = "frames", events = "events"; });
-locate!(NamespaceBody { setup_file = "setupFile", setup = "setup", servers = "servers"; });
+locate!(Router { addresses = "addresses", routes = "routes", setup = "setup"; });
+locate!(Switch { setup = "setup"; });
+locate!(Link { between = "between", latency = "latency", rate = "rate", queue = "queue", loss = "loss"; });
+locate!(NamespaceBody { machine = "machine", setup_file = "setupFile", setup = "setup", servers = "servers"; });
 locate!(Run { from = "from", run = "run", at = "at"; background });
 locate!(Script { from = "from", name = "name", at = "at"; script, background });
 locate!(Sleep { sleep = "sleep"; });
@@ -85,6 +89,17 @@ impl Locate for Namespaces {
             for (namespace, entry) in self.0.iter_mut().zip(entries) {
                 namespace.name.span = entry.key_span.clone();
                 namespace.body.locate(&entry.value);
+            }
+        }
+    }
+}
+
+impl<T: Locate> Locate for Named<T> {
+    fn locate(&mut self, node: &Node) {
+        if let Kind::Map(entries) = &node.kind {
+            for ((name, body), entry) in self.0.iter_mut().zip(entries) {
+                name.span = entry.key_span.clone();
+                body.locate(&entry.value);
             }
         }
     }

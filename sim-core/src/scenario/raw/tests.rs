@@ -15,12 +15,17 @@ spec:
   placement: one-kernel
   duration: 1m30s
   limits: {chainFrames: 1000000, frames: 100000000, events: 9}
+  routers:
+    r1: {addresses: [10.0.1.1/24 dev eth1], routes: [default via 10.0.1.9], setup: [ip link set eth1 mtu 1400]}
+  switches: {sw1: {setup: [ip link set br0 promisc on]}, sw2: }
+  links:
+    - {between: [r1/eth1, sw1/p1], latency: 1ms, rate: 10mbit, queue: 5, loss: 0.5%}
   namespaces:
     node1: {setup: ["ip link add br0 type bridge", 'ip link set br0 up']}
     p1a:
       setup:
       - ip addr add 10.244.1.2/24 dev eth0
-    empty: {servers: [udpecho 7]}
+    empty: {machine: m1, servers: [udpecho 7]}
   traffic:
     - {from: p1a, run: "ping -c1 10.244.1.3", at: 1s, background: true}
     - {sleep: 47s}
@@ -73,13 +78,22 @@ fn errors(text: &str) -> Vec<(String, String, String)> {
 fn every_field() {
     let source = source(FULL);
     let scenario = parse(&source).unwrap_or_else(|errors| panic!("{errors}"));
-    let Spec { seed, start_time, jiffies, placement, duration, limits, namespaces, traffic, expect } = &scenario.spec;
+    let Spec { seed, start_time, jiffies, placement, duration, limits, namespaces, traffic, expect, .. } =
+        &scenario.spec;
     assert_eq!(scenario.metadata.name.0, "same-node");
     assert_eq!(scenario.metadata.description.as_ref().unwrap().as_str(), "all of it");
     assert_eq!((*seed, *jiffies, *placement), (7, 4_294_892_297, Placement::OneKernel));
     assert_eq!(*start_time, Timestamp(1_654_077_600_500_000_000));
     assert_eq!(duration.as_ref().unwrap().value, Duration(90_000_000_000));
     assert_eq!(limits.events.as_ref().unwrap().get(), 9);
+    let Spec { routers, switches, links, .. } = &scenario.spec;
+    assert_eq!((routers.0[0].0.as_str(), switches.0.len()), ("r1", 2));
+    let link = &links[0];
+    assert_eq!(
+        (link.rate.as_ref().unwrap().value, link.loss.as_ref().unwrap().value),
+        (Rate(10_000_000), Percent(5_000))
+    );
+    assert_eq!(namespaces.0[2].body.machine.as_ref().unwrap().0, "m1");
     let names: Vec<_> = namespaces.0.iter().map(|n| (n.name.as_str(), n.body.setup.len())).collect();
     assert_eq!(names, [("node1", 2), ("p1a", 1), ("empty", 0)]);
     assert_eq!((traffic.len(), expect.len()), (4, 10));
@@ -120,12 +134,26 @@ fn every_value_has_its_place() {
             "1000000",
             "100000000",
             "9",
+            "r1",
+            "10.0.1.1/24 dev eth1",
+            "default via 10.0.1.9",
+            "ip link set eth1 mtu 1400",
+            "sw1",
+            "ip link set br0 promisc on",
+            "sw2",
+            "r1/eth1",
+            "sw1/p1",
+            "1ms",
+            "10mbit",
+            "5",
+            "0.5%",
             "node1",
             "\"ip link add br0 type bridge\"",
             "'ip link set br0 up'",
             "p1a",
             "ip addr add 10.244.1.2/24 dev eth0",
             "empty",
+            "m1",
             "udpecho 7",
             "p1a",
             "\"ping -c1 10.244.1.3\"",

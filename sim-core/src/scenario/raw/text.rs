@@ -13,7 +13,7 @@ use crate::kernel::netlink::NudState;
 use crate::scenario::diag::{nearest, quote};
 
 /// A type whose values are written as text.
-trait FromText: Sized {
+pub(super) trait FromText: Sized {
     /// As in "must be a duration".
     const WHAT: &'static str;
 
@@ -21,7 +21,7 @@ trait FromText: Sized {
 }
 
 /// Why a text is no value: a sentence and a hint.
-struct Bad(String, Option<String>);
+pub(super) struct Bad(pub String, pub Option<String>);
 
 impl<T: FromText> Read for T {
     fn read<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
@@ -280,7 +280,7 @@ pub(super) fn parse_duration(text: &str) -> Option<u128> {
     (!text.is_empty()).then_some(total)
 }
 
-fn digits(text: &str) -> (&str, &str) {
+pub(super) fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 

@@ -1,7 +1,7 @@
 //! The values that fields of a scenario have, from the words of a file.
 
 use std::fmt;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::{Deref, Range};
 
 use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
@@ -147,6 +147,15 @@ impl Read for NonZeroU64 {
                 Some("leave the field out for its default".to_owned()),
             )
         })
+    }
+}
+
+impl Read for NonZeroU32 {
+    fn read<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
+        let number = NonZeroU64::read(value, at)?;
+        number
+            .try_into()
+            .map_err(|_| Problems::bad(at, format!("{number} is more than {}, the largest here", u32::MAX), None))
     }
 }
 

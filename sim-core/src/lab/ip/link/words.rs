@@ -188,12 +188,21 @@ impl<'a> LinkWords<'a> {
 /// check_ifname and check_altifname
 fn name(option: &str, word: &Word, size: usize) -> Result<String, SyntaxError> {
     let text = &word.text;
-    let bad = |c: char| c == '/' || c.is_ascii_whitespace();
-    if text.is_empty() || text.len() >= size || text.contains(bad) {
+    if !may_be_name(text, size) {
         let hint = "a name has at most 15 bytes, without slashes and blanks";
         return Err(invalid(word, &format!("\"{option}\" not a valid ifname")).hint(hint));
     }
     Ok(text.clone())
+}
+
+/// ip(8) takes this for the name of a device; bridge(8) takes anything.
+pub(in crate::lab) fn may_be_dev(text: &str) -> bool {
+    may_be_name(text, ALTIFNAMSIZ)
+}
+
+fn may_be_name(text: &str, size: usize) -> bool {
+    let bad = |c: char| c == '/' || c.is_ascii_whitespace();
+    !text.is_empty() && text.len() < size && !text.contains(bad)
 }
 
 /// The tool measures an address against that of the device; of a new one the kernel does.
