@@ -23,6 +23,13 @@ live! {
         ("d", udp!("10.96.0.1:53")),
         ("a", "ping -c1 10.0.0.11"),
     ];
+    /// A bridge that listens forwards as a router, too, what it has sent to its new port.
+    dnat_on_a_promiscuous_bridge: [
+        ("node", "ip link set br0 promisc on"),
+        ("node", rule!("-t nat -A PREROUTING -d 10.96.0.1 -j DNAT --to-destination 10.0.0.11")),
+        ("a", "ping -c1 10.96.0.1"),
+        ("b", "ping -c1 -W1 10.96.0.1"),
+    ];
     dnat_outside: [
         ("node", rule!("-t nat -A PREROUTING -d 10.96.0.1 -p udp --dport 53 -j DNAT --to-destination 192.168.0.13:7")),
         ("a", udp!("10.96.0.1:53")),

@@ -48,6 +48,11 @@ impl NfBridge {
         self.in_prerouting
     }
 
+    /// A new destination was routed here, and the frame keeps that route (skb_dst).
+    pub fn is_routed(&self) -> bool {
+        self.next_hop.is_some()
+    }
+
     /// ip_sabotage_in: the IP layer's PREROUTING is to be left out, once.
     pub fn sabotage(&mut self) -> bool {
         !self.in_prerouting && !std::mem::replace(&mut self.sabotage_in_done, true)
