@@ -13,6 +13,9 @@ use sim_core::scenario::plan::Plan;
 /// The version whose texts and errors the facts describe (Debian 12).
 const IPROUTE2: &str = "iproute2-6.1.0";
 
+/// What is run besides.
+const TOOLS: [&str; 7] = ["ping", "arping", "tcpdump", "iptables", "conntrack", "ethtool", "python3"];
+
 /// Whether the real kernel may be asked: root, namespaces and the tools are there. Where not, says that the test is
 /// skipped.
 ///
@@ -22,8 +25,9 @@ const IPROUTE2: &str = "iproute2-6.1.0";
 pub fn can_run() -> bool {
     let there = probe();
     if !there {
-        assert!(std::env::var("CI").is_err(), "skipped: needs root, ip and bridge of {IPROUTE2}, ping, tcpdump");
-        println!("skipped: needs root, ip and bridge of {IPROUTE2}, ping, tcpdump");
+        let needs = format!("skipped: needs root, ip and bridge of {IPROUTE2}, {}", TOOLS.join(", "));
+        assert!(std::env::var("CI").is_err(), "{needs}");
+        println!("{needs}");
     }
     there
 }
@@ -39,7 +43,7 @@ fn probe() -> bool {
     let good = version.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains(IPROUTE2));
     let probe = format!("{}probe", prefix());
     let ip = |args: &[&str]| Command::new("ip").args(args).output().is_ok_and(|o| o.status.success());
-    let tools = ["ping", "arping", "tcpdump"].iter().all(|t| Command::new(t).arg("-V").output().is_ok());
+    let tools = TOOLS.iter().all(|t| Command::new(t).arg("-V").output().is_ok());
     good && tools && ip(&["netns", "add", &probe]) && ip(&["netns", "del", &probe])
 }
 

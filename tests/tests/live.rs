@@ -381,8 +381,9 @@ fn ifmap(plan: &Plan) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Hardware addresses that nobody chose are drawn at random: the real devices get ours.
-fn same_addresses(lab: &Lab, plan: &Plan) {
+/// Hardware addresses that nobody chose are drawn at random: the real devices get ours. Checksums are computed where a
+/// packet is made, as ours are, and not left to a device.
+fn same_devices(lab: &Lab, plan: &Plan) {
     let world = scenario::build(plan, &mut sim_core::kernel::trace::Mute).expect("it was built a moment ago");
     for m in world.machines() {
         for (ns, name) in m.spaces().iter() {
@@ -390,6 +391,8 @@ fn same_addresses(lab: &Lab, plan: &Plan) {
             for l in links.iter().filter(|l| l.arphrd == 1) {
                 let out = lab.exec(name, &format!("ip link set dev {} address {}", l.name, l.address));
                 assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+                // Bridges have nothing to switch off.
+                let _ = lab.exec(name, &format!("ethtool -K {} tx off", l.name));
             }
         }
     }
@@ -398,7 +401,7 @@ fn same_addresses(lab: &Lab, plan: &Plan) {
 fn measured(name: &str, plan: &Plan, scripts: Vec<serde_json::Value>) -> (Case, String) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let lab = Lab::new(plan);
-    same_addresses(&lab, plan);
+    same_devices(&lab, plan);
     // What interfaces say of themselves when they come up.
     sleep(Duration::from_millis(300));
     let captures = Captures::start(&lab, dir.path());
