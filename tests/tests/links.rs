@@ -237,6 +237,41 @@ fn a_switch_learns() {
     assert_eq!(ids.len(), 4);
 }
 
+/// A router that masquerades: the connection stays with its kernel, the frame goes on without.
+#[test]
+fn a_router_translates() {
+    let plan = resolve(
+        "apiVersion: podhop/v1
+kind: Scenario
+metadata: {name: nat}
+spec:
+  routers:
+    r:
+      addresses: [10.0.1.1/24 dev lan, 10.0.2.1/24 dev wan]
+      setup: [iptables -t nat -A POSTROUTING -o wan -j MASQUERADE]
+  links:
+    - {between: [a/eth0, r/lan]}
+    - {between: [r/wan, b/eth0], latency: 1ms, rate: 1mbit}
+  namespaces:
+    a:
+      machine: a
+      setup: [ip link set eth0 up, ip addr add 10.0.1.2/24 dev eth0, ip route add default via 10.0.1.1]
+    b: {machine: b, setup: [ip link set eth0 up, ip addr add 10.0.2.2/24 dev eth0]}
+  traffic: [{from: a, run: ping -c3 -i0.2 10.0.2.2}]
+  expect:
+    - {command: ping -c3 -i0.2 10.0.2.2, exit: 0}
+    - {capture: a/eth0, filter: icmp and host 10.0.1.2, count: 6}
+    - {capture: b/eth0, filter: icmp and host 10.0.2.1, count: 6}
+    - {capture: b/eth0, filter: host 10.0.1.2, count: 0}
+"
+        .to_owned(),
+    );
+    play(&plan);
+    let report = scenario::run(&plan, &mut Memory::default(), Options::default(), &mut ()).expect("it runs");
+    let failed: Vec<_> = report.expectations.iter().filter(|e| !e.verdict.ok).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
 #[test]
 fn on_one_kernel_a_link_is_a_veth_pair() {
     let traffic = "  placement: one-kernel\n  traffic:\n    - {from: a, run: ping -c1 10.0.0.2}\n    \
