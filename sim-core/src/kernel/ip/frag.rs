@@ -93,7 +93,8 @@ pub(in crate::kernel) fn go_on(ns: &mut NetNs, cx: &mut Cx<'_>, mut rest: Rest) 
             Via::Neigh(way) => neigh::output(ns, cx, way.oif, way.next_hop, piece),
             Via::Port(port) => bridge::dev_queue_push_xmit(ns, cx, port, piece),
         };
-        let failed = matches!(flow, Break(Fate::Dropped(_)));
+        // br_dev_queue_push_xmit returns zero whatever happened.
+        let failed = matches!((&rest.via, flow), (Via::Neigh(_), Break(Fate::Dropped(_))));
         if failed || !more {
             return cx.end(rest.frame, Fate::Consumed(Consumer::Fragmentation));
         }
