@@ -200,14 +200,10 @@ fn measured(name: &str, plan: &Plan, compare: Compare) -> Seen {
 }
 
 /// A capture with the checksums of UDP that the kernel leaves to a device that never computes them: lo, whose offload
-/// cannot be turned off. We compute them all.
+/// cannot be turned off. We compute them all. What ICMP errors quote has them, too.
 fn with_checksums(mut pcap: Vec<u8>) -> Vec<u8> {
     const LO: u32 = 1;
     const SLL2_LEN: usize = 20;
-    let sum = |bytes: &[u8]| -> u32 {
-        bytes.chunks(2).map(|c| u32::from(c[0]) << 8 | u32::from(c.get(1).copied().unwrap_or(0))).sum()
-    };
-    let fold = |sum: u32| (((sum >> 16) + (sum & 0xffff)) % 0xffff) as u16;
     let word = |b: &[u8], at: usize| u32::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
     let mut at = 24;
     while at + 16 <= pcap.len() {
@@ -215,22 +211,51 @@ fn with_checksums(mut pcap: Vec<u8>) -> Vec<u8> {
         let end = (at + 16 + len).min(pcap.len());
         let frame = &mut pcap[at + 16..end];
         at = end;
-        if frame.len() < SLL2_LEN + 28 || frame[..2] != [8, 0] || word(frame, 4).swap_bytes() != LO {
-            continue;
-        }
-        let ip = &mut frame[SLL2_LEN..];
-        let hlen = usize::from(ip[0] & 0xf) * 4;
-        if ip[9] != 17 || ip[6] & 0x3f != 0 || ip[7] != 0 || ip.len() < hlen + 8 {
-            continue;
-        }
-        let pseudo = sum(&ip[12..20]) + 17 + (ip.len() - hlen) as u32;
-        if fold(pseudo) == u16::from_be_bytes([ip[hlen + 6], ip[hlen + 7]]) {
-            ip[hlen + 6..hlen + 8].fill(0);
-            let sum = !fold(pseudo + sum(&ip[hlen..]));
-            ip[hlen + 6..hlen + 8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_be_bytes());
+        if frame.len() > SLL2_LEN && frame[..2] == [8, 0] && word(frame, 4).swap_bytes() == LO {
+            complete(&mut frame[SLL2_LEN..], false);
         }
     }
     pcap
+}
+
+/// Completes the checksum of a datagram, or of the one that an ICMP error quotes; whether there was something to do. NAT
+/// may have changed an incomplete one that is quoted, so that it can't be told from a wrong one.
+fn complete(ip: &mut [u8], quoted: bool) -> bool {
+    const ICMP: u8 = 1;
+    const UDP: u8 = 17;
+    const ERRORS: [u8; 3] = [3, 11, 12];
+    let sum = |bytes: &[u8]| -> u32 {
+        bytes.chunks(2).map(|c| u32::from(c[0]) << 8 | u32::from(c.get(1).copied().unwrap_or(0))).sum()
+    };
+    let fold = |sum: u32| (((sum >> 16) + (sum & 0xffff)) % 0xffff) as u16;
+    let hlen = usize::from(ip.first().map_or(0, |b| b & 0xf)) * 4;
+    let is_whole = ip.len() >= hlen + 8 && hlen >= 20 && usize::from(u16::from_be_bytes([ip[2], ip[3]])) == ip.len();
+    if !is_whole || ip[6] & 0x3f != 0 || ip[7] != 0 {
+        return false;
+    }
+    let put = |ip: &mut [u8], at: usize, pseudo: u32| {
+        ip[at..at + 2].fill(0);
+        let sum = !fold(pseudo + sum(&ip[hlen..]));
+        ip[at..at + 2].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_be_bytes());
+    };
+    match ip[9] {
+        UDP => {
+            let pseudo = sum(&ip[12..20]) + u32::from(UDP) + (ip.len() - hlen) as u32;
+            let left_out = quoted || fold(pseudo) == u16::from_be_bytes([ip[hlen + 6], ip[hlen + 7]]);
+            if left_out {
+                put(ip, hlen + 6, pseudo);
+            }
+            left_out
+        }
+        ICMP => {
+            let changed = ERRORS.contains(&ip[hlen]) && complete(&mut ip[hlen + 8..], true);
+            if changed {
+                put(ip, hlen + 2, 0);
+            }
+            changed
+        }
+        _ => false,
+    }
 }
 
 /// Starts the servers of all namespaces.

@@ -90,8 +90,8 @@ struct Lab {
 const RULES: [&str; 27] = [
     "-t nat -A PREROUTING -d 10.96.0.1 -p udp -j DNAT --to-destination 10.0.0.11:7",
     "-t nat -A PREROUTING -d 10.96.0.1 -j DNAT --to-destination 10.0.0.10",
-    "-t nat -A PREROUTING -d 10.96.0.1 -p udp -m statistic --mode random --probability 0.5 -j DNAT --to-destination 192.168.0.13:7",
-    "-t nat -A PREROUTING -d 10.96.0.2 -p udp -m statistic --mode nth --every 2 --packet 0 -j DNAT --to-destination 10.0.0.10:7",
+    "-t nat -A PREROUTING -d 10.96.0.1 -m statistic --mode random --probability 0.5 -j DNAT --to-destination 10.0.0.1",
+    "-t nat -A PREROUTING -d 10.96.0.2 -m statistic --mode nth --every 2 --packet 0 -j DNAT --to-destination 10.0.0.10",
     "-t nat -A PREROUTING -d 10.96.0.2 -p udp -j DNAT --to-destination 192.168.0.13:7-9",
     "-t nat -A PREROUTING -d 10.96.0.2 -p icmp -j REDIRECT",
     "-t nat -A PREROUTING -d 192.168.0.1 -p udp -j DNAT --to-destination 10.0.0.11:7",
@@ -225,9 +225,12 @@ impl Sink for Census {
     fn device(&mut self, _: &DevName) {}
 }
 
-/// The chains of the filter table in the text of iptables-save: packets of the policy, and rules as packets and text.
-fn filter(save: &str) -> BTreeMap<String, (Option<u64>, Vec<(u64, String)>)> {
-    let mut chains: BTreeMap<String, (Option<u64>, Vec<(u64, String)>)> = BTreeMap::new();
+/// A chain: packets of its policy, if it has one, and its rules as packets and text.
+type Chain = (Option<u64>, Vec<(u64, String)>);
+
+/// The chains of the filter table in the text of iptables-save.
+fn filter(save: &str) -> BTreeMap<String, Chain> {
+    let mut chains: BTreeMap<String, Chain> = BTreeMap::new();
     let table = save.split("*filter\n").nth(1).and_then(|t| t.split("COMMIT").next()).unwrap_or_default();
     let packets = |text: &str| text.trim_start_matches('[').split(':').next().and_then(|n| n.parse().ok());
     for line in table.lines() {

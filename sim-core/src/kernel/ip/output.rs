@@ -104,7 +104,8 @@ pub(in crate::kernel) fn send(
 /// ip_local_out: OUTPUT, which may change the way, then out.
 ///
 /// # Errors
-/// EPERM if a rule dropped it, or why it has no way any more.
+/// EPERM if a rule dropped it, or why it has no way any more; ENOBUFS if the device dropped it (net_xmit_errno of
+/// NET_XMIT_DROP, which veth_xmit returns), EMSGSIZE if it must not be cut for it.
 pub(in crate::kernel) fn ip_local_out(
     ns: &mut NetNs,
     cx: &mut Cx<'_>,
@@ -113,6 +114,7 @@ pub(in crate::kernel) fn ip_local_out(
     f: Frame,
 ) -> Result<(), Errno> {
     let mut s = State { bound, ..State::at(Hook::Output, None, Some(r.oif)) };
+    let mut too_big = Errno::ENOBUFS;
     let flow = match nf_hook(ns, cx, &mut s, f) {
         Continue(f) => {
             let r = s.rerouted.as_ref().unwrap_or(r);
@@ -120,13 +122,17 @@ pub(in crate::kernel) fn ip_local_out(
                 let copy = cx.clone_frame(&mut ns.ct, &f);
                 let _ = loop_back(ns, cx, r.into(), copy);
             }
+            if f.l3().len() > r.mtu as usize && Ipv4Packet::new_unchecked(f.l3()).dont_frag() {
+                too_big = Errno::EMSGSIZE;
+            }
             ip_output(ns, cx, None, r.into(), f)
         }
-        ended => ended,
+        ended @ Break(_) => ended,
     };
     match (s.error, flow) {
         (Some(errno), _) => Err(errno),
         (None, Break(Fate::Dropped(DropReason::NetfilterDrop | DropReason::ConntrackFull))) => Err(Errno::EPERM),
+        (None, Break(Fate::Dropped(DropReason::PktTooBig))) => Err(too_big),
         _ => Ok(()),
     }
 }
