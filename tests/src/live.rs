@@ -218,8 +218,8 @@ fn with_checksums(mut pcap: Vec<u8>) -> Vec<u8> {
     pcap
 }
 
-/// Completes the checksum of a datagram, or of the one that an ICMP error quotes; whether there was something to do. NAT
-/// may have changed an incomplete one that is quoted, so that it can't be told from a wrong one.
+/// Completes the checksum of a datagram, or of the one that an ICMP error quotes; whether there was something to do.
+/// NAT may have changed an incomplete one that is quoted, so that it can't be told from a wrong one.
 fn complete(ip: &mut [u8], quoted: bool) -> bool {
     const ICMP: u8 = 1;
     const UDP: u8 = 17;
