@@ -2,6 +2,8 @@
 //! tuples, counters add up, checksums hold, nothing is lost and nothing is kept.
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use sim_core::base::FrameId;
 use sim_core::base::NsId;
 use sim_core::kernel::show;
@@ -248,7 +250,7 @@ fn filter(save: &str) -> BTreeMap<String, Chain> {
 /// The same cases in every run.
 fn config() -> ProptestConfig {
     let rng_seed = proptest::test_runner::RngSeed::Fixed(11);
-    ProptestConfig { cases: 160, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases: 512, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
@@ -355,4 +357,25 @@ proptest! {
         let said = |commands: &[CommandReport]| commands.iter().map(|c| c.output.clone()).collect::<Vec<_>>();
         prop_assert_eq!(said(&first), said(&second));
     }
+}
+
+/// What holds of answers and of connections is worth something: many flows are answered, many connections translated.
+#[test]
+fn the_flows_are_not_all_refused() {
+    let mut runner = TestRunner::new(config());
+    let (mut flows, mut answered, mut connections, mut translated) = (0, 0, 0, 0);
+    for _ in 0..100 {
+        let lab = lab().new_tree(&mut runner).expect("a lab").current();
+        let plan = lab.plan(&[]).expect("a plan");
+        flows += lab.flows.len();
+        answered += run(&plan).0.iter().filter(|c| c.output.contains(" bytes from ")).count();
+        let (world, _) = scenario::play(&plan, &mut Mute).expect("it runs");
+        let node = world.namespace("node").expect("the node");
+        let list = show::conntrack(world.machine(node).spaces(), node, world.machine(node).now());
+        connections += list.len();
+        translated +=
+            list.iter().filter(|c| c.tuple[0].src != c.tuple[1].dst || c.tuple[0].dst != c.tuple[1].src).count();
+    }
+    assert!(answered * 4 > flows, "{answered} of {flows} answered");
+    assert!(translated * 4 > connections && connections > 100, "{translated} of {connections} translated");
 }
