@@ -1,5 +1,6 @@
 //! What the integration tests share.
 //!
+//! * [`census`]: births and deaths of frames.
 //! * [`judge`]: does a run show what the real kernel showed?
 //! * [`recordings`]: what the real kernel showed, lab by lab and case by case.
 //! * [`lab`]: the same labs and cases, simulated.
@@ -7,6 +8,7 @@
 //! * [`real`]: scenarios on the real kernel, with the real tools.
 //! * [`scenarios`]: the scenarios of the course.
 
+pub mod census;
 pub mod iptables;
 pub mod judge;
 pub mod lab;

@@ -1,13 +1,12 @@
 //! Properties over random rules and flows through a small lab: answers come back restored, connections do not share
 //! tuples, counters add up, checksums hold, nothing is lost and nothing is kept.
 
+use podhop_tests::census::Census;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use sim_core::base::FrameId;
-use sim_core::base::NsId;
 use sim_core::kernel::show;
-use sim_core::kernel::trace::{DevName, Fate, Mute, Sink, Step, Tap, What};
+use sim_core::kernel::trace::Mute;
 use sim_core::observe::Memory;
 use sim_core::scenario::plan::Plan;
 use sim_core::scenario::report::CommandReport;
@@ -200,31 +199,6 @@ fn run(plan: &Plan) -> (Vec<CommandReport>, Memory, usize) {
     let report = scenario::run(plan, &mut memory, Options::default(), &mut ()).expect("it runs");
     assert_eq!(report.limit, None);
     (report.commands, memory, report.waiting)
-}
-
-/// Counts births and deaths.
-#[derive(Default)]
-struct Census {
-    alive: BTreeSet<FrameId>,
-    wrong: Vec<String>,
-}
-
-impl Sink for Census {
-    fn step(&mut self, s: &Step) {
-        match s.what {
-            What::Made(_) if !self.alive.insert(s.frame) => self.wrong.push(format!("{} was made twice", s.frame)),
-            What::Ended(Fate::Queued) => self.wrong.push(format!("{} ended in a queue", s.frame)),
-            What::Ended(_) if !self.alive.remove(&s.frame) => self.wrong.push(format!("{} ended unborn", s.frame)),
-            _ => {}
-        }
-    }
-    fn tap(&mut self, t: &Tap<'_>) {
-        if !self.alive.contains(&t.frame) {
-            self.wrong.push(format!("{} was seen dead", t.frame));
-        }
-    }
-    fn namespace(&mut self, _: NsId, _: &str) {}
-    fn device(&mut self, _: &DevName) {}
 }
 
 /// A chain: packets of its policy, if it has one, and its rules as packets and text.
