@@ -21,6 +21,8 @@ bridge    iproute2        the live kernel, and the texts of its tools
 ping      iputils-ping    the live kernel, and the texts of its tools
 arping    iputils-arping  the live kernel, and the texts of its tools
 sysctl    procps          the live kernel, and the texts of its tools
+ethtool   ethtool         the live kernel, and the texts of its tools
+conntrack conntrack       the live kernel, and the texts of its tools
 python3   python3         the judge of the recordings against its original
 cc        gcc             capture filters against libpcap
 pcap.h    libpcap-dev     capture filters against libpcap

@@ -1,14 +1,18 @@
 //! What the integration tests share.
 //!
+//! * [`census`]: births and deaths of frames.
 //! * [`judge`]: does a run show what the real kernel showed?
 //! * [`recordings`]: what the real kernel showed, lab by lab and case by case.
 //! * [`lab`]: the same labs and cases, simulated.
+//! * [`live`]: the same lab on the real kernel and in ours.
 //! * [`real`]: scenarios on the real kernel, with the real tools.
 //! * [`scenarios`]: the scenarios of the course.
 
+pub mod census;
 pub mod iptables;
 pub mod judge;
 pub mod lab;
+pub mod live;
 pub mod real;
 pub mod recordings;
 pub mod scenarios;

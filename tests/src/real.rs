@@ -1,7 +1,6 @@
 //! The real kernel: the namespaces of a scenario, its set-up and its commands, with the real tools.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,18 +47,17 @@ pub struct Lab {
     /// What the names of the namespaces begin with.
     pub prefix: String,
     names: Vec<String>,
-    servers: Vec<Child>,
 }
 
 impl Lab {
-    /// Builds the namespaces of a plan, runs their set-up and starts their servers.
+    /// Builds the namespaces of a plan and runs their set-up.
     ///
     /// # Panics
-    /// A command fails, or a server is none that is known here.
+    /// A command fails.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         let names = plan.namespaces.iter().map(|n| n.name.clone()).collect();
-        let mut lab = Lab { prefix: prefix(), names, servers: vec![] };
+        let lab = Lab { prefix: prefix(), names };
         for n in &plan.namespaces {
             let name = format!("{}{}", lab.prefix, n.name);
             assert!(Command::new("ip").args(["netns", "add", &name]).status().expect("ip").success());
@@ -72,43 +70,7 @@ impl Lab {
                 assert!(out.status.success(), "{}: {}", line.text, String::from_utf8_lossy(&out.stderr));
             }
         }
-        for n in &plan.namespaces {
-            for server in &n.servers {
-                let port = server.text.strip_prefix("udpecho ").expect("only udpecho has a real counterpart");
-                lab.servers.push(lab.serve(&n.name, port));
-            }
-        }
         lab
-    }
-
-    /// Runs a script of system calls, as it stands in the scenario.
-    ///
-    /// # Panics
-    /// There is no `ip`.
-    #[must_use]
-    pub fn script(&self, ns: &str, calls: &serde_json::Value) -> Output {
-        let program = include_str!("real/script.py");
-        self.command(ns).args(["python3", "-c", program, &calls.to_string()]).output().expect("ip runs")
-    }
-
-    /// A UDP echo server, when it listens.
-    fn serve(&self, ns: &str, port: &str) -> Child {
-        let program = include_str!("real/udpecho.py");
-        let mut command = self.command(ns);
-        command.args(["python3", "-c", program, port]).stdout(Stdio::piped());
-        let mut server = command.spawn().expect("ip runs");
-        let mut ready = [0; 6];
-        let out = server.stdout.as_mut().expect("it is piped");
-        out.read_exact(&mut ready).expect("the server says that it is ready");
-        server
-    }
-
-    /// What runs in a namespace, on one CPU, so that the order of events is the kernel's own and not a race of two.
-    fn command(&self, ns: &str) -> Command {
-        let name = format!("{}{ns}", self.prefix);
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &name, "taskset", "-c", "1"]);
-        command
     }
 
     /// Runs a command in a namespace; the names of namespaces in it get the prefix.
@@ -117,13 +79,23 @@ impl Lab {
     /// There is no `ip`.
     #[must_use]
     pub fn exec(&self, ns: &str, command: &str) -> Output {
+        self.command(ns, command).output().expect("ip runs")
+    }
+
+    /// A command that is to run in a namespace; the names of namespaces in it get the prefix.
+    #[must_use]
+    pub fn command(&self, ns: &str, command: &str) -> Command {
         let mut words: Vec<String> = vec![];
         for w in command.split_whitespace() {
             let after_netns = words.last().is_some_and(|l| l == "netns" || l == "-n");
             let named = after_netns && self.names.iter().any(|n| n == w);
             words.push(if named { format!("{}{w}", self.prefix) } else { w.to_owned() });
         }
-        self.command(ns).args(words).output().expect("ip runs")
+        let name = format!("{}{ns}", self.prefix);
+        let mut ip = Command::new("ip");
+        // On one CPU, so that the order of events is the kernel's own and not a race of two.
+        ip.args(["netns", "exec", &name, "taskset", "-c", "1"]).args(words);
+        ip
     }
 }
 
@@ -145,10 +117,9 @@ impl Captures {
             let file = folder.join(format!("{ns}.any.pcap"));
             let err = folder.join(format!("{ns}.err"));
             let mut tcpdump = Command::new("ip");
-            tcpdump.args(["netns", "exec", &name, "tcpdump", "-npU", "--immediate-mode", "-Z", "root", "-s", "6000"]);
-            tcpdump
-                .args(["--time-stamp-precision=nano", "-y", "LINUX_SLL2", "-i", "any", "-B", "8192", "-w"])
-                .arg(&file);
+            tcpdump.args(["netns", "exec", &name, "tcpdump", "-npU", "--immediate-mode", "-Z", "root", "-s", "9000"]);
+            let format = ["--time-stamp-precision=nano", "-y", "LINUX_SLL2", "-i", "any", "-B", "8192", "-w"];
+            tcpdump.args(format).arg(&file);
             tcpdump.args(["arp or icmp or udp"]).stdout(Stdio::null());
             tcpdump.stderr(File::create(&err).expect("a file"));
             children.push(tcpdump.spawn().expect("ip runs"));
@@ -171,10 +142,6 @@ impl Captures {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for server in &mut self.servers {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
         for n in &self.names {
             let _ = Command::new("ip").args(["netns", "del", &format!("{}{n}", self.prefix)]).status();
         }

@@ -1,17 +1,8 @@
 //! The live kernel shows what we show: small labs, built and run in real namespaces and by us, compared record by
 //! record.
 
-use podhop_tests::judge::{self, Case, Options};
-use podhop_tests::real::{self, Captures, Lab};
+use podhop_tests::live::{self, Compare};
 use podhop_tests::scenarios;
-use sim_core::kernel::show;
-use sim_core::observe::{Memory, Outputs};
-use sim_core::scenario::plan::{Plan, Traffic};
-use sim_core::scenario::{self, SourceFile};
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
 
 /// A node with a bridge and three pods; all addresses fixed.
 const LAB: &str = r#"
@@ -306,23 +297,10 @@ live! { LAB:
     ];
 }
 
-fn check(lab: &str, name: &str, traffic: &[(&str, &str)]) {
-    if !real::can_run() {
-        return;
-    }
-    let lines = traffic.iter().map(|(ns, run)| format!("    - {{from: {ns}, run: \"{run}\"}}\n"));
-    let source = SourceFile::new(name, lines.fold(lab.to_owned(), |text, l| text + &l));
-    let plan = scenario::resolve(&source).unwrap_or_else(|e| panic!("{}", e.render(false)));
-    compare(name, &plan, vec![], true);
-}
-
 /// The lessons, as they stand. A Python script does not start as fast as ours, so that times are compared of commands
 /// only.
 #[test]
 fn lessons() {
-    if !real::can_run() {
-        return;
-    }
     for (lab, times) in [
         ("other-node-by-hand", true),
         ("ttl-exceeded", true),
@@ -333,95 +311,10 @@ fn lessons() {
         ("nat-by-hand", false),
     ] {
         let path = scenarios::root().join("scenarios/labs").join(lab).join("scenario.yaml");
-        let (_, plan) = scenario::load(&path).unwrap_or_else(|e| panic!("{}", e.render(false)));
-        let text = std::fs::read_to_string(&path).expect("it was read a moment ago");
-        let file: serde_json::Value = serde_yaml::from_str(&text).expect("it was read a moment ago");
-        let scripts = file["spec"]["traffic"].as_array().expect("a list").iter().map(|t| t["script"].clone()).collect();
-        compare(lab, &plan, scripts, times);
+        live::check_file(&path, Compare { times, ..Compare::default() });
     }
 }
 
-/// `scripts` holds the calls of each entry of the traffic that is a script.
-fn compare(name: &str, plan: &Plan, scripts: Vec<serde_json::Value>, times: bool) {
-    let (ours, said) = simulated(plan);
-    let (theirs, heard) = measured(name, plan, scripts);
-    let options = Options { times, ..Options::default() };
-    let differences = judge::compare(&theirs, None, &ours, &options);
-    if !differences.is_empty() {
-        let [theirs, ours] = [theirs, ours].map(|case| judge::canon(&case, &options));
-        panic!("{name}\n{}\nreal:\n{heard}{theirs}\nours:\n{said}{ours}", differences.join("\n"));
-    }
-}
-
-fn simulated(plan: &Plan) -> (Case, String) {
-    let mut memory = Memory::default();
-    let outputs = Outputs { captures: true, trace: false };
-    let options = scenario::Options { outputs, ..scenario::Options::default() };
-    let report = scenario::run(plan, &mut memory, options, &mut ()).expect("it runs");
-    let any = |p: &str| Some(p.strip_prefix("captures/namespaces/")?.strip_suffix("/any.pcap")?.to_owned());
-    let files = memory.files.into_iter().filter_map(|(p, b)| Some((format!("{}.any.pcap", any(&p)?), b)));
-    let mut files: BTreeMap<String, Vec<u8>> = files.collect();
-    files.insert("ifmap".to_owned(), ifmap(plan));
-    let said =
-        report.commands.iter().fold(String::new(), |s, c| s + &format!("[{}] {}\n{}", c.from, c.command, c.output));
-    (Case { order: None, files }, said)
-}
-
-/// Indices are ours for both: devices are made in the same order.
-fn ifmap(plan: &Plan) -> Vec<u8> {
-    let (world, _) = scenario::play(plan, &mut sim_core::kernel::trace::Mute).expect("it runs");
-    let mut text = String::new();
-    for m in world.machines() {
-        for (ns, name) in m.spaces().iter() {
-            for l in show::links(m.spaces(), ns, m.now()) {
-                text += &format!("{name} {} {}\n", l.index, l.name);
-            }
-        }
-    }
-    text.into_bytes()
-}
-
-/// Hardware addresses that nobody chose are drawn at random: the real devices get ours.
-fn same_addresses(lab: &Lab, plan: &Plan) {
-    let world = scenario::build(plan, &mut sim_core::kernel::trace::Mute).expect("it was built a moment ago");
-    for m in world.machines() {
-        for (ns, name) in m.spaces().iter() {
-            let links = show::links(m.spaces(), ns, m.now());
-            for l in links.iter().filter(|l| l.arphrd == 1) {
-                let out = lab.exec(name, &format!("ip link set dev {} address {}", l.name, l.address));
-                assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-            }
-        }
-    }
-}
-
-fn measured(name: &str, plan: &Plan, scripts: Vec<serde_json::Value>) -> (Case, String) {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let lab = Lab::new(plan);
-    same_addresses(&lab, plan);
-    // What interfaces say of themselves when they come up.
-    sleep(Duration::from_millis(300));
-    let captures = Captures::start(&lab, dir.path());
-    let mut heard = String::new();
-    for (n, t) in plan.traffic.iter().enumerate() {
-        let (from, what, out) = match t {
-            Traffic::Run(run) => (&run.from, &run.line.text, lab.exec(&run.from, &run.line.text)),
-            Traffic::Script(script) => (&script.from, &script.name, lab.script(&script.from, &scripts[n])),
-            Traffic::Sleep(_) => continue,
-        };
-        heard += &format!("[{from}] {what}\n");
-        heard += &String::from_utf8_lossy(&[out.stdout, out.stderr].concat());
-    }
-    captures.stop();
-    let mut files = BTreeMap::new();
-    for n in &plan.namespaces {
-        let file = format!("{}.any.pcap", n.name);
-        let bytes = std::fs::read(Path::new(dir.path()).join(&file)).unwrap_or_default();
-        if bytes.len() > 24 {
-            files.insert(file, bytes);
-        }
-    }
-    assert!(!files.is_empty() || name == "no_route", "{name}: nothing was seen");
-    files.insert("ifmap".to_owned(), ifmap(plan));
-    (Case { order: None, files }, heard)
+fn check(lab: &str, name: &str, traffic: &[(&str, &str)]) {
+    live::check(lab, name, traffic, Compare { times: true, outputs: false, silent: name == "no_route" });
 }

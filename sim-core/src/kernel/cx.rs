@@ -92,6 +92,8 @@ pub struct Cpu {
     pub wire: Vec<Wire>,
     /// A system call is carried out: its frames are received as soon as they are sent, not when it ends.
     in_process: bool,
+    /// The CPU's own ICMP socket (ipv4_icmp_sk) is sending an answer.
+    pub(in crate::kernel) icmp_busy: bool,
     rest: Option<Continuation>,
     /// Connections that frames referred to whose way has ended.
     pub(in crate::kernel) released: Vec<(NsId, Nfct)>,
@@ -119,6 +121,7 @@ impl Cpu {
             linkwatch: VecDeque::new(),
             wire: Vec::new(),
             in_process: false,
+            icmp_busy: false,
             rest: None,
             released: Vec::new(),
             pool: Pool::default(),

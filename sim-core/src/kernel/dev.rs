@@ -12,7 +12,7 @@ use super::netlink::{Feature, NudState, Scope};
 use super::netns::NetNs;
 use super::nf_hook::nf_reset_ct;
 use super::sysctl::Ipv4Conf;
-use super::trace::{DevName, DropReason, Flow};
+use super::trace::{DevName, DropReason, Fate, Flow};
 use super::{arp, ip, neigh, socket};
 use crate::base::{IfIndex, Mac, NsId};
 use crate::wire::{ETH_HLEN, ETH_P_ARP, ETH_P_IP, ethertype};
@@ -20,7 +20,7 @@ use bridge::{Bridge, Port};
 use ipnet::Ipv4Net;
 use nic::Nic;
 use std::net::Ipv4Addr;
-use std::ops::ControlFlow::Continue;
+use std::ops::ControlFlow::{Break, Continue};
 
 /// VLAN_HLEN: forwarding allows for a tag on top of the MTU.
 const VLAN_HLEN: usize = 4;
@@ -147,13 +147,14 @@ impl Dev {
 /// process_backlog for one frame: eth_type_trans, then __netif_receive_skb_core.
 pub(in crate::kernel) fn receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     f.dev = dev;
-    if f.pkt_type == PacketType::Loopback {
-        return ip::input::ip_rcv(ns, cx, dev, f);
-    }
     let Some(d) = ns.dev_mut(dev).filter(|d| d.up) else {
         // The device went down or away while the frame was queued.
         return cx.kill(f, DropReason::DevReady);
     };
+    if f.pkt_type == PacketType::Loopback {
+        // No driver has received it, packet_rcv passes it over, and br_handle_frame too.
+        return ip::input::ip_rcv(ns, cx, dev, f);
+    }
     d.stats.rx_packets += 1;
     d.stats.rx_bytes += f.bytes().len() as u64;
     f.pkt_type = packet_type(Mac::read(f.bytes(), 0), d.mac);
@@ -227,7 +228,11 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
             scrub(ns, cx.ns, peer.ns, &mut f);
             cx.netif_rx(peer.ns, peer.dev, f)
         }
-        DevKind::Bridge(_) => bridge::dev_xmit(ns, cx, dev, f),
+        DevKind::Bridge(_) => {
+            // NETDEV_TX_OK: what becomes of it at a port is not told.
+            let _ = bridge::dev_xmit(ns, cx, dev, f);
+            Break(Fate::Queued)
+        }
         DevKind::Nic(_) => nic::enqueue(ns, cx, dev, f),
     }
 }

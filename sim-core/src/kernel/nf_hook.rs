@@ -39,12 +39,14 @@ pub(in crate::kernel) struct State {
     pub bound: Option<IfIndex>,
     /// At OUTPUT: the way that the packet takes now, if it was changed so that it needs another.
     pub rerouted: Option<route::Output>,
+    /// At OUTPUT: NF_DROP_ERR, what its sender is told of its end instead of EPERM.
+    pub error: Option<Errno>,
 }
 
 impl State {
     /// At `hook`, in by one device and out by another.
     pub fn at(hook: Hook, indev: Option<IfIndex>, outdev: Option<IfIndex>) -> Self {
-        State { hook, indev, outdev, next_hop: None, bound: None, rerouted: None }
+        State { hook, indev, outdev, next_hop: None, bound: None, rerouted: None, error: None }
     }
 }
 
@@ -250,8 +252,11 @@ fn reroute(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State, f: Frame) -> Flow {
             s.rerouted = Some(r);
             pass(f)
         }
-        Err(Errno::EINVAL) => cx.kill(f, DropReason::IpInvalidSource),
-        Err(_) => cx.kill(f, DropReason::IpOutNoRoutes),
+        Err(errno) => {
+            s.error = Some(errno);
+            let why = if errno == Errno::EINVAL { DropReason::IpInvalidSource } else { DropReason::IpOutNoRoutes };
+            cx.kill(f, why)
+        }
     }
 }
 

@@ -99,6 +99,9 @@ pub struct Cost {
     lost: u64,
 }
 
+/// podhop's run and, unless podhop is measured alone, the kernel's.
+type Pair = (Cost, Option<Cost>);
+
 impl Cost {
     /// Microseconds for each packet.
     fn per_packet(&self) -> f64 {
@@ -200,7 +203,7 @@ fn measure_all(cli: &Cli, scratch: &Path) -> anyhow::Result<Vec<Outcome>> {
 fn measure(cli: &Cli, case: &Case, loads: Option<&Loads>, scratch: &Path) -> anyhow::Result<Outcome> {
     let mut ours = Simulated::new(case, cli.packets, scratch);
     let theirs = loads.map(|loads| Kernel::new(case, cli.seconds, loads, scratch)).transpose()?;
-    let mut pairs: Vec<(Cost, Option<Cost>)> = vec![];
+    let mut pairs: Vec<Pair> = vec![];
     let mut calibrations = vec![calibrate()];
     for _ in 0..cli.pairs * TRIES {
         if pairs.len() == cli.pairs {
@@ -223,8 +226,8 @@ fn measure(cli: &Cli, case: &Case, loads: Option<&Loads>, scratch: &Path) -> any
         bail!("the machine is too busy: {} of {} pairs were undisturbed", pairs.len(), cli.pairs);
     }
     let interfaces = case.interfaces as f64;
-    let spread = |of: &dyn Fn(&(Cost, Option<Cost>)) -> f64| Spread::of(pairs.iter().map(of));
-    let theirs = |p: &(Cost, Option<Cost>)| p.1.as_ref().map_or(f64::NAN, Cost::per_packet);
+    let spread = |of: &dyn Fn(&Pair) -> f64| Spread::of(pairs.iter().map(of));
+    let theirs = |p: &Pair| p.1.as_ref().map_or(f64::NAN, Cost::per_packet);
     let peer = || Peer {
         us: spread(&theirs),
         us_per_interface: spread(&|p| theirs(p) / interfaces),

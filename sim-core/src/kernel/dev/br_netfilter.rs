@@ -48,6 +48,11 @@ impl NfBridge {
         self.in_prerouting
     }
 
+    /// A new destination was routed here, and the frame keeps that route (skb_dst).
+    pub fn is_routed(&self) -> bool {
+        self.next_hop.is_some()
+    }
+
     /// ip_sabotage_in: the IP layer's PREROUTING is to be left out, once.
     pub fn sabotage(&mut self) -> bool {
         !self.in_prerouting && !std::mem::replace(&mut self.sabotage_in_done, true)
@@ -107,14 +112,9 @@ fn dnat(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, mut f: Frame) -> Flow {
             }
             stays.then(|| r.next_hop(dst))
         }
-        Ok(_) => return cx.kill(f, DropReason::IpInNoRoutes),
-        // Bridged traffic needs no ip_forward.
-        Err(DropReason::IpInAddrErrors) if ns.dev(br).is_some_and(|d| d.conf.forwarding == 0) => {
-            match route::output(ns, &route::Flow4::to(dst)) {
-                Ok(r) if r.oif == br => Some(r.next_hop()),
-                _ => return cx.kill(f, DropReason::IpInAddrErrors),
-            }
-        }
+        // No route, or forwarding is off: ip_route_input_slow gives it ip_error for a route and no error (no_route).
+        Ok(_) => None,
+        Err(DropReason::IpInAddrErrors) if ns.dev(br).is_some_and(|d| d.conf.forwarding == 0) => None,
         Err(why) => return cx.kill(f, why),
     };
     match next_hop {

@@ -86,6 +86,8 @@ fn cut(ns: &mut NetNs, cx: &mut Cx<'_>, via: Via, mtu: u32, f: Frame) -> Flow {
 }
 
 /// ip_do_fragment: sends the next fragments; in process context only one, the rest follows as a [`Continuation`].
+///
+/// Differs: what becomes of the rest is not told to the process, whose call has returned by then (ENOBUFS in Linux).
 pub(in crate::kernel) fn go_on(ns: &mut NetNs, cx: &mut Cx<'_>, mut rest: Rest) -> Flow {
     loop {
         let (piece, more) = rest.next(ns, cx);
@@ -93,9 +95,11 @@ pub(in crate::kernel) fn go_on(ns: &mut NetNs, cx: &mut Cx<'_>, mut rest: Rest) 
             Via::Neigh(way) => neigh::output(ns, cx, way.oif, way.next_hop, piece),
             Via::Port(port) => bridge::dev_queue_push_xmit(ns, cx, port, piece),
         };
-        let failed = matches!(flow, Break(Fate::Dropped(_)));
+        // br_dev_queue_push_xmit returns zero whatever happened.
+        let failed = matches!((&rest.via, &flow), (Via::Neigh(_), Break(Fate::Dropped(_))));
         if failed || !more {
-            return cx.end(rest.frame, Fate::Consumed(Consumer::Fragmentation));
+            let done = cx.end(rest.frame, Fate::Consumed(Consumer::Fragmentation));
+            return if failed { flow } else { done };
         }
         if cx.in_process() {
             cx.defer(Continuation::Fragments(rest));

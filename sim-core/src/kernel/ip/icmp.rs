@@ -126,10 +126,12 @@ fn echo(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
     let ttl = ns.sysctl.ip_default_ttl;
     let h = output::Header { protocol: IPPROTO_ICMP, tos: tos & !3, ttl, df: false, ident: output::Ident::Flow };
     let origin = output::Origin { cause: Some(f.id), summed: true, ..output::Origin::default() };
+    cx.cpu.icmp_busy = true;
     let _ = output::send(ns, cx, &r, &h, origin, message.len(), |out| {
         out.copy_from_slice(message);
         seal(out, ECHO_REPLY, 0);
     });
+    cx.cpu.icmp_busy = false;
 }
 
 /// icmp_unreach: an error about something that we sent; the sockets hear of it.
@@ -269,6 +271,10 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
     // What came in by the loopback device is not limited.
     let limited = f.iif != LOOPBACK && limits(ns, error);
     if limited && !global_allow(ns, cx.jiffies()) {
+        return;
+    }
+    // icmp_xmit_lock: an answer that is refused on its way out leaves no socket to say so. Errors are not answered.
+    if cx.cpu.icmp_busy {
         return;
     }
     let own = (to_us == RouteType::Local && f.iif != IfIndex(0)).then_some(dst);

@@ -52,10 +52,12 @@ pub(in crate::kernel) fn check(cx: &mut Cx<'_>, mut f: Frame) -> Flow {
 fn ip_rcv_finish(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (src, dst) = (p.src_addr(), p.dst_addr());
-    let r = match route::input_dst(ns, dst, src, f.mark, dev) {
+    let mut r = match route::input_dst(ns, dst, src, f.mark, dev) {
         Ok(r) => r,
         Err(why) => return cx.kill(f, why),
     };
+    // ip_rcv_core has cleared IPSKB_DOREDIRECT, and nobody routes the packet again.
+    r.redirect &= !f.nf_bridge.is_some_and(|b| b.is_routed());
     r.explain(ns, cx, &f, dst);
     if let Some(errno) = r.error {
         return route::ip_error(ns, cx, errno, f);

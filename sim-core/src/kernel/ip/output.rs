@@ -14,7 +14,7 @@ use crate::kernel::nf_hook::{State, nf_hook};
 use crate::kernel::trace::{DropReason, Fate, Flow};
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
-use std::ops::ControlFlow::Break;
+use std::ops::ControlFlow::{Break, Continue};
 
 /// What the sender of a packet decides about its header.
 #[derive(Clone, Copy, Debug)]
@@ -100,36 +100,52 @@ pub(in crate::kernel) fn send(
     f.l3_mut()[1] = h.tos;
     Ipv4Packet::new_unchecked(f.l3_mut()).fill_checksum();
     r.explain(ns, cx, &f);
-    match ip_local_out(ns, cx, r, origin.bound, f) {
-        Break(Fate::Dropped(DropReason::NetfilterDrop)) => Err(Errno::EPERM),
-        _ => Ok(()),
-    }
+    ip_local_out(ns, cx, r, origin.bound, f)
 }
 
 /// ip_local_out: OUTPUT, which may change the way, then out.
+///
+/// # Errors
+/// EPERM if a rule dropped it, or why it has no way any more; ENOBUFS if the device dropped it (net_xmit_errno of
+/// NET_XMIT_DROP, which veth_xmit returns), EMSGSIZE if it must not be cut for it.
 pub(in crate::kernel) fn ip_local_out(
     ns: &mut NetNs,
     cx: &mut Cx<'_>,
     r: &route::Output,
     bound: Option<IfIndex>,
     f: Frame,
-) -> Flow {
+) -> Result<(), Errno> {
     let mut s = State { bound, ..State::at(Hook::Output, None, Some(r.oif)) };
-    let f = nf_hook(ns, cx, &mut s, f)?;
-    let r = s.rerouted.as_ref().unwrap_or(r);
-    if r.kind == RouteType::Broadcast && r.oif != LOOPBACK {
-        let copy = cx.clone_frame(&mut ns.ct, &f);
-        let _ = loop_back(ns, cx, r.oif, copy);
+    let mut too_big = Errno::ENOBUFS;
+    let flow = match nf_hook(ns, cx, &mut s, f) {
+        Continue(f) => {
+            let r = s.rerouted.as_ref().unwrap_or(r);
+            if r.kind == RouteType::Broadcast && r.oif != LOOPBACK {
+                let copy = cx.clone_frame(&mut ns.ct, &f);
+                let _ = loop_back(ns, cx, r.into(), copy);
+            }
+            if f.l3().len() > r.mtu as usize && Ipv4Packet::new_unchecked(f.l3()).dont_frag() {
+                too_big = Errno::EMSGSIZE;
+            }
+            ip_output(ns, cx, None, r.into(), f)
+        }
+        ended @ Break(_) => ended,
+    };
+    match (s.error, flow) {
+        (Some(errno), _) => Err(errno),
+        (None, Break(Fate::Dropped(DropReason::NetfilterDrop | DropReason::ConntrackFull))) => Err(Errno::EPERM),
+        (None, Break(Fate::Dropped(DropReason::PktTooBig))) => Err(too_big),
+        _ => Ok(()),
     }
-    ip_output(ns, cx, None, r.into(), f)
 }
 
 /// ip_mc_finish_output and dev_loopback_xmit: whoever sends to everybody hears it, too. No tap sees that.
-fn loop_back(ns: &mut NetNs, cx: &mut Cx<'_>, oif: IfIndex, f: Frame) -> Flow {
-    let mut f = nf_hook(ns, cx, &mut State::at(Hook::Postrouting, None, Some(oif)), f)?;
-    (f.dev, f.pkt_type) = (oif, PacketType::Loopback);
+fn loop_back(ns: &mut NetNs, cx: &mut Cx<'_>, way: Way, f: Frame) -> Flow {
+    let mut s = State { next_hop: Some(way.next_hop), ..State::at(Hook::Postrouting, None, Some(way.oif)) };
+    let mut f = nf_hook(ns, cx, &mut s, f)?;
+    (f.dev, f.pkt_type) = (way.oif, PacketType::Loopback);
     let here = cx.ns;
-    cx.netif_rx(here, oif, f)
+    cx.netif_rx(here, way.oif, f)
 }
 
 /// ip_output: POSTROUTING, size, then the neighbour. `indev` is where a forwarded packet came in.

@@ -163,10 +163,16 @@ pub(in crate::kernel) fn output(ns: &NetNs, flow: &Flow4) -> Result<Output, Errn
         return make(ns, dst, RouteType::Local, LOOPBACK, None, dst, None);
     }
     if dst.is_multicast() || dst.is_broadcast() {
-        let oif = flow.oif.or_else(|| flow.src.and_then(|s| ns.local_dev(s))).ok_or(Errno::ENETUNREACH)?;
-        let src = flow.src.or_else(|| ns.select_addr(oif, None, Scope::Link)).unwrap_or(Ipv4Addr::UNSPECIFIED);
         let kind = if dst.is_broadcast() { RouteType::Broadcast } else { RouteType::Multicast };
-        return make(ns, dst, kind, oif, None, src, None);
+        if let Some(oif) = flow.oif.or_else(|| flow.src.and_then(|s| ns.local_dev(s))) {
+            let src = flow.src.or_else(|| ns.select_addr(oif, None, Scope::Link)).unwrap_or(Ipv4Addr::UNSPECIFIED);
+            return make(ns, dst, kind, oif, None, src, None);
+        }
+        // Nothing says which link: the one where its route leads, which has no say beyond that (fi = NULL).
+        let r = ns.fib.lookup_flow(&Lookup { mark: flow.mark, ..Lookup::local(dst, flow.scope, None) })?.route;
+        let oif = r.oif.ok_or(Errno::ENETUNREACH)?;
+        let chosen = r.prefsrc.or_else(|| ns.select_addr(oif, r.via, r.scope));
+        return make(ns, dst, kind, oif, None, chosen.unwrap_or(Ipv4Addr::UNSPECIFIED), None);
     }
     let src = flow.src.unwrap_or(Ipv4Addr::UNSPECIFIED);
     let lookup = Lookup { src, mark: flow.mark, ..Lookup::local(dst, flow.scope, flow.oif) };

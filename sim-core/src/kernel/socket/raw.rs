@@ -132,7 +132,7 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
     };
     super::find_mut(ns, fd)?.count_id();
     let origin = Origin { bound: flow.oif, ..Origin::default() };
-    output::send(ns, cx, &r, &h, origin, data.len(), |out| {
+    let sent = output::send(ns, cx, &r, &h, origin, data.len(), |out| {
         out.copy_from_slice(data);
         if let Some(ident) = ident {
             out[2..4].fill(0);
@@ -140,7 +140,13 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
             let sum = checksum(out);
             out[2..4].copy_from_slice(&sum.to_be_bytes());
         }
-    })
+    });
+    if kind == SocketKind::Ping { sent } else { unless_full(ns, fd, sent) }
+}
+
+/// raw_sendmsg and udp_send_skb: that a device has no room is told with IP_RECVERR only. Ping sockets always tell.
+pub(super) fn unless_full(ns: &NetNs, fd: Fd, sent: Result<(), Errno>) -> Result<(), Errno> {
+    if sent == Err(Errno::ENOBUFS) && super::find(ns, fd).is_ok_and(|s| !s.recv_err) { Ok(()) } else { sent }
 }
 
 /// ip_local_error: the datagram does not fit and must not be cut.

@@ -300,7 +300,7 @@ pub(super) fn send(
     may_send(super::find_mut(ns, fd)?)?;
     let (src, dst) = (r.src, r.dst);
     let origin = Origin { bound: flow.oif, summed: true, ..Origin::default() };
-    output::send(ns, cx, &r, &h, origin, len, |out| {
+    let sent = output::send(ns, cx, &r, &h, origin, len, |out| {
         out[UDP_HLEN..].copy_from_slice(data);
         let mut p = UdpPacket::new_unchecked(out);
         p.set_src_port(own_port);
@@ -308,7 +308,8 @@ pub(super) fn send(
         p.set_len(len as u16);
         // A sum of zero is sent as ffff: zero would mean that there is none.
         p.fill_checksum(&src.into(), &dst.into());
-    })
+    });
+    raw::unless_full(ns, fd, sent)
 }
 
 /// sock_alloc_send_skb: a pending error comes first, then what shutdown(2) forbids. The datagram counts from here on.

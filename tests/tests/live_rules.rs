@@ -1,0 +1,529 @@
+//! The live kernel filters, tracks, marks and puts together as we do: labs with rules, built and run in real namespaces
+//! and by us.
+//!
+//! Compared are every record, what every command and script printed, and at the end the rules with their counters and
+//! the connections of every namespace. Ports are bound, so that none is chosen at random; TCP is left out until it is
+//! there. The bridge does not snoop, so that it sends no reports of IGMP.
+
+#[macro_use]
+mod live_lab;
+
+use live_lab::check;
+
+live! {
+    /// No rules at all, and rules that need no connections.
+    no_tracking: [
+        ("node", rule!("-A FORWARD -s 10.0.0.10")),
+        ("node", rule!("-t mangle -A PREROUTING -p icmp -j MARK --set-mark 1")),
+        ("a", "ping -c2 -i0.2 192.168.0.13"),
+        ("a", "ping -c1 10.0.0.11"),
+        ("a", udp!("192.168.0.13:7")),
+    ];
+    tracking: [
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate ESTABLISHED")),
+        ("node", rule!("-A INPUT -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT")),
+        ("node", rule!("-A OUTPUT -m state --state ESTABLISHED")),
+        ("a", "ping -c2 -i0.2 192.168.0.13"),
+        ("a", "ping -c1 10.0.0.11"),
+        ("a", "ping -c1 10.0.0.1"),
+        ("a", udp!("192.168.0.13:7")),
+        ("d", udp!("10.0.0.1:7")),
+        ("node", udp!("192.168.0.13:7")),
+    ];
+    physdev: [
+        ("node", rule!("-A FORWARD -m physdev --physdev-in va")),
+        ("node", rule!("-A FORWARD -m physdev --physdev-out vb")),
+        ("node", rule!("-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT")),
+        ("node", rule!("-A FORWARD -m physdev --physdev-is-in")),
+        ("node", rule!("-A FORWARD -m physdev ! --physdev-is-in")),
+        ("node", rule!("-A INPUT -m physdev --physdev-in va")),
+        ("node", rule!("-t mangle -A PREROUTING -m physdev --physdev-in vb")),
+        ("node", rule!("-t mangle -A POSTROUTING -m physdev --physdev-is-bridged --physdev-out va")),
+        ("a", "ping -c1 10.0.0.11"),
+        ("a", "ping -c1 10.0.0.1"),
+        ("a", "ping -c1 192.168.0.13"),
+    ];
+    bridged_drop: [
+        ("node", rule!("-P FORWARD DROP")),
+        ("a", "ping -c1 -W1 10.0.0.11"),
+        ("a", "ping -c1 -W1 192.168.0.13"),
+        ("a", "ping -c1 10.0.0.1"),
+    ];
+    bridged_drop_nf0: [
+        ("node", "sysctl -qw net.bridge.bridge-nf-call-iptables=0"),
+        ("node", rule!("-P FORWARD DROP")),
+        ("a", "ping -c1 10.0.0.11"),
+        ("a", "ping -c1 -W1 192.168.0.13"),
+    ];
+    drop_in_prerouting: [
+        ("node", rule!("-t mangle -A PREROUTING -s 10.0.0.10 -j DROP")),
+        ("a", "ping -c1 -W1 10.0.0.11"),
+        ("a", "ping -c1 -W1 10.0.0.1"),
+        ("d", "ping -c1 -W1 10.0.0.10"),
+    ];
+    drop_in_raw: [
+        ("node", rule!("-t raw -A PREROUTING -s 10.0.0.10 -j DROP")),
+        ("a", "ping -c1 -W1 192.168.0.13"),
+    ];
+    drop_in_input: [
+        ("node", rule!("-A INPUT -p icmp -j DROP")),
+        ("a", "ping -c1 -W1 10.0.0.1"),
+        ("a", udp!("10.0.0.1:7")),
+    ];
+    drop_in_output: [
+        ("node", rule!("-A OUTPUT -p udp -d 192.168.0.13 -j DROP")),
+        ("node", rule!("-A OUTPUT -p icmp -d 192.168.0.13 -j DROP")),
+        ("node", udp!("192.168.0.13:7")),
+        ("node", sendto!("192.168.0.13:7")),
+        ("node", "ping -c1 -W1 192.168.0.13"),
+        ("d", "ping -c1 -W1 192.168.0.1"),
+        ("d", udp!("192.168.0.1:7")),
+    ];
+    drop_in_postrouting: [
+        ("node", rule!("-t mangle -A POSTROUTING -d 192.168.0.13 -j DROP")),
+        ("node", udp!("192.168.0.13:7")),
+        ("a", "ping -c1 -W1 192.168.0.13"),
+    ];
+    policies: [
+        ("node", rule!("-P INPUT DROP")),
+        ("node", rule!("-P OUTPUT DROP")),
+        ("node", rule!("-A INPUT -i lo -j ACCEPT")),
+        ("node", rule!("-A OUTPUT -o lo -j ACCEPT")),
+        ("node", "ping -c1 127.0.0.1"),
+        ("node", udp!("10.0.0.11:7")),
+        ("a", "ping -c1 -W1 10.0.0.1"),
+    ];
+    reject_types_routed: [
+        ("node", rule!("-A FORWARD -p udp --dport 101 -j REJECT --reject-with icmp-net-unreachable")),
+        ("node", rule!("-A FORWARD -p udp --dport 102 -j REJECT --reject-with icmp-host-unreachable")),
+        ("node", rule!("-A FORWARD -p udp --dport 103 -j REJECT --reject-with icmp-proto-unreachable")),
+        ("node", rule!("-A FORWARD -p udp --dport 104 -j REJECT")),
+        ("a", udp!("192.168.0.13:101")),
+        ("a", udp!("192.168.0.13:102")),
+        ("a", udp!("192.168.0.13:103")),
+        ("a", udp!("192.168.0.13:104")),
+    ];
+    reject_types_routed_2: [
+        ("node", rule!("-A FORWARD -p udp --dport 105 -j REJECT --reject-with icmp-net-prohibited")),
+        ("node", rule!("-A FORWARD -p udp --dport 106 -j REJECT --reject-with icmp-host-prohibited")),
+        ("node", rule!("-A FORWARD -p udp --dport 107 -j REJECT --reject-with icmp-admin-prohibited")),
+        ("node", rule!("-A FORWARD -p icmp -j REJECT --reject-with icmp-admin-prohibited")),
+        ("a", udp!("192.168.0.13:105")),
+        ("a", udp!("192.168.0.13:106")),
+        ("a", udp!("192.168.0.13:107")),
+        ("a", "ping -c1 -W1 192.168.0.13"),
+    ];
+    reject_bridged: [
+        ("node", rule!("-A FORWARD -p udp --dport 101 -j REJECT --reject-with icmp-host-prohibited")),
+        ("node", rule!("-A FORWARD -p udp -j REJECT")),
+        ("node", rule!("-A FORWARD -p icmp -j REJECT --reject-with icmp-net-unreachable")),
+        ("a", udp!("10.0.0.11:101")),
+        ("a", udp!("10.0.0.11:7")),
+        ("a", "ping -c1 -W1 10.0.0.11"),
+    ];
+    reject_bridged_tracked: [
+        ("node", rule!("-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")),
+        ("node", rule!("-A OUTPUT -m conntrack --ctstate RELATED")),
+        ("node", rule!("-t nat -A POSTROUTING -o up0 -j MASQUERADE")),
+        ("node", rule!("-A FORWARD -p udp -j REJECT")),
+        ("a", udp!("10.0.0.11:7")),
+        ("a", udp!("192.168.0.13:7")),
+    ];
+    reject_in_input: [
+        ("node", rule!("-A INPUT -p udp --dport 7 -j REJECT")),
+        ("node", rule!("-A INPUT -p udp --dport 8 -j REJECT --reject-with icmp-admin-prohibited")),
+        ("node", rule!("-A INPUT -p icmp --icmp-type echo-request -j REJECT --reject-with icmp-host-unreachable")),
+        ("a", udp!("10.0.0.1:7")),
+        ("d", udp!("192.168.0.1:8")),
+        ("d", "ping -c1 -W1 10.0.0.1"),
+    ];
+    /// The kernel's own answer is refused while the socket that would say so sends it.
+    reject_of_the_own_answers: [
+        ("node", rule!("-A OUTPUT -p icmp -j REJECT")),
+        ("a", "ping -c1 -W1 10.0.0.1"),
+        ("d", "ping -c1 -W1 -s 3000 10.0.0.1"),
+        ("a", udp!("10.0.0.1:9")),
+    ];
+    reject_in_output: [
+        ("node", rule!("-A OUTPUT -p udp --dport 7 -j REJECT")),
+        ("node", rule!("-A OUTPUT -p udp --dport 8 -j REJECT --reject-with icmp-net-unreachable")),
+        ("node", rule!("-A OUTPUT -p icmp --icmp-type 8 -j REJECT --reject-with icmp-admin-prohibited")),
+        ("node", concat!(
+            "{socket: udp}, {bind: \"0.0.0.0:5000\"}, {connect: \"192.168.0.13:7\"",
+            "}, {send: {size: 32, byte: a}}, {sleep: 50ms}, {send: {size: 32, byte: a}}, {sleep: 50ms",
+            "}, {send: {size: 32, byte: a}}, {recv: {timeout: 100ms}}"
+        )),
+        ("node", sendto!("192.168.0.13:8")),
+        ("node", "ping -c1 -W1 192.168.0.13"),
+    ];
+    /// An answer whose question was not tracked belongs to nothing.
+    invalid_and_notrack: [
+        ("node", rule!("-t raw -A PREROUTING -p icmp --icmp-type 8 -j CT --notrack")),
+        ("node", rule!("-t raw -A PREROUTING -p udp --dport 7 -j NOTRACK")),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate UNTRACKED")),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate INVALID")),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("node", rule!("-t nat -A POSTROUTING -o up0 -j MASQUERADE")),
+        ("a", "ping -c1 -W1 192.168.0.13"),
+        ("a", "ping -c1 -W1 10.0.0.11"),
+        ("a", udp!("10.0.0.11:7")),
+        ("a", udp!("192.168.0.13:7")),
+    ];
+    invalid_dropped: [
+        ("node", rule!("-t raw -A PREROUTING -p icmp --icmp-type 8 -j CT --notrack")),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate INVALID -j DROP")),
+        ("a", "ping -c1 -W1 192.168.0.13"),
+    ];
+    notrack_of_the_own: [
+        ("node", rule!("-t raw -A OUTPUT -p icmp -j CT --notrack")),
+        ("node", rule!("-t nat -A POSTROUTING -j MASQUERADE")),
+        ("node", "ping -c1 -W1 192.168.0.13"),
+        ("d", "ping -c1 -W1 192.168.0.1"),
+    ];
+    connmark: [
+        ("node", rule!("-t mangle -A PREROUTING -j CONNMARK --restore-mark")),
+        ("node", rule!("-t mangle -A PREROUTING -m mark --mark 0x5 -j ACCEPT")),
+        ("node", rule!("-t mangle -A PREROUTING -i br0 -j MARK --set-mark 0x5")),
+        ("node", rule!("-t mangle -A POSTROUTING -j CONNMARK --save-mark")),
+        ("node", rule!("-A FORWARD -m mark --mark 0x5")),
+        ("a", "ping -c2 -i0.2 192.168.0.13"),
+        ("a", udp!("192.168.0.13:7")),
+    ];
+    fwmark_routes: [
+        ("node", "ip rule add fwmark 1 table 100"),
+        ("node", "ip route add prohibit default table 100"),
+        ("node", "ip rule add fwmark 2 table 200"),
+        ("node", "ip route add default via 10.0.0.11 table 200"),
+        ("node", rule!("-t mangle -A PREROUTING -s 10.0.0.10 -d 192.168.0.13 -p udp -j MARK --set-mark 1")),
+        ("node", rule!("-t mangle -A PREROUTING -d 172.16.0.1 -j MARK --set-mark 2")),
+        ("b", "ip addr add 172.16.0.1/32 dev lo"),
+        ("a", "ping -c1 192.168.0.13"),
+        ("a", udp!("192.168.0.13:7")),
+        ("d", "ip route add 172.16.0.0/16 via 192.168.0.1"),
+        ("d", "ping -c1 172.16.0.1"),
+    ];
+    mangle_output_reroutes: [
+        ("node", "ip rule add fwmark 2 table 200"),
+        ("node", "ip route add default via 10.0.0.11 table 200"),
+        ("b", "ip addr add 172.16.0.1/32 dev lo"),
+        ("node", rule!("-t mangle -A OUTPUT -d 172.16.0.1 -j MARK --set-mark 2")),
+        ("node", rule!("-A OUTPUT -o up0 -d 172.16.0.1")),
+        ("node", rule!("-A OUTPUT -o br0 -d 172.16.0.1")),
+        ("node", rule!("-t mangle -A POSTROUTING -o br0 -d 172.16.0.1")),
+        ("node", "ping -c1 -W1 172.16.0.1"),
+        ("node", udp!("172.16.0.1:7")),
+        ("node", sendto!("172.16.0.1:7")),
+    ];
+    mangle_output_reroutes_nowhere: [
+        ("node", "ip rule add fwmark 2 table 200"),
+        ("node", "ip route add unreachable default table 200"),
+        ("node", rule!("-t mangle -A OUTPUT -d 192.168.0.13 -j MARK --set-mark 2")),
+        ("d", "ping -c1 -W1 192.168.0.1"),
+        ("node", "ping -c1 -W1 192.168.0.13"),
+        ("node", udp!("192.168.0.13:7")),
+    ];
+    limit: [
+        ("node", rule!("-A FORWARD -p icmp -m limit --limit 2/min --limit-burst 3 -j ACCEPT")),
+        ("node", rule!("-A FORWARD -p icmp -j DROP")),
+        ("a", "ping -c5 -i0.2 -W1 192.168.0.13"),
+    ];
+    statistic_nth: [
+        ("node", rule!(
+            "-t nat -A PREROUTING -d 10.96.0.1 -p udp -m statistic --mode nth --every 2 --packet 0",
+            " -j DNAT --to-destination 10.0.0.11:7"
+        )),
+        ("node", rule!("-t nat -A PREROUTING -d 10.96.0.1 -p udp -j DNAT --to-destination 192.168.0.13:7")),
+        ("a", udp!("10.96.0.1:53", 32, "5001")),
+        ("a", udp!("10.96.0.1:53", 32, "5002")),
+        ("a", udp!("10.96.0.1:53", 32, "5003")),
+    ];
+    recent: [
+        ("node", rule!("-A FORWARD -p icmp -m recent --name seen --update --seconds 60 --hitcount 3 -j DROP")),
+        ("node", rule!("-A FORWARD -p icmp -s 10.0.0.10 -m recent --name seen --set -j ACCEPT")),
+        ("a", "ping -c5 -i0.2 -W1 192.168.0.13"),
+    ];
+    multiport: [
+        ("node", rule!("-A FORWARD -p udp -m multiport --dports 7,100:200,300")),
+        ("node", rule!("-A FORWARD -p udp -m multiport --sports 5000")),
+        ("node", rule!("-A FORWARD -p udp -m multiport ! --ports 7,8")),
+        ("a", udp!("192.168.0.13:7")),
+        ("a", udp!("10.0.0.11:150")),
+        ("a", udp!("192.168.0.13:201")),
+    ];
+    addrtype: [
+        ("node", rule!("-t nat -A PREROUTING -m addrtype --dst-type LOCAL")),
+        ("node", rule!("-t mangle -A PREROUTING -m addrtype --dst-type LOCAL")),
+        ("node", rule!("-t mangle -A PREROUTING -m addrtype --dst-type BROADCAST")),
+        ("node", rule!("-t mangle -A PREROUTING -m addrtype --dst-type LOCAL --limit-iface-in")),
+        ("node", rule!("-t mangle -A PREROUTING -m addrtype ! --src-type LOCAL")),
+        ("node", rule!("-t mangle -A POSTROUTING -m addrtype --src-type LOCAL")),
+        ("node", rule!("-t mangle -A POSTROUTING -m addrtype --src-type LOCAL --limit-iface-out")),
+        ("a", "ping -c1 10.0.0.1"),
+        ("a", "ping -c1 192.168.0.1"),
+        ("a", "ping -c1 192.168.0.13"),
+        ("a", sendto!("10.0.0.255:9")),
+    ];
+    user_chains: [
+        ("node", "iptables -N A"),
+        ("node", "iptables -N B"),
+        ("node", rule!("-A A -p icmp -j RETURN")),
+        ("node", rule!("-A A -j B")),
+        ("node", rule!("-A B -p udp --dport 7 -j ACCEPT")),
+        ("node", rule!("-A B -j DROP")),
+        ("node", rule!("-A FORWARD -j A")),
+        ("node", rule!("-A FORWARD -g B")),
+        ("a", "ping -c1 -W1 192.168.0.13"),
+        ("a", udp!("192.168.0.13:7")),
+        ("a", udp!("192.168.0.13:8")),
+    ];
+    fragments_bridged: [
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("a", "ping -c1 -s 3000 10.0.0.11"),
+        ("a", udp!("10.0.0.11:7", 4000)),
+    ];
+    fragments_bridged_untracked: [
+        ("node", rule!("-A FORWARD -p icmp")),
+        ("node", rule!("-A FORWARD -f")),
+        ("node", rule!("-A FORWARD -p udp --dport 7")),
+        ("a", "ping -c1 -s 3000 10.0.0.11"),
+        ("a", udp!("10.0.0.11:7", 4000)),
+    ];
+    fragments_routed: [
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("a", "ping -c1 -s 3000 192.168.0.13"),
+        ("a", udp!("192.168.0.13:7", 4000)),
+        ("d", "ping -c1 -s 3000 10.0.0.10"),
+    ];
+    fragments_routed_untracked: [
+        ("node", rule!("-A FORWARD -p icmp")),
+        ("node", rule!("-A FORWARD ! -f")),
+        ("a", "ping -c1 -s 3000 192.168.0.13"),
+    ];
+    fragments_routed_nf0: [
+        ("node", "sysctl -qw net.bridge.bridge-nf-call-iptables=0"),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("a", "ping -c1 -s 3000 192.168.0.13"),
+        ("a", "ping -c1 -s 3000 10.0.0.11"),
+    ];
+    fragments_local: [
+        ("node", rule!("-A INPUT -m conntrack --ctstate NEW")),
+        ("a", "ping -c1 -s 3000 10.0.0.1"),
+        ("node", "ping -c1 -s 3000 10.0.0.11"),
+        ("node", "ping -c1 -s 3000 192.168.0.13"),
+        ("node", udp!("192.168.0.13:7", 4000)),
+    ];
+    /// What was cut smaller than it needed to be is cut so again.
+    fragments_keep_their_size: [
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("a", "ip link set eth0 mtu 1000"),
+        ("a", "ping -c1 -s 3000 192.168.0.13"),
+        ("a", "ping -c1 -s 3000 10.0.0.11"),
+        ("a", "ping -c1 -s 3000 10.0.0.1"),
+    ];
+    fragments_to_a_shorter_link: [
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("node", "ip link set up0 mtu 1200"),
+        ("d", "ip link set eth0 mtu 1200"),
+        ("a", "ping -c1 -s 3000 192.168.0.13"),
+        ("d", "ping -c1 -s 3000 10.0.0.10"),
+    ];
+    fragments_with_df: [
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("a", concat!(
+            "{socket: udp}, {bind: \"0.0.0.0:5000\"}, {setsockopt: [ip, pmtudisc, want]",
+            "}, {connect: \"192.168.0.13:7\"}, {send: {size: 4000, byte: a}}, {recv: {timeout: 300ms}}"
+        )),
+        ("node", "ip link set up0 mtu 1200"),
+        ("a", "ping -c1 -W1 -M do -s 1300 192.168.0.13"),
+        ("a", udp!("192.168.0.13:7", 4000)),
+    ];
+    broadcast: [
+        ("node", rule!("-A FORWARD -p udp")),
+        ("node", rule!("-A INPUT -p udp")),
+        ("node", rule!("-A INPUT -m conntrack --ctstate NEW")),
+        ("node", rule!("-t nat -A POSTROUTING -p udp")),
+        ("b", "& {socket: udp}, {bind: \"0.0.0.0:9\"}, {recv: {timeout: 2s}}, {recv: {timeout: 2s}}"),
+        ("a", sendto!("10.0.0.255:9")),
+        ("a", sendto!("10.0.0.255:10")),
+        ("node", sendto!("10.0.0.255:9")),
+    ];
+    broadcast_dropped_in_forward: [
+        ("node", rule!("-P FORWARD DROP")),
+        ("node", rule!("-A INPUT -m conntrack --ctstate NEW")),
+        ("b", "& {socket: udp}, {bind: \"0.0.0.0:9\"}, {recv: {timeout: 2s}}, {recv: {timeout: 2s}}"),
+        ("node", "& {socket: udp}, {bind: \"0.0.0.0:9\"}, {recv: {timeout: 2s}}, {recv: {timeout: 2s}}"),
+        ("a", sendto!("10.0.0.255:9")),
+    ];
+    broadcast_from_outside: [
+        ("node", rule!("-A INPUT -m conntrack --ctstate NEW,ESTABLISHED")),
+        ("node", "& {socket: udp}, {bind: \"0.0.0.0:9\"}, {recv: {timeout: 2s}}, {recv: {timeout: 2s}}"),
+        ("d", sendto!("192.168.0.255:9")),
+        ("d", sendto!("192.168.0.255:10")),
+    ];
+    tos_of_errors: [
+        ("node", rule!("-A FORWARD -p icmp -j REJECT")),
+        ("a", "ping -c1 -W1 -Q 0x48 192.168.0.13"),
+    ];
+    rules_in_a_pod: [
+        ("a", rule!("-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")),
+        ("a", rule!("-A INPUT -j DROP")),
+        ("a", rule!("-t nat -A OUTPUT -d 10.96.0.1 -j DNAT --to-destination 10.0.0.11")),
+        ("a", "ping -c1 10.96.0.1"),
+        ("a", udp!("10.96.0.1:7")),
+        ("a", udp!("10.96.0.1:9")),
+        ("b", "ping -c1 -W1 10.0.0.10"),
+    ];
+    flood_shares_a_connection: [
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("node", rule!("-t nat -A POSTROUTING -p icmp")),
+        ("a", "ping -c1 10.0.0.11"),
+        ("node", "ip link set br0 type bridge fdb_flush"),
+        ("a", "ping -c1 10.0.0.11"),
+    ];
+    promiscuous_bridge: [
+        ("node", "ip link set br0 promisc on"),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("node", rule!("-A INPUT -m conntrack --ctstate NEW")),
+        ("a", "ping -c1 10.0.0.11"),
+        ("a", udp!("10.0.0.11:7")),
+    ];
+    /// A broadcast comes to its sender, by way of all hooks but FORWARD.
+    broadcast_comes_back: [
+        ("a", rule!("-t mangle -A PREROUTING -p udp --dport 9")),
+        ("a", rule!("-t mangle -A POSTROUTING -p udp --dport 9")),
+        ("a", rule!("-A INPUT -p udp --dport 9 -s 10.0.0.10 -m conntrack --ctstate NEW")),
+        ("a", rule!("-t nat -A PREROUTING -p udp")),
+        ("a", "& {socket: udp}, {bind: \"0.0.0.0:9\"}, {recv: {timeout: 2s}}, {recv: {timeout: 2s}}"),
+        ("a", sendto!("10.0.0.255:9")),
+        ("a", sendto!("255.255.255.255:9")),
+    ];
+    broadcast_of_fragments: [
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("a", concat!(
+            "{socket: udp}, {setsockopt: [socket, broadcast, 1]}, {bind: \"0.0.0.0:5000\"",
+            "}, {send: {size: 3000, byte: a, to: \"10.0.0.255:9\"}}"
+        )),
+    ];
+    fragments_too_long_for_a_port: [
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("a", "ping -c1 10.0.0.11"),
+        ("a", "ip link set eth0 mtu 1000"),
+        ("b", "ping -c1 -W1 -s 3000 10.0.0.10"),
+        ("node", "ping -c1 -W1 -s 3000 10.0.0.10"),
+        ("d", "ping -c1 -W1 -s 3000 10.0.0.10"),
+    ];
+    timeouts: [
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("node", "sysctl -qw net.netfilter.nf_conntrack_udp_timeout=1 net.netfilter.nf_conntrack_icmp_timeout=1"),
+        ("a", udp!("192.168.0.13:7")),
+        ("a", "ping -c1 192.168.0.13"),
+        ("a", "sleep 3s"),
+        ("a", udp!("192.168.0.13:7")),
+    ];
+    assured: [
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("a", concat!(
+            "{socket: udp}, {bind: \"0.0.0.0:5000\"}, {connect: \"192.168.0.13:7\"",
+            "}, {repeat: 4, do: [{send: {size: 32, byte: a}}, {recv: {timeout: 1s}}, {sleep: 900ms}]}"
+        )),
+    ];
+    accounting: [
+        ("node", "sysctl -qw net.netfilter.nf_conntrack_acct=1"),
+        ("node", rule!("-t nat -A PREROUTING -d 10.96.0.1 -j DNAT --to-destination 10.0.0.11")),
+        ("a", "ping -c3 -i0.2 10.96.0.1"),
+        ("a", udp!("10.96.0.1:7", 4000)),
+        ("a", udp!("10.96.0.1:9")),
+    ];
+    rejected_reply: [
+        ("node", rule!("-A FORWARD -s 192.168.0.13 -p udp -j REJECT")),
+        ("node", rule!("-t nat -A POSTROUTING -o up0 -j MASQUERADE")),
+        ("node", rule!("-A OUTPUT -m conntrack --ctstate RELATED")),
+        ("a", udp!("192.168.0.13:7")),
+    ];
+    own_traffic_to_itself: [
+        ("node", rule!("-A INPUT -m conntrack --ctstate NEW")),
+        ("node", rule!("-A OUTPUT -m conntrack --ctstate NEW")),
+        ("node", rule!("-t nat -A OUTPUT -d 10.96.0.1 -j DNAT --to-destination 10.0.0.1")),
+        ("node", rule!("-t nat -A POSTROUTING -o lo -j MASQUERADE")),
+        ("node", "ping -c1 10.0.0.1"),
+        ("node", "ping -c1 10.96.0.1"),
+        ("node", udp!("10.96.0.1:7")),
+        ("node", udp!("10.96.0.1:9")),
+    ];
+    bridged_to_a_shorter_port: [
+        ("node", rule!("-A FORWARD -p icmp")),
+        ("node", "ip link set vb mtu 1000"),
+        ("b", "ip link set eth0 mtu 1000"),
+        ("a", "ping -c1 -W1 -M dont -s 1200 10.0.0.11"),
+        ("a", "ping -c1 -W1 -s 1200 10.0.0.11"),
+        ("a", "ping -c1 -W1 -M dont -s 3000 10.0.0.11"),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("a", "ping -c1 -W1 -M dont -s 1200 10.0.0.11"),
+        ("a", "ping -c1 -W1 -s 1200 10.0.0.11"),
+        ("a", "ping -c1 -W1 -M dont -s 3000 10.0.0.11"),
+    ];
+    bound_to_a_device: [
+        ("node", rule!("-t nat -A OUTPUT -d 10.96.0.1 -p udp -j DNAT --to-destination 10.0.0.11:7")),
+        ("node", concat!(
+            "{socket: udp}, {setsockopt: [socket, bindtodevice, up0]}, {bind: \"0.0.0.0:5000\"",
+            "}, {send: {size: 32, byte: a, to: \"10.96.0.1:53\"}}, {recv: {timeout: 300ms}}"
+        )),
+        ("node", concat!(
+            "{socket: udp}, {setsockopt: [socket, bindtodevice, br0]}, {bind: \"0.0.0.0:5001\"",
+            "}, {send: {size: 32, byte: a, to: \"10.96.0.1:53\"}}, {recv: {timeout: 300ms}}"
+        )),
+    ];
+    fragments_never_reach_raw: [
+        ("node", rule!("-t raw -A PREROUTING -f -j DROP")),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("a", "ping -c1 -s 3000 192.168.0.13"),
+        ("a", "ping -c1 -s 3000 10.0.0.11"),
+    ];
+    fragments_dropped_in_raw: [
+        ("node", rule!("-t raw -A PREROUTING -f -j DROP")),
+        ("a", "ping -c1 -W1 -s 3000 192.168.0.13"),
+    ];
+    devices_by_pattern: [
+        ("node", rule!("-A FORWARD -i br+ -o up+")),
+        ("node", rule!("-A FORWARD ! -i br0 -o br+")),
+        ("node", rule!("-A FORWARD -i v+")),
+        ("node", rule!("-A FORWARD -m physdev --physdev-in v+ --physdev-out v+")),
+        ("node", rule!("-A FORWARD ! -s 10.0.0.0/24 ! -p udp")),
+        ("a", "ping -c1 192.168.0.13"),
+        ("a", "ping -c1 10.0.0.11"),
+        ("a", udp!("192.168.0.13:9")),
+    ];
+    icmp_types: [
+        ("node", rule!("-A FORWARD -p icmp --icmp-type echo-request")),
+        ("node", rule!("-A FORWARD -p icmp --icmp-type echo-reply")),
+        ("node", rule!("-A FORWARD -p icmp --icmp-type port-unreachable")),
+        ("node", rule!("-A FORWARD -p icmp --icmp-type destination-unreachable -j DROP")),
+        ("node", rule!("-A OUTPUT -p icmp --icmp-type time-exceeded -j DROP")),
+        ("a", "ping -c1 192.168.0.13"),
+        ("a", "ping -c1 -W1 -t1 192.168.0.13"),
+        ("a", udp!("192.168.0.13:9")),
+    ];
+    /// The errors that the node itself makes go through OUTPUT and POSTROUTING, not through nat's rules again.
+    own_errors: [
+        ("node", rule!("-t nat -A POSTROUTING -j MASQUERADE")),
+        ("node", rule!("-t mangle -A OUTPUT -p icmp")),
+        ("node", rule!("-t mangle -A POSTROUTING -p icmp")),
+        ("node", "ip route add unreachable 172.16.0.0/16"),
+        ("a", "ping -c1 -W1 172.16.0.1"),
+        ("a", udp!("10.0.0.1:9")),
+        ("d", udp!("10.0.0.1:9")),
+    ];
+    events: [
+        ("node", "sysctl -qw net.netfilter.nf_conntrack_acct=1 net.netfilter.nf_conntrack_timestamp=0"),
+        ("node", rule!("-t nat -A PREROUTING -d 10.96.0.1 -j DNAT --to-destination 10.0.0.11")),
+        ("node", rule!("-t mangle -A FORWARD -p udp -j CONNMARK --set-mark 7")),
+        ("a", udp!("10.96.0.1:7")),
+        ("a", "ping -c1 10.96.0.1"),
+        ("node", "conntrack -L -o extended"),
+        ("node", "conntrack -L -m 7"),
+        ("node", "conntrack -L --orig-dst 10.96.0.1 -p udp"),
+        ("node", "conntrack -D -s 10.0.0.10"),
+        ("node", "conntrack -C"),
+    ];
+}
