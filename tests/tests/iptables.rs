@@ -100,6 +100,28 @@ fn kubeadm_loads_and_prints_back() {
     }
 }
 
+/// Measured with iptables 1.8.9 on Linux 6.18: a new name is not checked as that of a chain to be made, and may be too
+/// long to restore.
+#[test]
+fn new_names_may_be_longer() {
+    let cases = [
+        (Backend::Legacy, 31, ""),
+        (Backend::Legacy, 32, "iptables: Invalid argument. Run `dmesg' for more information.\n"),
+        (Backend::Nft, 255, ""),
+        (
+            Backend::Nft,
+            256,
+            "iptables v1.8.9 (nf_tables):  CHAIN_RENAME failed (Numerical result out of range): chain ",
+        ),
+    ];
+    for (backend, len, want) in cases {
+        let mut iptables = Iptables::new(backend);
+        assert_eq!(run(&mut iptables, "-N A"), "");
+        let said = run(&mut iptables, &format!("-E A {}", "x".repeat(len)));
+        assert_eq!(said.get(..want.len()).filter(|_| !want.is_empty()).unwrap_or(&said), want, "{backend:?} {len}");
+    }
+}
+
 #[test]
 fn later_matches_are_refused_by_name() {
     for (file, line, what) in [("calico-np.rules", None, "set"), ("istio.restore", Some(16), "owner")] {

@@ -1,6 +1,7 @@
 //! iptables: a text whose first word is one of its programs is a command on each line, any other is a text of
 //! iptables-restore.
 
+use sim_core::kernel::netfilter::parse::MAX_CHAIN_NAME;
 use sim_core::kernel::netfilter::restore::Restore;
 use sim_core::kernel::netfilter::save::Options;
 use sim_core::kernel::netfilter::{Backend, Iptables};
@@ -21,6 +22,11 @@ pub(crate) fn run(input: &[u8]) {
         if !saved.lines().all(|line| line == "COMMIT" || line.starts_with(['*', ':', '['])) {
             // An open quote takes the end of the line into a comment, as in the real tool, whose text does not restore
             // either then.
+            continue;
+        }
+        let names = saved.lines().filter_map(|line| line.strip_prefix(':')?.split(' ').next());
+        if names.map(str::len).any(|len| len >= MAX_CHAIN_NAME) {
+            // -E gives names that nothing else takes, as the real tool does.
             continue;
         }
         let mut again = Iptables::new(backend);

@@ -17,6 +17,9 @@ pub(crate) struct Arguments {
     /// How long each target runs; 0 only tries what is kept.
     #[arg(long, default_value_t = 60)]
     seconds: u32,
+    /// The same inputs as every other run with this seed, as far as the time leads; 0 for one of its own.
+    #[arg(long, default_value_t = 0)]
+    seed: u32,
     /// Write what was found worth keeping to tests/fuzz/corpus.
     #[arg(long)]
     keep: bool,
@@ -117,8 +120,9 @@ impl<'a> Job<'a> {
             0 => "-runs=0".to_owned(),
             seconds => format!("-max_total_time={seconds}"),
         };
+        let seed = format!("-seed={}", arguments.seed);
         let dictionary = format!("-dict={}", corpus::dictionary(self.target.name).display());
-        let log = self.fuzzer(&[&limit, &dictionary, "-print_final_stats=1", "corpus"])?;
+        let log = self.fuzzer(&[&limit, &seed, &dictionary, "-print_final_stats=1", "corpus"])?;
         let stat = |name: &str| log.lines().find_map(|l| l.strip_prefix(name)).map_or("?", str::trim).to_owned();
         let mut done = format!("tried {} inputs", stat("stat::number_of_executed_units:"));
         if arguments.keep {

@@ -38,6 +38,10 @@ pub struct Chain {
     pub rules: Vec<Slot>,
 }
 
+/// A chain's name is shorter in the kernel, with the legacy backend and with nf_tables.
+const XT_FUNCTION_MAXNAMELEN: usize = 32;
+const NFT_NAME_MAXLEN: usize = 256;
+
 /// What only a base chain has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Base {
@@ -368,6 +372,17 @@ impl Edit {
     pub(super) fn rename(&mut self, from: &str, to: &str) -> Result<(), Error> {
         if self.has(to) {
             return Err(Error::Refused { text: "File exists", errno: Errno::EEXIST });
+        }
+        // Nobody checks a new name's length as that of a chain to be made: such a chain saves, and does not restore.
+        match self.backend {
+            Backend::Legacy if to.len() >= XT_FUNCTION_MAXNAMELEN => {
+                return Err(Error::Refused { text: "Invalid argument", errno: Errno::EINVAL });
+            }
+            Backend::Nft if to.len() >= NFT_NAME_MAXLEN => {
+                let (errno, object) = ([Errno::EINVAL, Errno::ERANGE], format!("chain {to}"));
+                return Err(Error::Kernel { request: "CHAIN_RENAME", errno, object });
+            }
+            Backend::Legacy | Backend::Nft => {}
         }
         let key = self.key(from);
         let user = self.chains.get(&key).is_some_and(|c| c.base.is_none());

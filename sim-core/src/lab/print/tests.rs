@@ -317,6 +317,8 @@ fn as_a_person_types_it() {
             set(vec![LinkChange::Bridge(BridgeChange::FdbFlush), LinkChange::Port(PortChange::Flush)]),
             "ip link set eth0 type bridge fdb_flush\nip link set eth0 type bridge_slave fdb_flush",
         ),
+        (set(vec![LinkChange::Port(PortChange::Cost(2))]), "bridge link set dev eth0 cost 2"),
+        (set(vec![LinkChange::Port(PortChange::Cost(0))]), "ip link set eth0 type bridge_slave cost 0"),
         (Request::Sysctl { name: "-x".to_owned(), value: "1 2".to_owned() }, "sysctl -w -- '-x=1 2'"),
         (Request::LinkSet { dev: "a/b".to_owned(), changes: vec![] }, "bridge link set dev a/b"),
         (sysctl("1"), "sysctl -w net.ipv4.tcp_rmem=1"),
