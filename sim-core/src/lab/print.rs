@@ -146,8 +146,8 @@ fn link_set(dev: &str, changes: &[LinkChange]) -> String {
         lines.push(format!("{set}{} type bridge{bridge}", std::mem::take(&mut plain)));
     }
     if !ports.is_empty() {
-        // bridge(8) has no word for forgetting what was learned, takes no cost of nothing, and changes nothing else of a
-        // device.
+        // bridge(8) has no word for forgetting what was learned, takes no cost of nothing, and changes nothing else of
+        // a device.
         let with_ip = !plain.is_empty() || ports.iter().any(|p| matches!(p, PortChange::Flush | PortChange::Cost(0)));
         let words: String = ports.iter().map(|c| port_change(*c)).collect();
         lines.push(if with_ip {
