@@ -15,12 +15,21 @@ const SECOND_COMMAND: &str = "a second command: write one command a line";
 /// # Errors
 /// An unclosed quote, or a character that a shell would act on.
 pub fn words(line: &str) -> Result<Vec<Word>, SyntaxError> {
+    no_nul(line)?;
     let mut lexer = Lexer::new(line, false);
     let mut words = Vec::new();
     while let Some(word) = lexer.word()? {
         words.push(word);
     }
     Ok(words)
+}
+
+/// execve(2): the words of a command end with a NUL byte and so cannot hold one.
+fn no_nul(text: &str) -> Result<(), SyntaxError> {
+    match text.find('\0') {
+        Some(at) => Err(SyntaxError::new(at..at + 1, "a NUL byte is not possible in a command")),
+        None => Ok(()),
+    }
 }
 
 /// A line with what its standard input is redirected to.
@@ -56,6 +65,7 @@ impl Input {
 /// # Errors
 /// As for [`words`]; a here-document without its end, or with something that a shell would expand.
 pub fn line(text: &str) -> Result<Line, SyntaxError> {
+    no_nul(text)?;
     let mut lexer = Lexer::new(text, true);
     let (mut words, mut input) = (Vec::new(), None);
     while lexer.skip_blanks()?.is_some() {
@@ -326,6 +336,7 @@ mod tests {
     fn refuses_what_a_shell_would_act_on() {
         for (line, span, message) in [
             ("ip link | grep x", 8..9, "a pipe (\"|\") is not possible here: there is no shell"),
+            ("a b\0c", 3..4, "a NUL byte is not possible in a command"),
             ("a; b", 1..2, "a second command (\";\") is not possible here: there is no shell"),
             ("a &", 2..3, "a background command (\"&\") is not possible here: there is no shell"),
             ("a >b", 2..3, "a redirection (\">\") is not possible here: there is no shell"),
