@@ -13,7 +13,7 @@ const SECOND_COMMAND: &str = "a second command: write one command a line";
 /// The words of `line`; none for an empty line or a comment.
 ///
 /// # Errors
-/// An unclosed quote, or a character that a shell would act on.
+/// An unclosed quote, a NUL byte, or a character that a shell would act on.
 pub fn words(line: &str) -> Result<Vec<Word>, SyntaxError> {
     no_nul(line)?;
     let mut lexer = Lexer::new(line, false);
