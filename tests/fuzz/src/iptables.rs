@@ -24,8 +24,9 @@ pub(crate) fn run(input: &[u8]) {
             // either then.
             continue;
         }
-        let names = saved.lines().filter_map(|line| line.strip_prefix(':')?.split(' ').next());
-        if names.map(str::len).any(|len| len >= MAX_CHAIN_NAME) {
+        let mut chains = saved.lines().filter_map(|line| line.strip_prefix(':'));
+        if chains.any(|c| c.split(' ').count() != 3 || c.find(' ') >= Some(MAX_CHAIN_NAME) || c.starts_with(['-', '!']))
+        {
             // -E gives names that nothing else takes, as the real tool does.
             continue;
         }

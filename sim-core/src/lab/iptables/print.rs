@@ -13,7 +13,11 @@ pub(in crate::lab) fn command(backend: Option<Backend>, command: &Command) -> St
         head += &format!(" -t {}", quote(&command.table));
     }
     let verbose = if command.verbose { " -v" } else { "" };
-    let name = |chain: &Option<String>| chain.as_ref().map_or(String::new(), |c| format!(" {}", quote(c)));
+    // An option's argument that need not be there is no next word that looks like an option.
+    let name = |chain: &Option<String>| {
+        let blank = |c: &str| if c.starts_with(['-', '!']) { "" } else { " " };
+        chain.as_ref().map_or(String::new(), |c| format!("{}{}", blank(c), quote(c)))
+    };
     let number = |n: &Option<u32>| n.map_or(String::new(), |n| format!(" {n}"));
     let rules = |to: String, rules: &[Rule], counters: Counters| {
         let line = |r: &Rule| format!("{head} {to}{}{verbose}", rule(r, counters));
