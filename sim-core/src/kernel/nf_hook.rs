@@ -140,8 +140,8 @@ fn track(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, mut f: Frame) -> Flow {
     pass(f)
 }
 
-/// nf_confirm
-fn confirm(ns: &mut NetNs, cx: &mut Cx<'_>, mut f: Frame) -> Flow {
+/// nf_confirm: the packet's connection becomes visible.
+pub(in crate::kernel) fn confirm(ns: &mut NetNs, cx: &mut Cx<'_>, mut f: Frame) -> Flow {
     let (verdict, nfct) = nf_conntrack_confirm(&mut ns.ct, &CtCx::of(cx), f.nfct);
     f.nfct = nfct;
     match verdict {

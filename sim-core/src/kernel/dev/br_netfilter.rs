@@ -9,7 +9,7 @@
 
 use super::pass;
 use crate::base::{IfIndex, Mac};
-use crate::kernel::conntrack::{Conn, CtCx, Verdict, nf_conntrack_confirm};
+use crate::kernel::conntrack::Conn;
 use crate::kernel::cx::Cx;
 use crate::kernel::frame::{Frame, PacketType};
 use crate::kernel::ip::{frag, input, route};
@@ -17,7 +17,7 @@ use crate::kernel::neigh::{self, NeighKey};
 use crate::kernel::netfilter::hook::Hook;
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
-use crate::kernel::nf_hook::{State, nf_hook, nf_reset_ct};
+use crate::kernel::nf_hook::{State, confirm, nf_hook, nf_reset_ct};
 use crate::kernel::trace::{DropReason, Flow};
 use crate::wire::{ETH_P_IP, ethertype};
 use smoltcp::wire::Ipv4Packet;
@@ -165,12 +165,7 @@ pub(super) fn local_in(ns: &mut NetNs, cx: &mut Cx<'_>, promisc: bool, mut f: Fr
     if f.pkt_type == PacketType::Host || ns.ct.of(f.nfct).is_none_or(Conn::is_confirmed) {
         return pass(f);
     }
-    let (verdict, nfct) = nf_conntrack_confirm(&mut ns.ct, &CtCx::of(cx), f.nfct);
-    f.nfct = nfct;
-    match verdict {
-        Verdict::Accept => pass(f),
-        Verdict::Drop => cx.kill(f, DropReason::NetfilterDrop),
-    }
+    confirm(ns, cx, f)
 }
 
 /// br_nf_forward and br_nf_post_routing: from one port of bridge `br` to `out`.
