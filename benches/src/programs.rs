@@ -87,7 +87,7 @@ impl Program for UdpSink {
         if self.left == 0 {
             return Call::Exit(0);
         }
-        Call::Recv { fd: self.fd, dontwait: false, errqueue: false }
+        Call::Recv { fd: self.fd, size: 65_535, dontwait: false, errqueue: false }
     }
 
     fn boxed_clone(&self) -> Box<dyn Program> {

@@ -348,10 +348,11 @@ impl Machine {
         let State::Waiting(call, _) = &p.state else { return };
         p.state = match call {
             // One last look is taken before the answer is that there is nothing.
-            Call::Recv { fd, errqueue, .. } => {
-                State::Retry(Call::Recv { fd: *fd, dontwait: true, errqueue: *errqueue }, Deadline::Never)
+            Call::Recv { fd, size, errqueue, .. } => {
+                let last = Call::Recv { fd: *fd, size: *size, dontwait: true, errqueue: *errqueue };
+                State::Retry(last, Deadline::Never)
             }
-            Call::Poll { .. } => State::Ready(Ret::Poll { readable: false, error: false }),
+            Call::Poll { .. } => State::Ready(Ret::Poll(vec![])),
             _ => State::Ready(Ret::Done),
         };
         p.wait += 1;

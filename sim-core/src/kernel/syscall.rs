@@ -26,6 +26,8 @@ pub enum SocketKind {
     Ping,
     /// `socket(AF_INET, SOCK_DGRAM, 0)`: payloads in and out (udp(7)).
     Udp,
+    /// `socket(AF_INET, SOCK_STREAM, 0)`: a stream of bytes (tcp(7)).
+    Tcp,
     /// `socket(AF_PACKET, SOCK_DGRAM, ETHERTYPE)`: packet(7), without the hardware header.
     Packet {
         /// Frames of this Ethertype only.
@@ -73,6 +75,30 @@ pub enum SockOpt {
     DontRoute(bool),
     /// SO_ATTACH_FILTER, with the one program that ping loads: echo replies with another id than this are kept away.
     EchoFilter(u16),
+    /// O_NONBLOCK of fcntl(2): what would wait is EAGAIN, and connect is EINPROGRESS.
+    NonBlock(bool),
+    /// SO_SNDBUF in bytes, before Linux doubles it.
+    SendBuf(u32),
+    /// SO_LINGER: how long close waits, in seconds; zero resets the connection. None: close does not wait.
+    Linger(Option<u32>),
+    /// SO_KEEPALIVE
+    KeepAlive(bool),
+    /// TCP_KEEPIDLE in seconds.
+    KeepIdle(u32),
+    /// TCP_KEEPINTVL in seconds.
+    KeepInterval(u32),
+    /// TCP_KEEPCNT
+    KeepCount(u8),
+    /// TCP_NODELAY
+    NoDelay(bool),
+    /// TCP_CORK
+    Cork(bool),
+    /// TCP_QUICKACK
+    QuickAck(bool),
+    /// TCP_MAXSEG
+    MaxSeg(u16),
+    /// TCP_USER_TIMEOUT in milliseconds; zero for none.
+    UserTimeout(u32),
 }
 
 /// IP_PMTUDISC_*
@@ -120,8 +146,32 @@ pub enum Call {
         /// Where later sends go.
         addr: SocketAddrV4,
     },
+    /// listen(2)
+    Listen {
+        /// The socket.
+        fd: Fd,
+        /// So many connections wait to be accepted, and one more.
+        backlog: u32,
+    },
+    /// accept4(2); returns [`Ret::Accepted`].
+    Accept {
+        /// The listening socket.
+        fd: Fd,
+        /// SOCK_NONBLOCK of the new socket.
+        nonblock: bool,
+    },
     /// getsockname(2); returns [`Ret::Addr`].
     SockName {
+        /// The socket.
+        fd: Fd,
+    },
+    /// getpeername(2); returns [`Ret::Addr`].
+    PeerName {
+        /// The socket.
+        fd: Fd,
+    },
+    /// getsockopt(2) of SO_ERROR; returns [`Ret::SocketError`].
+    SocketError {
         /// The socket.
         fd: Fd,
     },
@@ -144,7 +194,7 @@ pub enum Call {
         /// The option with its value.
         opt: SockOpt,
     },
-    /// sendto(2); returns [`Ret::Sent`].
+    /// sendto(2); returns [`Ret::Sent`]. A stream that waits takes all of it, one that does not what fits.
     Send {
         /// The socket.
         fd: Fd,
@@ -153,19 +203,21 @@ pub enum Call {
         /// The payload.
         data: Vec<u8>,
     },
-    /// recvmsg(2); returns [`Ret::Message`]. Waits unless `dontwait`, up to SO_RCVTIMEO.
+    /// recvmsg(2); returns [`Ret::Message`], or [`Ret::Data`] of a stream. Waits unless `dontwait`, up to SO_RCVTIMEO.
     Recv {
         /// The socket.
         fd: Fd,
+        /// A stream gives up to this many bytes. A datagram comes whole: who asked for less cuts it.
+        size: usize,
         /// MSG_DONTWAIT
         dontwait: bool,
         /// MSG_ERRQUEUE: an ICMP error instead of data; never waits.
         errqueue: bool,
     },
-    /// poll(2) for POLLIN on one socket; returns [`Ret::Poll`]. An hrtimer, not the wheel.
+    /// poll(2); returns [`Ret::Poll`]. An hrtimer, not the wheel.
     Poll {
-        /// The socket.
-        fd: Fd,
+        /// The sockets, and what is asked about them.
+        fds: Vec<PollFd>,
         /// In nanoseconds; none waits for ever.
         timeout_ns: Option<u64>,
     },
@@ -186,6 +238,49 @@ pub enum Call {
     NetlinkIn(String, Box<Request>),
     /// exit(2).
     Exit(i32),
+}
+
+/// struct pollfd: what poll(2) waits for. Errors and hang-ups are always reported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PollFd {
+    /// The socket.
+    pub fd: Fd,
+    /// POLLIN
+    pub read: bool,
+    /// POLLOUT
+    pub write: bool,
+}
+
+impl PollFd {
+    /// POLLIN
+    pub fn read(fd: Fd) -> Self {
+        PollFd { fd, read: true, write: false }
+    }
+
+    /// POLLOUT
+    pub fn write(fd: Fd) -> Self {
+        PollFd { fd, read: false, write: true }
+    }
+}
+
+/// revents of a [`PollFd`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ready {
+    /// POLLIN
+    pub read: bool,
+    /// POLLOUT
+    pub write: bool,
+    /// POLLERR
+    pub error: bool,
+    /// POLLHUP
+    pub hangup: bool,
+}
+
+impl Ready {
+    /// Something is.
+    pub fn any(self) -> bool {
+        self != Ready::default()
+    }
 }
 
 /// SHUT_*: the directions that shutdown(2) ends.
@@ -230,16 +325,22 @@ pub enum Ret {
     Event(Box<Event>),
     /// An entry of the error queue.
     Error(QueuedError),
-    /// poll's answer; both false when the time ran out.
-    Poll {
-        /// POLLIN
-        readable: bool,
-        /// POLLERR
-        error: bool,
+    /// Bytes of a stream, one at least.
+    Data(Vec<u8>),
+    /// A new connection.
+    Accepted {
+        /// Its socket.
+        fd: Fd,
+        /// The peer.
+        from: SocketAddrV4,
     },
+    /// poll's answer, in the order of what was asked; empty when the time ran out.
+    Poll(Vec<Ready>),
+    /// What was pending, which it is no longer.
+    SocketError(Option<Errno>),
     /// An address; its port is zero where the socket has none.
     Addr(SocketAddrV4),
-    /// recv after SHUT_RD: no bytes, from nobody.
+    /// recv after SHUT_RD, or at the end of a stream: no bytes, from nobody.
     Eof,
     /// -1, with errno.
     Err(Errno),

@@ -249,9 +249,11 @@ fn route_flush(which: &RouteFlush) -> String {
         word(&mut out, &dst.to_string());
     }
     put(&mut out, "dev", which.dev.as_ref());
-    // The command needs at least one word.
-    let bare = !which.cache && which.dst.is_none() && which.dev.is_none();
-    put(&mut out, "table", which.table.map(table).or(bare.then(|| "main".to_owned())));
+    put(&mut out, "table", which.table.map(table));
+    if *which == RouteFlush::default() {
+        // The command needs at least one word.
+        word(&mut out, "all");
+    }
     out
 }
 

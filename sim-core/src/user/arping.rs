@@ -10,7 +10,7 @@ use crate::base::{IfIndex, Mac, Time};
 use crate::engine::process::{Env, Program};
 use crate::kernel::errno::Errno;
 use crate::kernel::show::{self, Link};
-use crate::kernel::syscall::{Call, Fd, From, Message, Ret, SendTo, SockOpt, SocketKind};
+use crate::kernel::syscall::{Call, Fd, From, Message, PollFd, Ret, SendTo, SockOpt, SocketKind};
 use crate::wire::ETH_P_ARP;
 use crate::wire::arp::{ARP_LEN, Arp};
 use options::Options;
@@ -20,6 +20,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 const ARPHRD_ETHER: u16 = 1;
 /// The port that the probe for the source address is connected to; nothing is sent there.
 const PROBE_PORT: u16 = 1025;
+/// Its buffer for what it receives, in bytes.
+const RECV_SIZE: usize = 4096;
 
 /// A run of arping.
 #[derive(Clone)]
@@ -260,8 +262,8 @@ impl Arping {
 
     /// What poll(2) found is dealt with in the order of its list: the timer for probes, the timer for -w, the socket.
     fn polled(&mut self, ret: &Ret, env: &mut Env<'_>) -> Call {
-        if let Ret::Poll { readable, error } = *ret {
-            self.readable = readable || error;
+        if let Ret::Poll(ready) = ret {
+            self.readable = !ready.is_empty();
         }
         let due = self.tick(env.now);
         self.over |= self.timeout.is_some_and(|t| t <= env.now);
@@ -283,7 +285,7 @@ impl Arping {
     fn receive_if_any(&mut self, env: &mut Env<'_>) -> Call {
         if std::mem::take(&mut self.readable) {
             let fd = self.sock;
-            return self.call(At::Receive, Call::Recv { fd, dontwait: false, errqueue: false });
+            return self.call(At::Receive, Call::Recv { fd, size: RECV_SIZE, dontwait: false, errqueue: false });
         }
         self.wait(env)
     }
@@ -295,7 +297,7 @@ impl Arping {
         let next = self.next_tick.into_iter().chain(self.timeout).min();
         let timeout_ns = next.map(|t| t - env.now);
         let fd = self.sock;
-        self.call(At::Poll, Call::Poll { fd, timeout_ns })
+        self.call(At::Poll, Call::Poll { fds: vec![PollFd::read(fd)], timeout_ns })
     }
 
     fn receive(&mut self, ret: &Ret, env: &mut Env<'_>) -> Call {

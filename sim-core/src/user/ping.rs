@@ -14,7 +14,7 @@ use crate::base::Time;
 use crate::base::time::{MS, SEC, US};
 use crate::engine::process::{Env, Program};
 use crate::kernel::errno::Errno;
-use crate::kernel::syscall::{Call, Fd, QueuedError, Ret, SendTo, SockOpt};
+use crate::kernel::syscall::{Call, Fd, PollFd, QueuedError, Ret, SendTo, SockOpt};
 use crate::wire::be16;
 use options::Options;
 use reply::Whose;
@@ -27,6 +27,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 const MIN_INTERVAL_MS: i64 = 10;
 /// How long a busy device's queue is waited for at once. Milliseconds.
 const MAX_BUSY_MS: i64 = 500;
+/// Its buffer for what it receives, in bytes: no datagram is longer.
+const RECV_SIZE: usize = 65_535;
 
 /// A run of ping.
 #[derive(Clone)]
@@ -249,13 +251,13 @@ impl Ping {
         }
         self.at = At::Poll;
         let ns = wait_ms.max(MIN_INTERVAL_MS).unsigned_abs() * MS;
-        Call::Poll { fd: self.sock, timeout_ns: Some(ns) }
+        Call::Poll { fds: vec![PollFd::read(self.sock)], timeout_ns: Some(ns) }
     }
 
     fn polled(&mut self, ret: &Ret, env: &mut Env<'_>) -> Call {
-        match *ret {
-            Ret::Poll { readable, error } if readable || error => {
-                self.poll_error = error;
+        match ret {
+            Ret::Poll(ready) if !ready.is_empty() => {
+                self.poll_error = ready[0].error;
                 self.receive(true)
             }
             _ => self.round(env),
@@ -264,7 +266,7 @@ impl Ping {
 
     fn receive(&mut self, dontwait: bool) -> Call {
         self.at = At::Receive;
-        Call::Recv { fd: self.sock, dontwait, errqueue: false }
+        Call::Recv { fd: self.sock, size: RECV_SIZE, dontwait, errqueue: false }
     }
 
     fn received(&mut self, ret: &Ret, env: &mut Env<'_>) -> Call {
@@ -300,7 +302,7 @@ impl Ping {
 
     fn read_errors(&mut self, at: At) -> Call {
         self.at = at;
-        Call::Recv { fd: self.sock, dontwait: true, errqueue: true }
+        Call::Recv { fd: self.sock, size: RECV_SIZE, dontwait: true, errqueue: true }
     }
 
     fn receive_error(&mut self, ret: Ret, errno: Errno, env: &mut Env<'_>) -> Call {

@@ -8,7 +8,7 @@ use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
 use crate::kernel::netlink::{Addr, LinkAdd, LinkChange, LinkKind, Request};
 use crate::kernel::netns::Spaces;
-use crate::kernel::syscall::{Call, Fd, From, Message, QueuedError, Ret, SendTo, SockOpt, SocketKind};
+use crate::kernel::syscall::{Call, Fd, From, Message, QueuedError, Ready, Ret, SendTo, SockOpt, SocketKind};
 use crate::kernel::trace::Mute;
 use crate::wire::checksum;
 use std::collections::{BTreeMap, VecDeque};
@@ -205,7 +205,8 @@ impl Script {
                 if self.interrupted() {
                     return Ret::Err(Errno::EINTR);
                 }
-                Ret::Poll { readable: !self.inbox.is_empty(), error }
+                let ready = Ready { read: !self.inbox.is_empty(), error, ..Ready::default() };
+                Ret::Poll(ready.any().then_some(ready).into_iter().collect())
             }
             _ => Ret::Done,
         }

@@ -8,7 +8,7 @@ use crate::base::time::US;
 use crate::engine::process::{Env, Program};
 use crate::kernel::errno::Errno;
 use crate::kernel::show;
-use crate::kernel::syscall::{Call, Fd, From, Ret, SendTo, Shutdown, SockOpt, SocketKind};
+use crate::kernel::syscall::{Call, Fd, From, PollFd, Ret, SendTo, Shutdown, SockOpt, SocketKind};
 use std::fmt;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -188,10 +188,11 @@ impl Scripted {
             Step::Send { size, byte, to } => Call::Send { fd, to: to.map(SendTo::Ip), data: vec![*byte; *size] },
             Step::Recv { timeout_ns: Some(ns @ 1..), errqueue: false, .. } => {
                 self.deadline = env.now + *ns;
-                Call::Poll { fd, timeout_ns: Some(*ns) }
+                Call::Poll { fds: vec![PollFd::read(fd)], timeout_ns: Some(*ns) }
             }
-            Step::Recv { timeout_ns, errqueue, .. } => {
-                Call::Recv { fd, dontwait: timeout_ns.is_some() || *errqueue, errqueue: *errqueue }
+            Step::Recv { timeout_ns, errqueue, size } => {
+                let dontwait = timeout_ns.is_some() || *errqueue;
+                Call::Recv { fd, size: *size, dontwait, errqueue: *errqueue }
             }
             Step::Shutdown(how) => Call::Shutdown { fd, how: *how },
             Step::Close => Call::Close { fd },
@@ -208,12 +209,16 @@ impl Scripted {
                 let old = std::mem::replace(&mut self.sock, fd);
                 return (old != Fd(0)).then_some(Call::Close { fd: old });
             }
-            Ret::Poll { readable: false, error: false } => env.console.out("recv: timed out\n"),
-            Ret::Poll { .. } => return Some(Call::Recv { fd: self.sock, dontwait: true, errqueue: false }),
+            Ret::Poll(ready) if ready.is_empty() => env.console.out("recv: timed out\n"),
+            Ret::Poll(_) => {
+                let size = if let Step::Recv { size, .. } = line { *size } else { DEFAULT_RECV_SIZE };
+                return Some(Call::Recv { fd: self.sock, size, dontwait: true, errqueue: false });
+            }
             // Awake for nothing: as Python does, it waits for the rest of its time.
             Ret::Err(Errno::EAGAIN) if polls && self.deadline <= env.now => env.console.out("recv: timed out\n"),
             Ret::Err(Errno::EAGAIN) if polls => {
-                return Some(Call::Poll { fd: self.sock, timeout_ns: Some(self.deadline - env.now) });
+                let fds = vec![PollFd::read(self.sock)];
+                return Some(Call::Poll { fds, timeout_ns: Some(self.deadline - env.now) });
             }
             Ret::Err(e) => failed(line, e, env),
             Ret::Message(m) => {

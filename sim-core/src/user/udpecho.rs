@@ -1,6 +1,6 @@
 //! `udpecho PORT`: sends each datagram back to where it came from, until the run ends.
 
-use super::scripted::DEFAULT_COST_NS;
+use super::scripted::{DEFAULT_COST_NS, DEFAULT_RECV_SIZE};
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::{Env, Program};
 use crate::kernel::syscall::{Call, Fd, From, Ret, SendTo, SocketKind};
@@ -45,7 +45,7 @@ impl UdpEcho {
     }
 
     fn recv(&mut self) -> Call {
-        self.call(At::Recv, Call::Recv { fd: self.sock, dontwait: false, errqueue: false })
+        self.call(At::Recv, Call::Recv { fd: self.sock, size: DEFAULT_RECV_SIZE, dontwait: false, errqueue: false })
     }
 }
 

@@ -1,8 +1,10 @@
 //! iptables: a text whose first word is one of its programs is a command on each line, any other is a text of
 //! iptables-restore.
 
+use sim_core::kernel::netfilter::matches::Match;
 use sim_core::kernel::netfilter::parse::MAX_CHAIN_NAME;
 use sim_core::kernel::netfilter::restore::Restore;
+use sim_core::kernel::netfilter::rule::Iface;
 use sim_core::kernel::netfilter::save::Options;
 use sim_core::kernel::netfilter::{Backend, Iptables};
 use sim_core::lab::iptables::{self, Task};
@@ -28,6 +30,10 @@ pub(crate) fn run(input: &[u8]) {
         if chains.any(|c| c.split(' ').count() != 3 || c.find(' ') >= Some(MAX_CHAIN_NAME) || c.starts_with(['-', '!']))
         {
             // -E gives names that nothing else takes, as the real tool does.
+            continue;
+        }
+        if odd_device(&rules) {
+            // A device's name is never quoted, here or there.
             continue;
         }
         let mut again = Iptables::new(backend);
@@ -61,6 +67,17 @@ fn perform(rules: &mut Iptables, task: Task) {
             let _ = rules.restore(&Restore { text, ..*asked });
         }
     }
+}
+
+/// A rule asks for a device whose name is no word of a text.
+fn odd_device(rules: &Iptables) -> bool {
+    let odd = |dev: &Iface| dev.name().contains(|c: char| c.is_whitespace() || "\"'\\".contains(c));
+    let mut rules = rules.tables().flat_map(|(table, _)| table.chains()).flat_map(|c| &c.rules).map(|slot| &slot.rule);
+    rules.any(|rule| {
+        let physical = rule.matches.iter().filter_map(|m| if let Match::Physdev(m) = m { Some(m) } else { None });
+        let bridged = physical.flat_map(|m| m.input.iter().chain(&m.output)).map(|(dev, _)| dev);
+        [&rule.conditions.input, &rule.conditions.output].into_iter().chain(bridged).any(odd)
+    })
 }
 
 fn restore(text: &str) -> Restore {

@@ -238,6 +238,6 @@ impl Program for Listener {
 impl Listener {
     fn receive(&self, errqueue: bool) -> Call {
         // An error queue that is empty is an error too: the next call waits for data.
-        Call::Recv { fd: self.fd, dontwait: false, errqueue: errqueue && self.calls.is_multiple_of(2) }
+        Call::Recv { fd: self.fd, size: 65_535, dontwait: false, errqueue: errqueue && self.calls.is_multiple_of(2) }
     }
 }

@@ -17,7 +17,10 @@ pub(crate) struct Arguments {
     /// How long each target runs; 0 only tries what is kept.
     #[arg(long, default_value_t = 60)]
     seconds: u32,
-    /// The same inputs as every other run with this seed, as far as the time leads; 0 for one of its own.
+    /// Each target tries no more than this many inputs; 0 for as many as the time allows.
+    #[arg(long, default_value_t = 0)]
+    inputs: u32,
+    /// The same inputs as every other run with this seed, as far as it comes; 0 for one of its own.
     #[arg(long, default_value_t = 0)]
     seed: u32,
     /// Write what was found worth keeping to tests/fuzz/corpus.
@@ -116,13 +119,15 @@ impl<'a> Job<'a> {
     /// Fuzzes, and keeps what is to be kept; says what was done.
     fn run(&self, arguments: &Arguments) -> anyhow::Result<String> {
         let inputs = self.unpack(arguments.from.as_deref())?;
-        let limit = match arguments.seconds {
-            0 => "-runs=0".to_owned(),
-            seconds => format!("-max_total_time={seconds}"),
+        let runs = match arguments {
+            Arguments { seconds: 0, .. } => 0,
+            Arguments { inputs: 0, .. } => -1,
+            Arguments { inputs, .. } => i64::from(*inputs),
         };
+        let limits = [format!("-runs={runs}"), format!("-max_total_time={}", arguments.seconds)];
         let seed = format!("-seed={}", arguments.seed);
         let dictionary = format!("-dict={}", corpus::dictionary(self.target.name).display());
-        let log = self.fuzzer(&[&limit, &seed, &dictionary, "-print_final_stats=1", "corpus"])?;
+        let log = self.fuzzer(&[&limits[0], &limits[1], &seed, &dictionary, "-print_final_stats=1", "corpus"])?;
         let stat = |name: &str| log.lines().find_map(|l| l.strip_prefix(name)).map_or("?", str::trim).to_owned();
         let mut done = format!("tried {} inputs", stat("stat::number_of_executed_units:"));
         if arguments.keep {

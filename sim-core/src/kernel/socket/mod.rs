@@ -14,7 +14,9 @@ use super::ip::output::{Header, Ident};
 use super::ip::route::{self, Flow4};
 use super::netlink::Scope;
 use super::netns::NetNs;
-use super::syscall::{Call, Fd, Message, PmtuDisc, QueuedError, Ret, SendTo, Shutdown, SockOpt, SocketKind};
+use super::syscall::{
+    Call, Fd, Message, PmtuDisc, PollFd, QueuedError, Ready, Ret, SendTo, Shutdown, SockOpt, SocketKind,
+};
 use crate::base::rng::Purpose;
 use crate::base::{IfIndex, Pid};
 use std::collections::{BTreeMap, VecDeque};
@@ -62,6 +64,8 @@ pub(in crate::kernel) struct Socket {
     broadcast: bool,
     /// sk_reuse
     reuse: bool,
+    /// O_NONBLOCK
+    nonblock: bool,
     /// sk_shutdown: RCV_SHUTDOWN and SEND_SHUTDOWN
     shut_read: bool,
     shut_write: bool,
@@ -105,6 +109,7 @@ impl Socket {
             recv_err: false,
             broadcast: false,
             reuse: false,
+            nonblock: false,
             shut_read: false,
             shut_write: false,
             icmp_filter: 0,
@@ -143,6 +148,12 @@ impl Socket {
     /// inet_getname
     fn name(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.local.unwrap_or(Ipv4Addr::UNSPECIFIED), self.udp.port)
+    }
+
+    /// inet_getname of the peer
+    fn peer(&self) -> Result<SocketAddrV4, Errno> {
+        let remote = self.remote.ok_or(Errno::ENOTCONN)?;
+        Ok(SocketAddrV4::new(remote, self.udp.remote_port))
     }
 
     /// ip_sock_rt_scope: what a route may be like.
@@ -186,13 +197,19 @@ pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, call: &Call) -> Option<Re
         Call::Recv { fd, errqueue: true, .. } => answer(recv_error(ns, *fd)),
         Call::Recv { fd, dontwait, .. } => match recv(ns, *fd) {
             Err(Errno::EAGAIN) if !dontwait && find(ns, *fd).is_ok_and(|s| s.shut_read) => Some(Ret::Eof),
-            Err(Errno::EAGAIN) if !dontwait => None,
+            Err(Errno::EAGAIN) if !dontwait && find(ns, *fd).is_ok_and(|s| !s.nonblock) => None,
             r => answer(r),
         },
-        Call::Poll { fd, .. } => match poll(ns, *fd) {
-            Ok(Ret::Poll { readable: false, error: false }) => None,
-            r => answer(r),
-        },
+        Call::Poll { fds, .. } => {
+            let ready = fds.iter().map(|p| poll(ns, *p)).collect::<Result<Vec<_>, _>>();
+            match ready {
+                Ok(ready) if !ready.iter().any(|r| r.any()) => None,
+                r => answer(r.map(Ret::Poll)),
+            }
+        }
+        Call::Listen { .. } | Call::Accept { .. } => answer(Err(Errno::EOPNOTSUPP)),
+        Call::PeerName { fd } => answer(find(ns, *fd).and_then(Socket::peer).map(Ret::Addr)),
+        Call::SocketError { fd } => answer(find_mut(ns, *fd).map(|s| Ret::SocketError(s.error.take()))),
         Call::Sleep { .. } | Call::Alarm { .. } | Call::Netlink(_) | Call::NetlinkIn(..) | Call::Exit(_) => {
             answer(Err(Errno::EINVAL))
         }
@@ -330,7 +347,16 @@ fn set_option(ns: &mut NetNs, fd: Fd, opt: SockOpt) -> Result<Ret, Errno> {
         SockOpt::ReuseAddr(on) => s.reuse = on,
         // The kernel doubles it, for its own overhead.
         SockOpt::RecvBuf(bytes) => s.recv_buf = (u64::from(bytes).min(RMEM_MAX) * 2).max(2304),
-        SockOpt::BindToDevice(_) => {}
+        SockOpt::NonBlock(on) => s.nonblock = on,
+        SockOpt::SendBuf(_) | SockOpt::Linger(_) | SockOpt::KeepAlive(_) | SockOpt::BindToDevice(_) => {}
+        SockOpt::KeepIdle(_)
+        | SockOpt::KeepInterval(_)
+        | SockOpt::KeepCount(_)
+        | SockOpt::NoDelay(_)
+        | SockOpt::Cork(_)
+        | SockOpt::QuickAck(_)
+        | SockOpt::MaxSeg(_)
+        | SockOpt::UserTimeout(_) => return Err(Errno::ENOPROTOOPT),
     }
     Ok(Ret::Done)
 }
@@ -377,6 +403,7 @@ fn recv(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
     }
     match s.kind {
         SocketKind::Udp => return udp::dequeue(s).map(Ret::Message),
+        SocketKind::Tcp => return Err(Errno::ENOTCONN),
         SocketKind::Conntrack(_) => return netlink::dequeue(s),
         SocketKind::Raw { .. } | SocketKind::Ping | SocketKind::Packet { .. } => {}
     }
@@ -397,8 +424,12 @@ fn recv_error(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
 }
 
 /// datagram_poll
-fn poll(ns: &NetNs, fd: Fd) -> Result<Ret, Errno> {
-    let s = find(ns, fd)?;
-    let readable = !s.queue.is_empty() || !s.events.is_empty() || s.shut_read;
-    Ok(Ret::Poll { readable, error: s.error.is_some() || !s.errors.is_empty() })
+fn poll(ns: &NetNs, asked: PollFd) -> Result<Ready, Errno> {
+    let s = find(ns, asked.fd)?;
+    Ok(Ready {
+        read: asked.read && (!s.queue.is_empty() || !s.events.is_empty() || s.shut_read),
+        write: asked.write,
+        error: s.error.is_some() || !s.errors.is_empty(),
+        hangup: s.shut_read && s.shut_write,
+    })
 }

@@ -75,7 +75,7 @@ mod tests {
     }
 
     fn kinds(spaces: &mut Spaces, cx: &mut Cx<'_>, fd: Fd) -> Vec<Kind> {
-        let recv = Call::Recv { fd, dontwait: false, errqueue: false };
+        let recv = Call::Recv { fd, size: 65_535, dontwait: false, errqueue: false };
         let next = || match call(spaces, cx, 0, &recv) {
             Some(Ret::Event(e)) => Some(e.kind),
             None => None,

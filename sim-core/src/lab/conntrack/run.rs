@@ -107,7 +107,7 @@ impl Run {
             env.console.err(text::conntrack_events_shown(self.shown));
             return Call::Exit(0);
         }
-        Call::Recv { fd: self.socket, dontwait: false, errqueue: false }
+        Call::Recv { fd: self.socket, size: 65_535, dontwait: false, errqueue: false }
     }
 
     /// Asks for the next entry to be deleted, or ends.
