@@ -206,7 +206,7 @@ fn counters(text: &str) -> Option<Counters> {
     Some((packets.parse().ok()?, bytes.parse().ok()?))
 }
 
-/// strtok(3) as iptables-restore calls it: blanks and tabs part words, and nothing else does.
+/// strtok(3) as iptables-restore calls it: blanks, tabs and the line's end part words, nothing else.
 fn strtok(text: &str) -> impl Iterator<Item = &str> {
-    text.split([' ', '\t']).filter(|word| !word.is_empty())
+    text.split([' ', '\t', '\n']).filter(|word| !word.is_empty())
 }
