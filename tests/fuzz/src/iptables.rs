@@ -30,7 +30,7 @@ pub(crate) fn run(input: &[u8]) {
         if chains.any(|c| {
             c.split(' ').count() != 3
                 || c.find(' ') >= Some(MAX_CHAIN_NAME)
-                || c.starts_with(['-', '!'])
+                || c.starts_with(['-', '!', ' '])
                 || c.contains('\t')
         }) {
             // -E gives names that nothing else takes, as the real tool does.
