@@ -175,7 +175,7 @@ pub(super) fn port(name: &Word, words: &[Word]) -> Result<u16, SyntaxError> {
 }
 
 /// inet_aton(3): one to four numbers, decimal, octal or hexadecimal; the last one fills what is left.
-fn inet_aton(text: &str) -> Option<Ipv4Addr> {
+pub(super) fn inet_aton(text: &str) -> Option<Ipv4Addr> {
     let mut parts = [0u32; 4];
     let mut count = 0;
     for part in text.split('.') {

@@ -1,9 +1,11 @@
-//! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126. Options,
+//! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126, `nc` of
+//! netcat-openbsd 1.219. Options,
 //! texts, exit statuses, the order of the system calls and the rules for waiting are those of the real programs.
 //! Besides, scripts of system calls, and servers.
 
 mod args;
 mod arping;
+pub mod nc;
 mod ping;
 #[cfg(test)]
 mod script;

@@ -7,7 +7,7 @@ use crate::base::{NsId, Pid, Prf, Time};
 use crate::engine::process::{Console, Env, Program};
 use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
-use crate::kernel::syscall::{Call, Fd, PollFd, Ready, Ret, SockOpt, SocketKind};
+use crate::kernel::syscall::{Call, Fd, From, Message, PollFd, Ready, Ret, SockOpt, SocketKind};
 use std::net::SocketAddrV4;
 
 /// How a program went.
@@ -24,7 +24,8 @@ pub(super) struct Done {
 ///
 /// * `socket(tcp) = 3`, `accept(3) = 4 from 10.0.0.1:4000`, `sockname(3) = 10.0.0.1:80`;
 /// * `send(3, 10) = 10`, of ten bytes, or `send(3, "text") = 4`;
-/// * `recv(3, 100) = "text"`, or `= 100` for so many bytes, or `= 0` for the end of the stream;
+/// * `recv(3, 100) = "text"`, or `= 100` for so many bytes, or `= 0` for the end of the stream; of a datagram
+///   `= "text" from 10.0.0.1:53`;
 /// * `poll(3r 4w, 3000) = r -` for what each is ready for (r, w, e, h), or `= 0` when the time is out;
 /// * `error(3) = 0`, any call `= EAGAIN`; all others return 0.
 ///
@@ -95,7 +96,9 @@ fn netns() -> crate::kernel::netlink::Request {
 }
 
 fn returned(call: &Call, result: &str) -> Ret {
-    if let Some(e) = errno(result) {
+    if let Some(e) = errno(result)
+        && !matches!(call, Call::SocketError { .. })
+    {
         return Ret::Err(e);
     }
     let addr = |text: &str| text.parse::<SocketAddrV4>().unwrap();
@@ -108,10 +111,13 @@ fn returned(call: &Call, result: &str) -> Ret {
         Call::SockName { .. } | Call::PeerName { .. } => Ret::Addr(addr(result)),
         Call::SocketError { .. } => Ret::SocketError(error(result)),
         Call::Send { .. } => Ret::Sent(result.parse().unwrap()),
+        Call::Recv { .. } if result.contains(" from ") => {
+            let (text, from) = result.split_once(" from ").unwrap();
+            let data = unquoted(text.trim_matches('"'));
+            Ret::Message(Message { data, from: From::Ip(addr(from)), at: Time(0), ttl: 64 })
+        }
         Call::Recv { .. } => match result.strip_prefix('"') {
-            Some(text) => {
-                Ret::Data(text.strip_suffix('"').unwrap().replace("\\n", "\n").replace("\\r", "\r").into_bytes())
-            }
+            Some(text) => Ret::Data(unquoted(text.strip_suffix('"').unwrap())),
             None if result == "0" => Ret::Eof,
             None => Ret::Data(vec![b'x'; result.parse().unwrap()]),
         },
@@ -119,6 +125,10 @@ fn returned(call: &Call, result: &str) -> Ret {
         Call::Poll { .. } => Ret::Poll(result.split(' ').map(ready).collect()),
         _ => Ret::Done,
     }
+}
+
+fn unquoted(text: &str) -> Vec<u8> {
+    text.replace("\\n", "\n").replace("\\r", "\r").into_bytes()
 }
 
 fn ready(letters: &str) -> Ready {
