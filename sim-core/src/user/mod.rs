@@ -1,13 +1,18 @@
-//! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126. Options,
+//! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126, `nc` of
+//! netcat-openbsd 1.219. Options,
 //! texts, exit statuses, the order of the system calls and the rules for waiting are those of the real programs.
 //! Besides, scripts of system calls, and servers.
 
 mod args;
 mod arping;
+pub mod nc;
 mod ping;
 #[cfg(test)]
 mod script;
 pub mod scripted;
+#[cfg(test)]
+mod stream;
+mod tcpserve;
 mod udpecho;
 
 use crate::base::words::{SyntaxError, Word};
@@ -31,13 +36,15 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
 }
 
 /// The servers that [`parse_server`] knows.
-pub const SERVERS: [&str; 1] = ["udpecho"];
+pub const SERVERS: [&str; 3] = ["slowd", "tcpecho", "udpecho"];
 
 /// A program that never ends by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Server {
     /// Sends each datagram back.
     UdpEcho(udpecho::UdpEcho),
+    /// Serves streams.
+    Tcp(tcpserve::TcpServer),
 }
 
 impl Server {
@@ -45,6 +52,7 @@ impl Server {
     pub fn into_program(self) -> Box<dyn Program> {
         match self {
             Server::UdpEcho(echo) => Box::new(echo),
+            Server::Tcp(server) => Box::new(server),
         }
     }
 }
@@ -57,6 +65,8 @@ pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
         "udpecho" => udpecho::parse(name, rest).map(Server::UdpEcho),
+        "slowd" => tcpserve::parse(name, rest, tcpserve::Service::Slow).map(Server::Tcp),
+        "tcpecho" => tcpserve::parse(name, rest, tcpserve::Service::Echo).map(Server::Tcp),
         other => {
             let known = format!("the servers are: {}", SERVERS.join(", "));
             let hint = match crate::base::words::nearest(other, SERVERS) {
