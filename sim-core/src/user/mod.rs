@@ -4,6 +4,7 @@
 
 mod args;
 mod arping;
+pub mod dns;
 mod ping;
 #[cfg(test)]
 mod script;
@@ -14,7 +15,7 @@ use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
 
 /// The programs that [`parse`] knows.
-pub const PROGRAMS: [&str; 2] = ["arping", "ping"];
+pub const PROGRAMS: [&str; 3] = ["arping", "getent", "ping"];
 
 /// Reads the command line of a program; its name comes first.
 ///
@@ -25,17 +26,20 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
         "ping" => Ok(Box::new(ping::Ping::new(ping::options::parse(name, rest)?))),
+        "getent" => Ok(Box::new(dns::getent::parse(name, rest)?)),
         "arping" => Ok(Box::new(arping::Arping::new(arping::options::parse(name, rest)?))),
         other => Err(SyntaxError::at(name, format!("{other}: command not found")).hint_nearest(other, PROGRAMS)),
     }
 }
 
 /// The servers that [`parse_server`] knows.
-pub const SERVERS: [&str; 1] = ["udpecho"];
+pub const SERVERS: [&str; 2] = ["coredns", "udpecho"];
 
 /// A program that never ends by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Server {
+    /// Answers for names.
+    CoreDns(dns::coredns::CoreDns),
     /// Sends each datagram back.
     UdpEcho(udpecho::UdpEcho),
 }
@@ -44,6 +48,7 @@ impl Server {
     /// The server, ready to start.
     pub fn into_program(self) -> Box<dyn Program> {
         match self {
+            Server::CoreDns(coredns) => coredns.into_program(),
             Server::UdpEcho(echo) => Box::new(echo),
         }
     }
@@ -56,6 +61,7 @@ impl Server {
 pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
+        "coredns" => dns::coredns::parse(name, rest).map(Server::CoreDns),
         "udpecho" => udpecho::parse(name, rest).map(Server::UdpEcho),
         other => {
             let known = format!("the servers are: {}", SERVERS.join(", "));
