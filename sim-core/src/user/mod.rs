@@ -15,7 +15,7 @@ use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
 
 /// The programs that [`parse`] knows.
-pub const PROGRAMS: [&str; 3] = ["arping", "getent", "ping"];
+pub const PROGRAMS: [&str; 4] = ["arping", "dig", "getent", "ping"];
 
 /// Reads the command line of a program; its name comes first.
 ///
@@ -26,6 +26,7 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
         "ping" => Ok(Box::new(ping::Ping::new(ping::options::parse(name, rest)?))),
+        "dig" => Ok(Box::new(dns::dig::parse(rest)?)),
         "getent" => Ok(Box::new(dns::getent::parse(name, rest)?)),
         "arping" => Ok(Box::new(arping::Arping::new(arping::options::parse(name, rest)?))),
         other => Err(SyntaxError::at(name, format!("{other}: command not found")).hint_nearest(other, PROGRAMS)),

@@ -35,7 +35,8 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(conf: Arc<ResolvConf>) -> Self {
-        let (single_request, single_request_reopen) = (conf.single_request, conf.single_request_reopen);
+        let single_request_reopen = conf.single_request_reopen;
+        let single_request = conf.single_request || single_request_reopen;
         Memory { conf, single_request, single_request_reopen, offset: None, ids: 0 }
     }
 

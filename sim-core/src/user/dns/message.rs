@@ -31,6 +31,8 @@ pub(super) mod flag {
     pub const RD: u16 = 0x0100;
     /// Recursion available.
     pub const RA: u16 = 0x0080;
+    /// Reserved: zero.
+    pub const Z: u16 = 0x0040;
     /// Authentic data.
     pub const AD: u16 = 0x0020;
     /// Checking disabled.

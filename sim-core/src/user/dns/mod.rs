@@ -2,10 +2,16 @@
 
 pub mod conf;
 pub mod coredns;
+pub(in crate::user) mod dig;
 mod exchange;
 pub(in crate::user) mod getent;
+mod lookup;
 mod message;
 pub mod resolver;
+#[cfg(test)]
+mod testkit;
+#[cfg(test)]
+mod tests;
 
 use crate::engine::process::Env;
 

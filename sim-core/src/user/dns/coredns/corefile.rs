@@ -216,7 +216,9 @@ impl Block {
                 ["pods", "disabled"] => plugin.pods_insecure = false,
                 ["pods", "verified"] => return Err("pods verified is not simulated".to_owned()),
                 ["pods", other] => {
-                    return Err(format!("wrong value for pods: {other},  must be one of: disabled, verified, insecure"));
+                    return Err(format!(
+                        "wrong value for pods: {other},  must be one of: disabled, verified, insecure"
+                    ));
                 }
                 ["ttl", ttl] => plugin.ttl = ttl_of(ttl)?,
                 ["fallthrough", zones @ ..] => falls = Some(fall(zones)),

@@ -75,17 +75,7 @@ pub(in crate::user) fn parse(name: &Word, words: &[Word]) -> Result<CoreDns, Syn
 impl CoreDns {
     /// Ready to start.
     pub fn into_program(self) -> Box<dyn Program> {
-        Box::new(Server {
-            conf: self.conf,
-            known: Arc::default(),
-            udp: Fd(0),
-            listener: None,
-            connections: vec![],
-            forwarded: vec![],
-            queue: VecDeque::new(),
-            doing: Doing::Start,
-            drawn: 0,
-        })
+        Box::new(Server::new(self.conf, Arc::default(), Doing::Start))
     }
 }
 
@@ -136,6 +126,8 @@ enum Client {
 #[derive(Clone)]
 enum Doing {
     Start,
+    /// The files are read.
+    Loaded,
     Listener,
     ListenerBind(Fd),
     Listen(Fd),
@@ -171,10 +163,11 @@ impl Program for Server {
             Doing::Start => match self.load(env) {
                 Ok(known) => {
                     self.known = Arc::new(known);
-                    return self.call(Call::Socket(SocketKind::Tcp), Doing::Listener);
+                    return self.listen();
                 }
                 Err(message) => return fail(&message, env),
             },
+            Doing::Loaded => return self.listen(),
             Doing::Listener => return self.listener(&ret),
             Doing::ListenerBind(fd) => match ret {
                 Ret::Err(e) => return fail(&format!("Listen: listen tcp :{PORT}: bind: {}", go_text(e)), env),
@@ -218,6 +211,20 @@ impl Program for Server {
 }
 
 impl Server {
+    fn new(conf: Option<String>, known: Arc<Knowledge>, doing: Doing) -> Self {
+        Server {
+            conf,
+            known,
+            udp: Fd(0),
+            listener: None,
+            connections: vec![],
+            forwarded: vec![],
+            queue: VecDeque::new(),
+            doing,
+            drawn: 0,
+        }
+    }
+
     fn call(&mut self, call: Call, doing: Doing) -> Call {
         self.doing = doing;
         call
@@ -245,6 +252,10 @@ impl Server {
             serial: ((env.epoch_ns + env.now.0) / SEC) as u32,
             local: local.filter(|a| !a.is_loopback()).collect(),
         })
+    }
+
+    fn listen(&mut self) -> Call {
+        self.call(Call::Socket(SocketKind::Tcp), Doing::Listener)
     }
 
     fn listener(&mut self, ret: &Ret) -> Call {
@@ -524,5 +535,20 @@ fn servers(upstream: &Upstream, env: &Env<'_>) -> Vec<SocketAddrV4> {
             let conf = ResolvConf::parse(&super::file(env, path).unwrap_or_default());
             conf.servers.into_iter().map(|s| SocketAddrV4::new(s, PORT)).collect()
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testkit {
+    use super::*;
+
+    /// A server with these texts instead of files.
+    pub(in crate::user::dns) fn server(corefile: &str, cluster: &str) -> Box<dyn Program> {
+        let blocks = Corefile::parse("Corefile", corefile).unwrap().blocks.into_iter();
+        let hosts = |b: &Block| b.hosts.as_ref().map_or(Hosts::default(), |h| Hosts::parse(&h.inline));
+        let blocks = blocks.map(|block| Served { hosts: hosts(&block), block }).collect();
+        let cluster = Cluster::parse(cluster).unwrap();
+        let known = Knowledge { blocks, cluster, serial: 1_654_077_600, local: vec![] };
+        Box::new(Server::new(None, Arc::new(known), Doing::Loaded))
     }
 }
