@@ -5,6 +5,7 @@
 mod args;
 mod arping;
 pub mod dns;
+pub mod http;
 mod ping;
 #[cfg(test)]
 mod script;
@@ -13,9 +14,11 @@ mod udpecho;
 
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
+use http::files::Files;
+use std::sync::Arc;
 
 /// The programs that [`parse`] knows.
-pub const PROGRAMS: [&str; 4] = ["arping", "dig", "getent", "ping"];
+pub const PROGRAMS: [&str; 5] = ["arping", "curl", "dig", "getent", "ping"];
 
 /// Reads the command line of a program; its name comes first.
 ///
@@ -28,13 +31,14 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
         "ping" => Ok(Box::new(ping::Ping::new(ping::options::parse(name, rest)?))),
         "dig" => Ok(Box::new(dns::dig::parse(rest)?)),
         "getent" => Ok(Box::new(dns::getent::parse(name, rest)?)),
+        "curl" => Ok(Box::new(http::curl::parse(name, rest)?)),
         "arping" => Ok(Box::new(arping::Arping::new(arping::options::parse(name, rest)?))),
         other => Err(SyntaxError::at(name, format!("{other}: command not found")).hint_nearest(other, PROGRAMS)),
     }
 }
 
 /// The servers that [`parse_server`] knows.
-pub const SERVERS: [&str; 2] = ["coredns", "udpecho"];
+pub const SERVERS: [&str; 4] = ["coredns", "nginx", "python3", "udpecho"];
 
 /// A program that never ends by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,14 +47,20 @@ pub enum Server {
     CoreDns(dns::coredns::CoreDns),
     /// Sends each datagram back.
     UdpEcho(udpecho::UdpEcho),
+    /// Serves files as nginx does.
+    Nginx(http::nginx::Nginx),
+    /// Serves files as Python's http.server does.
+    Python(http::python::HttpServer),
 }
 
 impl Server {
-    /// The server, ready to start.
-    pub fn into_program(self) -> Box<dyn Program> {
+    /// The server, ready to start, with the files of its namespace.
+    pub fn into_program(self, files: &Arc<Files>) -> Box<dyn Program> {
         match self {
             Server::CoreDns(coredns) => coredns.into_program(),
             Server::UdpEcho(echo) => Box::new(echo),
+            Server::Nginx(nginx) => Box::new(nginx.with_files(files.clone())),
+            Server::Python(python) => Box::new(python.with_files(files.clone())),
         }
     }
 }
@@ -64,6 +74,8 @@ pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
     match name.text.as_str() {
         "coredns" => dns::coredns::parse(name, rest).map(Server::CoreDns),
         "udpecho" => udpecho::parse(name, rest).map(Server::UdpEcho),
+        "nginx" => http::nginx::parse(rest).map(Server::Nginx),
+        "python3" => http::python::parse(name, rest).map(Server::Python),
         other => {
             let known = format!("the servers are: {}", SERVERS.join(", "));
             let hint = match crate::base::words::nearest(other, SERVERS) {
