@@ -1,10 +1,11 @@
 //! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126, `nc` of
-//! netcat-openbsd 1.219. Options,
-//! texts, exit statuses, the order of the system calls and the rules for waiting are those of the real programs.
-//! Besides, scripts of system calls, and servers.
+//! netcat-openbsd 1.219, `curl` 7.88, `dig` 9.18 and `getent`. Options, texts, exit statuses, the order of the system calls
+//! and the rules for waiting are those of the real programs. Besides, servers, and scripts of system calls.
 
 mod args;
 mod arping;
+pub mod dns;
+pub mod http;
 pub mod nc;
 mod ping;
 #[cfg(test)]
@@ -17,9 +18,11 @@ mod udpecho;
 
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
+use http::files::Files;
+use std::sync::Arc;
 
 /// The programs that [`parse`] knows.
-pub const PROGRAMS: [&str; 2] = ["arping", "ping"];
+pub const PROGRAMS: [&str; 5] = ["arping", "curl", "dig", "getent", "ping"];
 
 /// Reads the command line of a program; its name comes first.
 ///
@@ -30,29 +33,41 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
         "ping" => Ok(Box::new(ping::Ping::new(ping::options::parse(name, rest)?))),
+        "dig" => Ok(Box::new(dns::dig::parse(rest)?)),
+        "getent" => Ok(Box::new(dns::getent::parse(name, rest)?)),
+        "curl" => Ok(Box::new(http::curl::parse(name, rest)?)),
         "arping" => Ok(Box::new(arping::Arping::new(arping::options::parse(name, rest)?))),
         other => Err(SyntaxError::at(name, format!("{other}: command not found")).hint_nearest(other, PROGRAMS)),
     }
 }
 
 /// The servers that [`parse_server`] knows.
-pub const SERVERS: [&str; 3] = ["slowd", "tcpecho", "udpecho"];
+pub const SERVERS: [&str; 6] = ["coredns", "nginx", "python3", "slowd", "tcpecho", "udpecho"];
 
 /// A program that never ends by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Server {
+    /// Answers for names.
+    CoreDns(dns::coredns::CoreDns),
     /// Sends each datagram back.
     UdpEcho(udpecho::UdpEcho),
     /// Serves streams.
     Tcp(tcpserve::TcpServer),
+    /// Serves files as nginx does.
+    Nginx(http::nginx::Nginx),
+    /// Serves files as Python's http.server does.
+    Python(http::python::HttpServer),
 }
 
 impl Server {
-    /// The server, ready to start.
-    pub fn into_program(self) -> Box<dyn Program> {
+    /// The server, ready to start, with the files of its namespace.
+    pub fn into_program(self, files: &Arc<Files>) -> Box<dyn Program> {
         match self {
+            Server::CoreDns(coredns) => coredns.into_program(),
             Server::UdpEcho(echo) => Box::new(echo),
             Server::Tcp(server) => Box::new(server),
+            Server::Nginx(nginx) => Box::new(nginx.with_files(files.clone())),
+            Server::Python(python) => Box::new(python.with_files(files.clone())),
         }
     }
 }
@@ -64,9 +79,12 @@ impl Server {
 pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
+        "coredns" => dns::coredns::parse(name, rest).map(Server::CoreDns),
         "udpecho" => udpecho::parse(name, rest).map(Server::UdpEcho),
         "slowd" => tcpserve::parse(name, rest, tcpserve::Service::Slow).map(Server::Tcp),
         "tcpecho" => tcpserve::parse(name, rest, tcpserve::Service::Echo).map(Server::Tcp),
+        "nginx" => http::nginx::parse(rest).map(Server::Nginx),
+        "python3" => http::python::parse(name, rest).map(Server::Python),
         other => {
             let known = format!("the servers are: {}", SERVERS.join(", "));
             let hint = match crate::base::words::nearest(other, SERVERS) {
