@@ -104,10 +104,11 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
-pub const COMMANDS: [&str; 10] = [
+pub const COMMANDS: [&str; 11] = [
     "arping",
     "bridge",
     "conntrack",
+    "curl",
     "ethtool",
     "ip",
     "iptables",
@@ -193,7 +194,7 @@ fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
         "conntrack" => (netns, Action::Conntrack(Box::new(conntrack::parse(words)?))),
         "ethtool" => (netns, ethtool::parse(words)?),
         name if iptables::COMMANDS.contains(&name) => (netns, Action::Iptables(Box::new(iptables::parse(words)?))),
-        "ping" | "arping" => {
+        name if crate::user::PROGRAMS.contains(&name) => {
             crate::user::parse(words)?;
             (netns, Action::User(words.to_vec()))
         }

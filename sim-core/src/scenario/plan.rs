@@ -8,6 +8,7 @@ use crate::kernel::netlink::NudState;
 use crate::lab::Command;
 use crate::observe::filter::Filter;
 use crate::user::Server;
+use crate::user::http::files::Files;
 use crate::user::scripted::Step;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct Namespace {
     pub machine: MachineId,
     /// Run in this order before the traffic.
     pub setup: Vec<Line>,
+    /// What the servers have to serve.
+    pub files: Arc<Files>,
     /// Started in this order when all namespaces are set up.
     pub servers: Vec<ServerLine>,
 }

@@ -12,6 +12,7 @@ use crate::kernel::netlink::{LinkAdd, LinkKind, LinkPeer, Request};
 use crate::kernel::trace::{DevName, Sink, Step, Tap};
 use crate::observe::story::{Journeys, Story};
 use crate::observe::{Outputs, Recorder, Store};
+use crate::user::http::files::Files;
 use crate::user::scripted::Scripted;
 use std::collections::BTreeMap;
 use std::io;
@@ -115,7 +116,7 @@ pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>>
     for n in &plan.namespaces {
         for server in &n.servers {
             let started = match world.namespace(&n.name) {
-                Some(ns) => start_server(&mut world, ns, server, sink),
+                Some(ns) => start_server(&mut world, ns, server, &n.files, sink),
                 None => Err(format!("the namespace {} is gone", n.name)),
             };
             if let Err(message) = started {
@@ -149,8 +150,14 @@ fn lay(world: &mut World, link: &Link, sink: &mut dyn Sink) -> Result<(), String
 }
 
 /// Starts a server and lets it run until it waits for its first client.
-fn start_server(world: &mut World, ns: NsId, line: &ServerLine, sink: &mut dyn Sink) -> Result<(), String> {
-    let pid = world.spawn(ns, line.server.clone().into_program(), Time(0)).ok_or("too many processes")?;
+fn start_server(
+    world: &mut World,
+    ns: NsId,
+    line: &ServerLine,
+    files: &Arc<Files>,
+    sink: &mut dyn Sink,
+) -> Result<(), String> {
+    let pid = world.spawn(ns, line.server.clone().into_program(files), Time(0)).ok_or("too many processes")?;
     let until = world.machine(ns).now() + SERVER_START_NS;
     loop {
         match world.run(until, sink) {

@@ -160,7 +160,7 @@ pub(super) fn destination(tool: &str, word: &Word) -> Result<Ipv4Addr, SyntaxErr
 }
 
 /// inet_aton(3): one to four numbers, decimal, octal or hexadecimal; the last one fills what is left.
-fn inet_aton(text: &str) -> Option<Ipv4Addr> {
+pub(super) fn inet_aton(text: &str) -> Option<Ipv4Addr> {
     let mut parts = [0u32; 4];
     let mut count = 0;
     for part in text.split('.') {

@@ -1,9 +1,10 @@
 //! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126. Options,
 //! texts, exit statuses, the order of the system calls and the rules for waiting are those of the real programs.
-//! Besides, scripts of system calls, and servers.
+//! Besides, `curl`, servers, and scripts of system calls.
 
 mod args;
 mod arping;
+pub mod http;
 mod ping;
 #[cfg(test)]
 mod script;
@@ -12,9 +13,11 @@ mod udpecho;
 
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
+use http::files::Files;
+use std::sync::Arc;
 
 /// The programs that [`parse`] knows.
-pub const PROGRAMS: [&str; 2] = ["arping", "ping"];
+pub const PROGRAMS: [&str; 3] = ["arping", "curl", "ping"];
 
 /// Reads the command line of a program; its name comes first.
 ///
@@ -25,26 +28,33 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
         "ping" => Ok(Box::new(ping::Ping::new(ping::options::parse(name, rest)?))),
+        "curl" => Ok(Box::new(http::curl::parse(name, rest)?)),
         "arping" => Ok(Box::new(arping::Arping::new(arping::options::parse(name, rest)?))),
         other => Err(SyntaxError::at(name, format!("{other}: command not found")).hint_nearest(other, PROGRAMS)),
     }
 }
 
 /// The servers that [`parse_server`] knows.
-pub const SERVERS: [&str; 1] = ["udpecho"];
+pub const SERVERS: [&str; 3] = ["nginx", "python3", "udpecho"];
 
 /// A program that never ends by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Server {
     /// Sends each datagram back.
     UdpEcho(udpecho::UdpEcho),
+    /// Serves files as nginx does.
+    Nginx(http::nginx::Nginx),
+    /// Serves files as Python's http.server does.
+    Python(http::python::HttpServer),
 }
 
 impl Server {
-    /// The server, ready to start.
-    pub fn into_program(self) -> Box<dyn Program> {
+    /// The server, ready to start, with the files of its namespace.
+    pub fn into_program(self, files: &Arc<Files>) -> Box<dyn Program> {
         match self {
             Server::UdpEcho(echo) => Box::new(echo),
+            Server::Nginx(nginx) => Box::new(nginx.with_files(files.clone())),
+            Server::Python(python) => Box::new(python.with_files(files.clone())),
         }
     }
 }
@@ -57,6 +67,8 @@ pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
         "udpecho" => udpecho::parse(name, rest).map(Server::UdpEcho),
+        "nginx" => http::nginx::parse(rest).map(Server::Nginx),
+        "python3" => http::python::parse(name, rest).map(Server::Python),
         other => {
             let known = format!("the servers are: {}", SERVERS.join(", "));
             let hint = match crate::base::words::nearest(other, SERVERS) {

@@ -72,7 +72,7 @@ enum Direction {
 struct Recv(RecvFields);
 struct How(Shutdown);
 struct Nothing;
-struct Byte(u8);
+pub(super) struct Byte(pub(super) u8);
 
 impl Deserr<Problems> for Step {
     fn deserialize_from_value<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
