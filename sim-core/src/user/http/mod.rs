@@ -4,7 +4,7 @@
 mod chunked;
 pub(super) mod curl;
 mod date;
-pub use crate::base::files;
+pub mod files;
 #[cfg(test)]
 mod net;
 pub(super) mod nginx;

@@ -1,6 +1,6 @@
 //! A stand-in for kernel and network, for tests: programs that talk over streams to each other, on one machine.
 
-use crate::base::{Files, NsId, Pid, Prf, Time};
+use crate::base::{NsId, Pid, Prf, Time};
 use crate::engine::process::{Console, Env, Program};
 use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
@@ -145,7 +145,7 @@ impl Net {
     fn step(&mut self, n: usize) {
         self.now += CALL_NS;
         let p = &mut self.programs[n];
-        let (prf, files) = (Prf::new(1), Files::default());
+        let prf = Prf::new(1);
         let mut env = Env {
             now: self.now,
             epoch_ns: EPOCH_S * 1_000_000_000,
@@ -155,7 +155,6 @@ impl Net {
             interrupted: false,
             spaces: &self.spaces,
             prf: &prf,
-            files: &files,
             spent_ns: 0,
             console: &mut p.console,
         };

@@ -137,7 +137,8 @@ impl Site<'_> {
             };
         }
         let fields = format!(
-            "Content-Type: {}\r\nContent-Length: {}\r\nLast-Modified: {modified}\r\n{}ETag: {etag}\r\nAccept-Ranges: bytes\r\n",
+            "Content-Type: {}\r\nContent-Length: {}\r\nLast-Modified: {modified}\r\n{}\
+             ETag: {etag}\r\nAccept-Ranges: bytes\r\n",
             content_type(place),
             file.size(),
             connection(request.keepalive),
