@@ -12,7 +12,6 @@ use crate::kernel::netlink::{LinkAdd, LinkKind, LinkPeer, Request};
 use crate::kernel::trace::{DevName, Sink, Step, Tap};
 use crate::observe::story::{Journeys, Story};
 use crate::observe::{Outputs, Recorder, Store};
-use crate::user::http::files::Files;
 use crate::user::scripted::Scripted;
 use std::collections::BTreeMap;
 use std::io;

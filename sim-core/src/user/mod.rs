@@ -16,9 +16,9 @@ mod stream;
 mod tcpserve;
 mod udpecho;
 
+use crate::base::Files;
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
-use http::files::Files;
 use std::sync::Arc;
 
 /// The programs that [`parse`] knows.

@@ -5,8 +5,8 @@ use deserr::{Deserr, IntoValue, Map, Value, ValuePointerRef};
 use super::problem::Problems;
 use super::script::Byte;
 use super::value::{Spanned, Timestamp};
+use crate::base::files::Content;
 use crate::scenario::diag::quote;
-use crate::user::http::files::Content;
 
 /// A namespace has so many files at most.
 pub const MAX_FILES: usize = 1000;

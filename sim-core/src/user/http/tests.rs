@@ -1,8 +1,8 @@
 //! The programs against each other, and against servers that misbehave, as curl 7.88.1, nginx 1.22.1 and Python 3.11.2
 //! were seen to do.
 
-use super::files::{Content, File, Files};
 use super::net::{Fixed, Net, Part};
+use crate::base::files::{Content, File, Files};
 use crate::base::time::SEC;
 use crate::user::script::words;
 use crate::user::{parse, parse_server};

@@ -1,7 +1,7 @@
 //! What http.server answers (Lib/http/server.py of Python 3.11.2: BaseHTTPRequestHandler, SimpleHTTPRequestHandler).
 
-use super::super::files::{File, Files, Found};
 use super::super::{date, path};
+use crate::base::files::{File, Files, Found};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
