@@ -10,7 +10,8 @@ use crate::kernel::ip::exception;
 use crate::kernel::ip::icmp::{DEST_UNREACH, FRAG_NEEDED, REDIRECT, Report, SOURCE_QUENCH};
 use crate::kernel::ip::route::Flow4;
 use crate::kernel::netns::NetNs;
-use crate::kernel::syscall::PmtuDisc;
+use crate::kernel::socket::raw::MAX_QUEUED_ERRORS;
+use crate::kernel::syscall::{PmtuDisc, QueuedError};
 use crate::kernel::timer::ns_to_jiffies;
 use crate::wire::{be16, be32};
 use std::net::SocketAddrV4;
@@ -63,6 +64,13 @@ fn hear(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, report: &Report<'_>, seq
     let (errno, _) = report.errno();
     match sk.state {
         State::SynSent | State::SynRecv => {
+            // ip_icmp_error: whether IP_RECVERR asks for it or not.
+            if sk.errors.len() < MAX_QUEUED_ERRORS {
+                let (icmp, info, offender) = ((report.kind, report.code), report.info, report.offender);
+                let data = report.inner.payload.to_vec();
+                sk.errors.push_back(QueuedError { errno, local: false, icmp, info, offender, data });
+            }
+            sk.wake(cx);
             if sk.owned {
                 sk.err_soft = Some(errno);
             } else {
