@@ -368,7 +368,7 @@ mod tests {
 
     fn run(line: &str, log: &str) -> Done {
         let server = crate::user::parse_server(&words(line)).unwrap();
-        follow(server.into_program(), log)
+        follow(server.into_program(&std::sync::Arc::default()), log)
     }
 
     #[test]

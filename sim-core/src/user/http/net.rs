@@ -1,6 +1,6 @@
 //! A stand-in for kernel and network, for tests: programs that talk over streams to each other, on one machine.
 
-use crate::base::{NsId, Pid, Prf, Time};
+use crate::base::{Files, NsId, Pid, Prf, Time};
 use crate::engine::process::{Console, Env, Program};
 use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
@@ -22,6 +22,8 @@ pub(super) const EPOCH_S: u64 = 1_795_274_939;
 pub(super) struct Net {
     spaces: Spaces,
     ns: NsId,
+    /// What programs read.
+    pub files: Files,
     now: Time,
     programs: Vec<Process>,
     sockets: BTreeMap<u32, Socket>,
@@ -66,6 +68,7 @@ impl Net {
         Net {
             spaces: world.machine(ns).spaces().clone(),
             ns,
+            files: Files::default(),
             now: Time(0),
             programs: vec![],
             sockets: BTreeMap::new(),
@@ -154,6 +157,7 @@ impl Net {
             alarmed: false,
             interrupted: false,
             spaces: &self.spaces,
+            files: &self.files,
             prf: &prf,
             spent_ns: 0,
             console: &mut p.console,
