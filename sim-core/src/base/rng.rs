@@ -41,6 +41,8 @@ pub enum Purpose {
     EarlyDrop = 34,
     /// `-m statistic --mode random` (`statistic_mt`).
     StatisticMatch = 35,
+    /// The cookie by which `iperf3` knows a test (`make_cookie`).
+    IperfCookie = 64,
 }
 
 impl Prf {

@@ -107,12 +107,13 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
-pub const COMMANDS: [&str; 11] = [
+pub const COMMANDS: [&str; 12] = [
     "arping",
     "bridge",
     "conntrack",
     "ethtool",
     "ip",
+    "iperf3",
     "iptables",
     "iptables-restore",
     "iptables-save",
@@ -175,6 +176,7 @@ impl Command {
         match &self.action {
             Action::Conntrack(call) => call.command == conntrack::Command::Event,
             Action::Nc(nc) => nc.is_endless(),
+            Action::User(words) => crate::user::is_endless(words),
             _ => false,
         }
     }
@@ -207,7 +209,7 @@ fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
         "ethtool" => (netns, ethtool::parse(words)?),
         name if iptables::COMMANDS.contains(&name) => (netns, Action::Iptables(Box::new(iptables::parse(words)?))),
         "nc" => (netns, Action::Nc(Box::new(nc::parse(first, &words[1..])?))),
-        "ping" | "arping" => {
+        "ping" | "arping" | "iperf3" => {
             crate::user::parse(words)?;
             (netns, Action::User(words.to_vec()))
         }

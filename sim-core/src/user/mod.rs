@@ -1,10 +1,11 @@
 //! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126, `nc` of
-//! netcat-openbsd 1.219. Options,
+//! netcat-openbsd 1.219, `iperf3` 3.12. Options,
 //! texts, exit statuses, the order of the system calls and the rules for waiting are those of the real programs.
 //! Besides, scripts of system calls, and servers.
 
 mod args;
 mod arping;
+pub mod iperf3;
 pub mod nc;
 mod ping;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
 
 /// The programs that [`parse`] knows.
-pub const PROGRAMS: [&str; 2] = ["arping", "ping"];
+pub const PROGRAMS: [&str; 3] = ["arping", "iperf3", "ping"];
 
 /// Reads the command line of a program; its name comes first.
 ///
@@ -31,18 +32,29 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
     match name.text.as_str() {
         "ping" => Ok(Box::new(ping::Ping::new(ping::options::parse(name, rest)?))),
         "arping" => Ok(Box::new(arping::Arping::new(arping::options::parse(name, rest)?))),
+        "iperf3" => iperf3::parse(name, rest),
         other => Err(SyntaxError::at(name, format!("{other}: command not found")).hint_nearest(other, PROGRAMS)),
     }
 }
 
+/// These words start a program that goes on until it is interrupted.
+pub fn is_endless(words: &[Word]) -> bool {
+    match words.split_first() {
+        Some((name, rest)) if name.text == "iperf3" => iperf3::is_endless(name, rest),
+        _ => false,
+    }
+}
+
 /// The servers that [`parse_server`] knows.
-pub const SERVERS: [&str; 3] = ["slowd", "tcpecho", "udpecho"];
+pub const SERVERS: [&str; 4] = ["iperf3", "slowd", "tcpecho", "udpecho"];
 
 /// A program that never ends by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Server {
     /// Sends each datagram back.
     UdpEcho(udpecho::UdpEcho),
+    /// Measures streams.
+    Iperf3(iperf3::Options),
     /// Serves streams.
     Tcp(tcpserve::TcpServer),
 }
@@ -52,6 +64,7 @@ impl Server {
     pub fn into_program(self) -> Box<dyn Program> {
         match self {
             Server::UdpEcho(echo) => Box::new(echo),
+            Server::Iperf3(options) => options.into_server(),
             Server::Tcp(server) => Box::new(server),
         }
     }
@@ -65,6 +78,7 @@ pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
         "udpecho" => udpecho::parse(name, rest).map(Server::UdpEcho),
+        "iperf3" => iperf3::parse_server(name, rest).map(Server::Iperf3),
         "slowd" => tcpserve::parse(name, rest, tcpserve::Service::Slow).map(Server::Tcp),
         "tcpecho" => tcpserve::parse(name, rest, tcpserve::Service::Echo).map(Server::Tcp),
         other => {
