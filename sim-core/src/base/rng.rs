@@ -47,6 +47,14 @@ pub enum Purpose {
     EarlyDrop = 34,
     /// `-m statistic --mode random` (`statistic_mt`).
     StatisticMatch = 35,
+    /// The id of a DNS query.
+    DnsId = 48,
+    /// Which server is asked first (`options rotate`).
+    DnsRotate = 49,
+    /// The cookie of a DNS query (RFC 7873).
+    DnsCookie = 50,
+    /// The order of the addresses in an answer (CoreDNS's loadbalance).
+    DnsShuffle = 51,
     /// The cookie by which `iperf3` knows a test (`make_cookie`).
     IperfCookie = 64,
 }

@@ -4,7 +4,7 @@
 use super::process::{Console, Env, Program};
 use super::world::{ConfigureError, LimitHit, Limits};
 use crate::base::rng::Purpose;
-use crate::base::{MachineId, NicId, NsId, Pid, Prf, Time};
+use crate::base::{Files, MachineId, NicId, NsId, Pid, Prf, Time};
 use crate::kernel::conntrack::gc;
 use crate::kernel::cx::{Cpu, Cx, Timer};
 use crate::kernel::errno::Errno;
@@ -15,6 +15,7 @@ use crate::kernel::syscall::{self, Call, Outcome, Ret};
 use crate::kernel::timer::{TimerId, ns_to_jiffies};
 use crate::kernel::trace::Sink;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// What a system call costs, so that programs take time. Nanoseconds.
 const SYSCALL_NS: u64 = 4_000;
@@ -33,6 +34,9 @@ pub struct Machine {
     id: MachineId,
     pub(super) cpu: Cpu,
     pub(super) spaces: Spaces,
+    /// Of its namespaces; those that have none share `no_files`.
+    files: BTreeMap<NsId, Arc<Files>>,
+    no_files: Files,
     processes: BTreeMap<Pid, Process>,
     run_queue: VecDeque<Pid>,
     last_pid: u32,
@@ -134,6 +138,8 @@ impl Machine {
             id,
             cpu,
             spaces: Spaces::default(),
+            files: BTreeMap::new(),
+            no_files: Files::default(),
             processes: BTreeMap::new(),
             run_queue: VecDeque::new(),
             last_pid: 300,
@@ -161,6 +167,10 @@ impl Machine {
         let (made, ended) = self.cpu.balance();
         let (came, left) = self.cpu.crossings();
         (made + came, ended + left, self.cpu.backlog() + self.spaces.waiting())
+    }
+
+    pub(super) fn set_files(&mut self, ns: NsId, files: Arc<Files>) {
+        self.files.insert(ns, files);
     }
 
     /// Somebody wants the CPU.
@@ -293,6 +303,7 @@ impl Machine {
                     alarmed: std::mem::take(&mut p.alarmed),
                     interrupted: std::mem::take(&mut p.interrupted),
                     spaces: &self.spaces,
+                    files: self.files.get(&p.ns).map_or(&self.no_files, |f| f),
                     prf: run.prf,
                     spent_ns: 0,
                     console: &mut p.console,

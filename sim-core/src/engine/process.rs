@@ -1,7 +1,7 @@
 //! Programs: what runs in user space. A program is a plain state machine: the engine tells it how its last system call
 //! ended, it answers with the next one.
 
-use crate::base::{NsId, Pid, Prf, Time};
+use crate::base::{Files, NsId, Pid, Prf, Time};
 use crate::kernel::netns::Spaces;
 use crate::kernel::syscall::{Call, Ret};
 
@@ -31,6 +31,8 @@ pub struct Env<'a> {
     pub interrupted: bool,
     /// Read-only state of the kernel, for [`crate::kernel::show`].
     pub spaces: &'a Spaces,
+    /// The files of its namespace.
+    pub files: &'a Files,
     /// The scenario's randomness.
     pub prf: &'a Prf,
     /// What the program has computed since its last system call: the CPU is taken for so many nanoseconds before the

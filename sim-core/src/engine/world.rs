@@ -4,7 +4,7 @@
 use super::link::{End, Lane, LinkSpec};
 use super::machine::{Alarm, Ask, Finished, Machine, Run};
 use super::process::Program;
-use crate::base::{FrameId, IfIndex, MachineId, NicId, NsId, Pid, Prf, Time};
+use crate::base::{Files, FrameId, IfIndex, MachineId, NicId, NsId, Pid, Prf, Time};
 use crate::kernel::cx::Wire;
 use crate::kernel::errno::NlError;
 use crate::kernel::netlink::{Hardware, Request};
@@ -14,6 +14,7 @@ use crate::kernel::trace::Sink;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
+use std::sync::Arc;
 
 /// INITIAL_JIFFIES of Linux at HZ=250: five minutes before the 32-bit counter wraps.
 pub const INITIAL_JIFFIES: u64 = 4_294_892_296;
@@ -269,6 +270,11 @@ impl World {
         self.carry(at, sink);
         self.after(at);
         Ok(())
+    }
+
+    /// Gives the programs of `ns` these files.
+    pub fn set_files(&mut self, ns: NsId, files: Arc<Files>) {
+        self.machines[ns.machine().0 as usize].set_files(ns, files);
     }
 
     /// Starts a program in `ns` at `at`, or now if that is past.

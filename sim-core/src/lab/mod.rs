@@ -107,11 +107,14 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
-pub const COMMANDS: [&str; 12] = [
+pub const COMMANDS: [&str; 15] = [
     "arping",
     "bridge",
     "conntrack",
+    "curl",
+    "dig",
     "ethtool",
+    "getent",
     "ip",
     "iperf3",
     "iptables",
@@ -209,7 +212,7 @@ fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
         "ethtool" => (netns, ethtool::parse(words)?),
         name if iptables::COMMANDS.contains(&name) => (netns, Action::Iptables(Box::new(iptables::parse(words)?))),
         "nc" => (netns, Action::Nc(Box::new(nc::parse(first, &words[1..])?))),
-        "ping" | "arping" | "iperf3" => {
+        name if crate::user::PROGRAMS.contains(&name) => {
             crate::user::parse(words)?;
             (netns, Action::User(words.to_vec()))
         }

@@ -1,6 +1,7 @@
 //! A scenario with everything looked up: what is left is to run it.
 
 use super::diag::SourceFile;
+use crate::base::files::Files;
 use crate::base::{Mac, MachineId, Time};
 use crate::engine::{Config, LinkSpec};
 use crate::kernel::frame::PacketType;
@@ -44,6 +45,8 @@ pub struct Namespace {
     pub machine: MachineId,
     /// Run in this order before the traffic.
     pub setup: Vec<Line>,
+    /// What the servers have to serve.
+    pub files: Arc<Files>,
     /// Started in this order when all namespaces are set up.
     pub servers: Vec<ServerLine>,
 }

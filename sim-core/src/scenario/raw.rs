@@ -6,6 +6,7 @@
 //!
 //! An item of `traffic` and `expect` has one of several forms. The field that only one form has decides which.
 
+mod files;
 mod form;
 mod locate;
 mod problem;
@@ -30,6 +31,7 @@ use crate::kernel::frame::PacketType;
 use crate::kernel::netlink::NudState;
 use crate::user::scripted;
 
+pub use self::files::{FileBody, FileMap, MAX_FILE_SIZE, MAX_FILES};
 pub use self::script::{MAX_SCRIPT_CALLS, MAX_SEND_SIZE};
 pub use self::underlay::{Link, MAX_RATE, Named, Percent, Rate, Router, Switch};
 pub use self::value::{
@@ -197,6 +199,9 @@ pub struct NamespaceBody {
     /// Commands, one after the other.
     #[deserr(default)]
     pub setup: Vec<Spanned<String>>,
+    /// Files that its servers find.
+    #[deserr(default)]
+    pub files: FileMap,
     /// Programs that run in the background when all is set up.
     #[deserr(default)]
     pub servers: Vec<Spanned<String>>,

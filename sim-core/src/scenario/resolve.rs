@@ -8,6 +8,8 @@ use super::raw::{self, Spanned};
 use super::run::{SetupError, build};
 use super::underlay::{self, Machines};
 use crate::base::Time;
+use crate::base::files::{File, Files};
+use crate::base::time::SEC;
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::{Config, INITIAL_JIFFIES, Limits, World};
 use crate::kernel::show;
@@ -18,6 +20,7 @@ use crate::user;
 use std::num::NonZeroU64;
 use std::ops;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// Reads the scenario at `path` and makes it ready to run.
 ///
@@ -46,6 +49,16 @@ pub fn resolve(source: &SourceFile) -> Result<Plan, Diagnostics> {
         }
     }
     if r.errors.is_empty() { Ok(plan) } else { Err(r.errors) }
+}
+
+/// The files of a namespace; what has no time of its own was changed when the scenario starts.
+fn files(map: &raw::FileMap, start_s: u64) -> Arc<Files> {
+    let mut files = Files::default();
+    for (path, body) in &map.0 {
+        let mtime_s = body.mtime.map_or(start_s, |t| t.0 / SEC);
+        files.insert(path, File { content: body.content.clone(), mtime_s });
+    }
+    Arc::new(files)
 }
 
 /// Failed set-up commands as errors of their files.
@@ -91,6 +104,7 @@ impl Resolver<'_> {
                 lines.extend(n.body.setup.iter().filter_map(|c| r.line(c)));
                 lines
             },
+            files: files(&n.body.files, spec.start_time.0 / SEC),
             servers: n.body.servers.iter().filter_map(|s| r.server(s)).collect(),
         };
         let (links, mut namespaces) = (self.links(spec), self.underlay(spec, &machines));

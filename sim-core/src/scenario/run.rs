@@ -5,7 +5,7 @@ use super::expect::Watch;
 use super::plan::{Check, Expect, Line, Link, Plan, Script, ServerLine, Traffic};
 use super::report::{CommandReport, Expectation, Report, Verdict};
 use crate::base::time::{MS, SEC};
-use crate::base::{MachineId, NsId, Pid, Time};
+use crate::base::{Files, MachineId, NsId, Pid, Time};
 use crate::engine::{ConfigureError, LimitHit, Stopped, World};
 use crate::kernel::netfilter::table::Table;
 use crate::kernel::netlink::{LinkAdd, LinkKind, LinkPeer, Request};
@@ -89,6 +89,9 @@ pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>>
     for n in &plan.namespaces {
         // The plan's names are unique and valid.
         let _ = world.configure(NsId::new(n.machine, 0), &Request::NetnsAdd { name: n.name.clone() }, sink);
+        if let Some(ns) = world.namespace(&n.name) {
+            world.set_files(ns, n.files.clone());
+        }
     }
     for link in &plan.links {
         if let Err(message) = lay(&mut world, link, sink) {
@@ -115,7 +118,7 @@ pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>>
     for n in &plan.namespaces {
         for server in &n.servers {
             let started = match world.namespace(&n.name) {
-                Some(ns) => start_server(&mut world, ns, server, sink),
+                Some(ns) => start_server(&mut world, ns, server, &n.files, sink),
                 None => Err(format!("the namespace {} is gone", n.name)),
             };
             if let Err(message) = started {
@@ -149,8 +152,14 @@ fn lay(world: &mut World, link: &Link, sink: &mut dyn Sink) -> Result<(), String
 }
 
 /// Starts a server and lets it run until it waits for its first client.
-fn start_server(world: &mut World, ns: NsId, line: &ServerLine, sink: &mut dyn Sink) -> Result<(), String> {
-    let pid = world.spawn(ns, line.server.clone().into_program(), Time(0)).ok_or("too many processes")?;
+fn start_server(
+    world: &mut World,
+    ns: NsId,
+    line: &ServerLine,
+    files: &Arc<Files>,
+    sink: &mut dyn Sink,
+) -> Result<(), String> {
+    let pid = world.spawn(ns, line.server.clone().into_program(files), Time(0)).ok_or("too many processes")?;
     let until = world.machine(ns).now() + SERVER_START_NS;
     loop {
         match world.run(until, sink) {

@@ -10,6 +10,7 @@ use crate::base::time::US;
 use crate::engine::{LinkSpec, MAX_MACHINES};
 use crate::lab;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A link takes at least this long, so that machines can go on by themselves for a while. Nanoseconds.
 pub const MIN_LATENCY_NS: u64 = US;
@@ -188,5 +189,11 @@ fn ends<'a>(spec: &'a raw::Spec, namespace: &'a str) -> impl Iterator<Item = &'a
 }
 
 fn namespace(name: &Spanned<String>, machines: &Machines, setup: Vec<Line>) -> Namespace {
-    Namespace { name: name.value.clone(), machine: machines.called(&name.value), setup, servers: vec![] }
+    Namespace {
+        name: name.value.clone(),
+        machine: machines.called(&name.value),
+        setup,
+        files: Arc::default(),
+        servers: vec![],
+    }
 }

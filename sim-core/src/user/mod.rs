@@ -1,10 +1,12 @@
 //! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126, `nc` of
-//! netcat-openbsd 1.219, `iperf3` 3.12. Options,
-//! texts, exit statuses, the order of the system calls and the rules for waiting are those of the real programs.
-//! Besides, scripts of system calls, and servers.
+//! netcat-openbsd 1.219, `curl` 7.88, `dig` 9.18, `getent` and `iperf3` 3.12. Options, texts, exit statuses, the order of
+//! the system calls and the rules for waiting are those of the real programs. Besides, servers, and scripts of system
+//! calls.
 
 mod args;
 mod arping;
+pub mod dns;
+pub mod http;
 pub mod iperf3;
 pub mod nc;
 mod ping;
@@ -16,11 +18,13 @@ mod stream;
 mod tcpserve;
 mod udpecho;
 
+use crate::base::Files;
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
+use std::sync::Arc;
 
 /// The programs that [`parse`] knows.
-pub const PROGRAMS: [&str; 3] = ["arping", "iperf3", "ping"];
+pub const PROGRAMS: [&str; 6] = ["arping", "curl", "dig", "getent", "iperf3", "ping"];
 
 /// Reads the command line of a program; its name comes first.
 ///
@@ -31,6 +35,9 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
         "ping" => Ok(Box::new(ping::Ping::new(ping::options::parse(name, rest)?))),
+        "dig" => Ok(Box::new(dns::dig::parse(rest)?)),
+        "getent" => Ok(Box::new(dns::getent::parse(name, rest)?)),
+        "curl" => Ok(Box::new(http::curl::parse(name, rest)?)),
         "arping" => Ok(Box::new(arping::Arping::new(arping::options::parse(name, rest)?))),
         "iperf3" => iperf3::parse(name, rest),
         other => Err(SyntaxError::at(name, format!("{other}: command not found")).hint_nearest(other, PROGRAMS)),
@@ -46,26 +53,35 @@ pub fn is_endless(words: &[Word]) -> bool {
 }
 
 /// The servers that [`parse_server`] knows.
-pub const SERVERS: [&str; 4] = ["iperf3", "slowd", "tcpecho", "udpecho"];
+pub const SERVERS: [&str; 7] = ["coredns", "iperf3", "nginx", "python3", "slowd", "tcpecho", "udpecho"];
 
 /// A program that never ends by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Server {
+    /// Answers for names.
+    CoreDns(dns::coredns::CoreDns),
     /// Sends each datagram back.
     UdpEcho(udpecho::UdpEcho),
     /// Measures streams.
     Iperf3(iperf3::Options),
     /// Serves streams.
     Tcp(tcpserve::TcpServer),
+    /// Serves files as nginx does.
+    Nginx(http::nginx::Nginx),
+    /// Serves files as Python's http.server does.
+    Python(http::python::HttpServer),
 }
 
 impl Server {
-    /// The server, ready to start.
-    pub fn into_program(self) -> Box<dyn Program> {
+    /// The server, ready to start, with the files of its namespace.
+    pub fn into_program(self, files: &Arc<Files>) -> Box<dyn Program> {
         match self {
+            Server::CoreDns(coredns) => coredns.into_program(),
             Server::UdpEcho(echo) => Box::new(echo),
             Server::Iperf3(options) => options.into_server(),
             Server::Tcp(server) => Box::new(server),
+            Server::Nginx(nginx) => Box::new(nginx.with_files(files.clone())),
+            Server::Python(python) => Box::new(python.with_files(files.clone())),
         }
     }
 }
@@ -77,10 +93,13 @@ impl Server {
 pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
+        "coredns" => dns::coredns::parse(name, rest).map(Server::CoreDns),
         "udpecho" => udpecho::parse(name, rest).map(Server::UdpEcho),
         "iperf3" => iperf3::parse_server(name, rest).map(Server::Iperf3),
         "slowd" => tcpserve::parse(name, rest, tcpserve::Service::Slow).map(Server::Tcp),
         "tcpecho" => tcpserve::parse(name, rest, tcpserve::Service::Echo).map(Server::Tcp),
+        "nginx" => http::nginx::parse(rest).map(Server::Nginx),
+        "python3" => http::python::parse(name, rest).map(Server::Python),
         other => {
             let known = format!("the servers are: {}", SERVERS.join(", "));
             let hint = match crate::base::words::nearest(other, SERVERS) {

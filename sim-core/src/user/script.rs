@@ -2,7 +2,7 @@
 //! kept.
 
 use crate::base::words::Word;
-use crate::base::{IfIndex, Mac, NsId, Pid, Prf, Time};
+use crate::base::{Files, IfIndex, Mac, NsId, Pid, Prf, Time};
 use crate::engine::process::{Console, Env};
 use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
@@ -143,7 +143,7 @@ impl Script {
     pub(super) fn run(mut self, line: &str) -> Done {
         let mut program = super::parse(&words(line)).unwrap();
         let (mut console, mut calls, mut ret) = (Console::default(), Vec::new(), Ret::Start);
-        let prf = Prf::new(1);
+        let (prf, files) = (Prf::new(1), Files::default());
         for _ in 0..MAX_CALLS {
             self.now += CALL_NS;
             let alarmed = self.alarm.take_if(|at| *at <= self.now).is_some();
@@ -156,6 +156,7 @@ impl Script {
                 interrupted: false,
                 spaces: &self.spaces,
                 prf: &prf,
+                files: &files,
                 spent_ns: 0,
                 console: &mut console,
             };

@@ -3,7 +3,7 @@
 
 use super::script::EPOCH_S;
 use crate::base::time::MS;
-use crate::base::{NsId, Pid, Prf, Time};
+use crate::base::{Files, NsId, Pid, Prf, Time};
 use crate::engine::process::{Console, Env, Program};
 use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
@@ -35,7 +35,8 @@ pub(super) fn follow(mut program: Box<dyn Program>, log: &str) -> Done {
     world.configure(NsId::default(), &netns(), &mut crate::kernel::trace::Mute).unwrap();
     let ns = world.namespace("a").unwrap();
     let spaces = world.machine(ns).spaces().clone();
-    let (mut console, prf, mut now, mut ret) = (Console::default(), Prf::new(1), Time(0), Ret::Start);
+    let (prf, files) = (Prf::new(1), Files::default());
+    let (mut console, mut now, mut ret) = (Console::default(), Time(0), Ret::Start);
     let mut lines = log.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
     loop {
         let mut env = Env {
@@ -46,6 +47,7 @@ pub(super) fn follow(mut program: Box<dyn Program>, log: &str) -> Done {
             alarmed: false,
             interrupted: false,
             spaces: &spaces,
+            files: &files,
             prf: &prf,
             spent_ns: 0,
             console: &mut console,

@@ -114,7 +114,7 @@ struct Name(scripted::Name);
 struct Time(Option<u64>);
 struct How(Shutdown);
 struct Nothing;
-struct Byte(u8);
+pub(super) struct Byte(pub(super) u8);
 
 impl Deserr<Problems> for Step {
     fn deserialize_from_value<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
