@@ -12,7 +12,7 @@ use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::netns::NetNs;
-use crate::kernel::syscall::{Fd, PmtuDisc};
+use crate::kernel::syscall::{Fd, PmtuDisc, QueuedError};
 use crate::kernel::timer::HZ;
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -213,6 +213,8 @@ pub(in crate::kernel) struct Sock {
     pub(super) connecting: bool,
     pub(super) err: Option<Errno>,
     pub(super) err_soft: Option<Errno>,
+    /// sk_error_queue
+    pub(super) errors: VecDeque<QueuedError>,
     /// RCV_SHUTDOWN, SEND_SHUTDOWN
     pub(super) shut_read: bool,
     pub(super) shut_write: bool,
@@ -438,6 +440,7 @@ impl Sock {
             connecting: false,
             err: None,
             err_soft: None,
+            errors: VecDeque::new(),
             shut_read: false,
             shut_write: false,
             done: false,
