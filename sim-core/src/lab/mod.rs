@@ -104,10 +104,11 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
-pub const COMMANDS: [&str; 12] = [
+pub const COMMANDS: [&str; 14] = [
     "arping",
     "bridge",
     "conntrack",
+    "curl",
     "dig",
     "ethtool",
     "getent",
@@ -115,6 +116,7 @@ pub const COMMANDS: [&str; 12] = [
     "iptables",
     "iptables-restore",
     "iptables-save",
+    "nslookup",
     "ping",
     "sysctl",
 ];

@@ -18,7 +18,7 @@ use http::files::Files;
 use std::sync::Arc;
 
 /// The programs that [`parse`] knows.
-pub const PROGRAMS: [&str; 5] = ["arping", "curl", "dig", "getent", "ping"];
+pub const PROGRAMS: [&str; 6] = ["arping", "curl", "dig", "getent", "nslookup", "ping"];
 
 /// Reads the command line of a program; its name comes first.
 ///
@@ -30,6 +30,7 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
     match name.text.as_str() {
         "ping" => Ok(Box::new(ping::Ping::new(ping::options::parse(name, rest)?))),
         "dig" => Ok(Box::new(dns::dig::parse(rest)?)),
+        "nslookup" => Ok(Box::new(dns::nslookup::parse(name, rest)?)),
         "getent" => Ok(Box::new(dns::getent::parse(name, rest)?)),
         "curl" => Ok(Box::new(http::curl::parse(name, rest)?)),
         "arping" => Ok(Box::new(arping::Arping::new(arping::options::parse(name, rest)?))),
@@ -72,7 +73,7 @@ impl Server {
 pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
-        "coredns" => dns::coredns::parse(name, rest).map(Server::CoreDns),
+        "coredns" => dns::coredns::parse(rest).map(Server::CoreDns),
         "udpecho" => udpecho::parse(name, rest).map(Server::UdpEcho),
         "nginx" => http::nginx::parse(rest).map(Server::Nginx),
         "python3" => http::python::parse(name, rest).map(Server::Python),

@@ -7,6 +7,7 @@ mod exchange;
 pub(in crate::user) mod getent;
 mod lookup;
 mod message;
+pub(in crate::user) mod nslookup;
 pub mod resolver;
 #[cfg(test)]
 mod testkit;

@@ -55,7 +55,7 @@ pub struct CoreDns {
 }
 
 /// Reads the words behind the name.
-pub(in crate::user) fn parse(name: &Word, words: &[Word]) -> Result<CoreDns, SyntaxError> {
+pub(in crate::user) fn parse(words: &[Word]) -> Result<CoreDns, SyntaxError> {
     let hint = format!("write `coredns`, which reads {COREFILE}, or `coredns -conf FILE`");
     match words {
         [] => Ok(CoreDns { conf: None }),
@@ -66,7 +66,7 @@ pub(in crate::user) fn parse(name: &Word, words: &[Word]) -> Result<CoreDns, Syn
             Err(SyntaxError::at(option, "coredns: flag needs an argument: -conf").hint(hint))
         }
         [first, ..] => {
-            let message = format!("{}: flag provided but not defined: {}", name.text, first.text);
+            let message = format!("coredns: flag provided but not defined: {}", first.text);
             Err(SyntaxError::at(first, message).hint(hint))
         }
     }
@@ -75,7 +75,17 @@ pub(in crate::user) fn parse(name: &Word, words: &[Word]) -> Result<CoreDns, Syn
 impl CoreDns {
     /// Ready to start.
     pub fn into_program(self) -> Box<dyn Program> {
-        Box::new(Server::new(self.conf, Arc::default(), Doing::Start))
+        Box::new(Server {
+            conf: self.conf,
+            known: Arc::default(),
+            udp: Fd(0),
+            listener: None,
+            connections: vec![],
+            forwarded: vec![],
+            queue: VecDeque::new(),
+            doing: Doing::Start,
+            drawn: 0,
+        })
     }
 }
 
@@ -126,8 +136,6 @@ enum Client {
 #[derive(Clone)]
 enum Doing {
     Start,
-    /// The files are read.
-    Loaded,
     Listener,
     ListenerBind(Fd),
     Listen(Fd),
@@ -167,7 +175,6 @@ impl Program for Server {
                 }
                 Err(message) => return fail(&message, env),
             },
-            Doing::Loaded => return self.listen(),
             Doing::Listener => return self.listener(&ret),
             Doing::ListenerBind(fd) => match ret {
                 Ret::Err(e) => return fail(&format!("Listen: listen tcp :{PORT}: bind: {}", go_text(e)), env),
@@ -211,20 +218,6 @@ impl Program for Server {
 }
 
 impl Server {
-    fn new(conf: Option<String>, known: Arc<Knowledge>, doing: Doing) -> Self {
-        Server {
-            conf,
-            known,
-            udp: Fd(0),
-            listener: None,
-            connections: vec![],
-            forwarded: vec![],
-            queue: VecDeque::new(),
-            doing,
-            drawn: 0,
-        }
-    }
-
     fn call(&mut self, call: Call, doing: Doing) -> Call {
         self.doing = doing;
         call
@@ -420,7 +413,9 @@ impl Server {
 
     fn ask(&mut self, mut asked: Forwarded, env: &mut Env<'_>) {
         if asked.to.is_empty() || asked.end <= env.now || self.forwarded.len() >= MAX_FORWARDED {
-            return self.reply(asked.client, answer::reply(&asked.query, rcode::SERVFAIL));
+            let mut reply = answer::reply(&asked.query, rcode::SERVFAIL);
+            answer::size_and_do(&asked.query, &mut reply);
+            return self.reply(asked.client, reply);
         }
         self.drawn += 1;
         asked.id = draw(env, Purpose::DnsId, self.drawn) as u16;
@@ -473,6 +468,7 @@ impl Server {
                     reply = answer::reply(&asked.query, rcode::FORMERR);
                 }
                 reply.id = asked.query.id;
+                answer::size_and_do(&asked.query, &mut reply);
                 self.later(Call::Close { fd }, Doing::Nothing);
                 self.reply(asked.client, reply);
             }
@@ -535,20 +531,5 @@ fn servers(upstream: &Upstream, env: &Env<'_>) -> Vec<SocketAddrV4> {
             let conf = ResolvConf::parse(&super::file(env, path).unwrap_or_default());
             conf.servers.into_iter().map(|s| SocketAddrV4::new(s, PORT)).collect()
         }
-    }
-}
-
-#[cfg(test)]
-pub(super) mod testkit {
-    use super::*;
-
-    /// A server with these texts instead of files.
-    pub(in crate::user::dns) fn server(corefile: &str, cluster: &str) -> Box<dyn Program> {
-        let blocks = Corefile::parse("Corefile", corefile).unwrap().blocks.into_iter();
-        let hosts = |b: &Block| b.hosts.as_ref().map_or(Hosts::default(), |h| Hosts::parse(&h.inline));
-        let blocks = blocks.map(|block| Served { hosts: hosts(&block), block }).collect();
-        let cluster = Cluster::parse(cluster).unwrap();
-        let known = Knowledge { blocks, cluster, serial: 1_654_077_600, local: vec![] };
-        Box::new(Server::new(None, Arc::new(known), Doing::Loaded))
     }
 }
