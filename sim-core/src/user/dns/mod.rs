@@ -13,6 +13,8 @@ pub mod resolver;
 mod testkit;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod texts;
 
 use crate::base::files::Found;
 use crate::engine::process::Env;
