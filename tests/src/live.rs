@@ -13,7 +13,7 @@ use sim_core::kernel::show;
 use sim_core::observe::{Memory, Outputs};
 use sim_core::scenario::plan::{Plan, Script, Traffic};
 use sim_core::scenario::{self, SourceFile};
-use sim_core::user::scripted::Step;
+use sim_core::user::scripted::{Payload, Protocol, Step, Until};
 
 use crate::judge::{self, Case, Options};
 use crate::real::{self, Captures, Lab};
@@ -333,14 +333,14 @@ fn steps(lines: &[Step]) -> String {
     for line in lines {
         let seconds = |ns: u64| ns as f64 / 1e9;
         let words = match line {
-            Step::Socket => "socket".to_owned(),
+            Step::Socket { protocol: Protocol::Udp, name: None } => "socket".to_owned(),
             Step::SetSockOpt(opt) => format!("setsockopt {}", opt.text),
             Step::Bind(addr) => format!("bind {addr}"),
             Step::Connect(addr) => format!("connect {addr}"),
-            Step::Send { size, byte, to } => {
+            Step::Send { payload: Payload { text, size, byte, end }, to } if text.is_empty() && end.is_empty() => {
                 format!("send {size} {byte} {}", to.map_or_else(String::new, |to| to.to_string()))
             }
-            Step::Recv { timeout_ns, size, errqueue: false } => {
+            Step::Recv { timeout_ns, size, errqueue: false, until: Until::Once } => {
                 format!("recv {} {size}", timeout_ns.map_or_else(|| "-".to_owned(), |ns| seconds(ns).to_string()))
             }
             Step::Close => "close".to_owned(),
@@ -350,7 +350,7 @@ fn steps(lines: &[Step]) -> String {
                 continue;
             }
             Step::Cost(_) => continue,
-            Step::Recv { .. } | Step::Shutdown(_) => panic!("{line} has no counterpart"),
+            _ => panic!("{line} has no counterpart"),
         };
         text += &format!("{line}\t{words}\n");
     }

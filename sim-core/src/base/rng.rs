@@ -31,6 +31,12 @@ pub enum Purpose {
     EphemeralPort = 7,
     /// What an ICMP error takes of the namespace's credit (`icmp_global_consume`).
     IcmpCredit = 8,
+    /// The initial sequence number of a TCP connection (`secure_tcp_seq`).
+    TcpIsn = 9,
+    /// Where a TCP connection's timestamps begin (`secure_tcp_ts_off`).
+    TcpTimestamp = 10,
+    /// A SYN cookie (`cookie_hash`).
+    SynCookie = 11,
     /// Whether a frame is lost on a link.
     LinkLoss = 16,
     /// The id by which `conntrack` names an entry (`nf_ct_get_id`).

@@ -11,7 +11,7 @@ use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::netlink::{self, Hardware, Request};
 use crate::kernel::netns::Spaces;
-use crate::kernel::syscall::{self, Call, Ret};
+use crate::kernel::syscall::{self, Call, Outcome, Ret};
 use crate::kernel::timer::{TimerId, ns_to_jiffies};
 use crate::kernel::trace::Sink;
 use std::collections::{BTreeMap, VecDeque};
@@ -46,6 +46,8 @@ pub struct Machine {
     pub(super) asks: Vec<Ask>,
     /// When the heap has the wheel's next event, and whether it has a turn of the run queue.
     pub(super) tick_event: Option<Time>,
+    /// When the heap has the next of the timers that are not on the wheel.
+    pub(super) hrtimer_event: Option<Time>,
     pub(super) run_event: bool,
 }
 
@@ -90,6 +92,8 @@ enum State {
     Retry(Call, Deadline),
     /// In a call until something happens or its time is out.
     Waiting(Call, Deadline),
+    /// In a call that goes on when what it sent was received.
+    InCall(Call, Deadline),
     Exited(i32),
 }
 
@@ -142,6 +146,7 @@ impl Machine {
             exits: VecDeque::new(),
             asks: Vec::new(),
             tick_event: None,
+            hrtimer_event: None,
             run_event: false,
         }
     }
@@ -250,6 +255,15 @@ impl Machine {
         self.drain(run)
     }
 
+    /// Timers that are not on the wheel: all that are due, then the softirq queue.
+    pub(super) fn hrtimers(&mut self, run: &mut Run<'_>) -> Result<(), LimitHit> {
+        while let Some(timer) = self.cpu.pop_hrtimer() {
+            self.cpu.now += SOFTIRQ_NS;
+            self.spaces.timer(&mut cx(&mut self.cpu, run), timer);
+        }
+        self.drain(run)
+    }
+
     /// kill(2) with SIGINT.
     pub(super) fn sigint(&mut self, pid: Pid) {
         let Some(p) = self.processes.get_mut(&pid) else { return };
@@ -299,7 +313,7 @@ impl Machine {
                 (call, Deadline::Unset)
             }
             State::Retry(call, deadline) => (call, deadline),
-            state @ (State::Waiting(..) | State::Exited(_)) => {
+            state @ (State::Waiting(..) | State::InCall(..) | State::Exited(_)) => {
                 p.state = state;
                 return Ok(());
             }
@@ -330,6 +344,9 @@ impl Machine {
                 self.cpu.set_process(true);
                 self.spaces.go_on(&mut cx(&mut self.cpu, run), rest);
                 self.cpu.set_process(false);
+                if let Some((pid, ret)) = self.cpu.finished.take() {
+                    self.finish(pid, ret);
+                }
             } else if !self.spaces.work(&mut cx(&mut self.cpu, run)) {
                 break;
             }
@@ -390,7 +407,7 @@ impl Machine {
         let ret = match &call {
             Call::Exit(code) => {
                 (p.state, p.ended) = (State::Exited(*code), now);
-                syscall::close_all(&mut self.spaces, ns, pid);
+                syscall::close_all(&mut self.spaces, &mut cx(&mut self.cpu, run), ns, pid);
                 self.exits.push_back(pid);
                 return;
             }
@@ -417,9 +434,21 @@ impl Machine {
                 self.cpu.set_process(true);
                 let ret = syscall::call(&mut self.spaces, &mut cx(&mut self.cpu, run), ns, pid, &call);
                 self.cpu.set_process(false);
-                ret
+                match ret {
+                    Outcome::Done(ret) => Some(ret),
+                    Outcome::Wait => None,
+                    Outcome::Later => {
+                        p.state = State::InCall(call, deadline);
+                        return;
+                    }
+                }
             }
         };
+        self.ended(pid, call, deadline, ret);
+    }
+
+    /// A call has ended, or waits.
+    fn ended(&mut self, pid: Pid, call: Call, deadline: Deadline, ret: Option<Ret>) {
         match ret {
             Some(ret) => {
                 if let Deadline::Wheel(id) = deadline {
@@ -427,7 +456,16 @@ impl Machine {
                 }
                 self.resume(pid, ret);
             }
-            None => self.block(pid, ns, call, deadline),
+            None => self.block(pid, call, deadline),
+        }
+    }
+
+    /// A call that went on in the kernel is over.
+    fn finish(&mut self, pid: Pid, ret: Option<Ret>) {
+        let Some(p) = self.processes.get_mut(&pid) else { return };
+        match std::mem::replace(&mut p.state, State::Ready(Ret::Done)) {
+            State::InCall(call, deadline) => self.ended(pid, call, deadline, ret),
+            state => p.state = state,
         }
     }
 
@@ -448,8 +486,9 @@ impl Machine {
     }
 
     /// The call has to wait: for its socket, and for its time to run out.
-    fn block(&mut self, pid: Pid, ns: NsId, call: Call, deadline: Deadline) {
+    fn block(&mut self, pid: Pid, call: Call, deadline: Deadline) {
         let Some(p) = self.processes.get_mut(&pid) else { return };
+        let ns = p.ns;
         if p.alarmed || p.interrupted {
             p.state = State::Ready(Ret::Err(Errno::EINTR));
             self.run_queue.push_front(pid);

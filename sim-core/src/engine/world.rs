@@ -157,6 +157,8 @@ struct Event {
 enum What {
     /// The timer wheel may be due.
     Tick,
+    /// A timer may be due that is not on the wheel.
+    Hrtimer,
     /// The next system call of whoever has the CPU.
     Run,
     /// A process's own timer.
@@ -326,6 +328,10 @@ impl World {
                 m.tick_event = None;
                 m.tick(&mut run)?;
             }
+            What::Hrtimer => {
+                m.hrtimer_event = None;
+                m.hrtimers(&mut run)?;
+            }
             What::Run => {
                 m.run_event = false;
                 m.run_one(&mut run)?;
@@ -385,6 +391,10 @@ impl World {
         if tick.is_some() {
             m.tick_event = tick;
         }
+        let hrtimer = m.cpu.next_hrtimer().filter(|t| m.hrtimer_event.is_none_or(|planned| *t < planned));
+        if hrtimer.is_some() {
+            m.hrtimer_event = hrtimer;
+        }
         let run = (m.runnable() && !m.run_event).then_some(m.now());
         m.run_event |= run.is_some();
         for Ask { at: when, pid, what } in asks.drain(..) {
@@ -398,6 +408,9 @@ impl World {
         self.machines[at].asks = asks;
         if let Some(when) = tick {
             self.push(at, when, What::Tick);
+        }
+        if let Some(when) = hrtimer {
+            self.push(at, when, What::Hrtimer);
         }
         if let Some(when) = run {
             self.push(at, when, What::Run);

@@ -4,10 +4,12 @@ use super::conntrack::{Conntrack, Nfct};
 use super::frame::{Frame, PacketType, Pool};
 use super::ip::frag;
 use super::neigh::NeighKey;
+use super::socket::tcp;
+use super::syscall::Ret;
 use super::timer::{Jiffies, TimerId, Wheel};
 use super::trace::{DropReason, Edge, Fate, Flow, Sink, Step, Tap, What};
 use crate::base::{FrameId, IfIndex, MachineId, NicId, NsId, PacketId, Pid, Prf, Time};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow::Break;
 
 /// net.core.netdev_max_backlog: as many frames may wait for the CPU, and one more.
@@ -29,6 +31,8 @@ pub enum Timer {
     Frag(NsId, frag::Key),
     /// gc_worker of connection tracking
     ConntrackGc,
+    /// A timer of a connection's
+    Tcp(tcp::TimerOf),
     /// schedule_timeout of a process
     Process(Pid),
 }
@@ -70,6 +74,8 @@ pub enum Wire {
 pub enum Continuation {
     /// The next fragments of a datagram.
     Fragments(frag::Rest),
+    /// The rest of a call on a TCP socket.
+    Tcp(NsId, tcp::SockId),
 }
 
 /// One CPU: its clock, its softirq queue, its timer wheel and its free frames.
@@ -95,6 +101,11 @@ pub struct Cpu {
     /// The CPU's own ICMP socket (ipv4_icmp_sk) is sending an answer.
     pub(in crate::kernel) icmp_busy: bool,
     rest: Option<Continuation>,
+    /// A call that went on later has ended with this, or waits.
+    pub finished: Option<(Pid, Option<Ret>)>,
+    /// Timers that are not on the wheel (hrtimers), by when they are due and in order.
+    hrtimers: BTreeMap<(Time, u64), Timer>,
+    hrtimers_armed: u64,
     /// Connections that frames referred to whose way has ended.
     pub(in crate::kernel) released: Vec<(NsId, Nfct)>,
     pool: Pool,
@@ -123,6 +134,9 @@ impl Cpu {
             in_process: false,
             icmp_busy: false,
             rest: None,
+            finished: None,
+            hrtimers: BTreeMap::new(),
+            hrtimers_armed: 0,
             released: Vec::new(),
             pool: Pool::default(),
             made: 0,
@@ -150,6 +164,23 @@ impl Cpu {
     /// When the wheel has to run next.
     pub fn next_tick(&self) -> Option<Time> {
         self.timers.next_expiry().map(|j| self.jiffies.time(j))
+    }
+
+    /// hrtimer_start: `what` is due at `at`.
+    pub(in crate::kernel) fn arm_hrtimer(&mut self, at: Time, what: Timer) {
+        self.hrtimers_armed += 1;
+        self.hrtimers.insert((at, self.hrtimers_armed), what);
+    }
+
+    /// When the next of the timers is due that are not on the wheel.
+    pub fn next_hrtimer(&self) -> Option<Time> {
+        self.hrtimers.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// One of those that are due.
+    pub fn pop_hrtimer(&mut self) -> Option<Timer> {
+        let now = self.now;
+        self.hrtimers.first_entry().filter(|e| e.key().0 <= now).map(|e| e.remove())
     }
 
     /// The next frame to receive: process_backlog takes over the whole input queue when its own is empty.
@@ -234,9 +265,14 @@ impl Cx<'_> {
 
     /// alloc_skb: a new frame, made because of `cause` or by a socket.
     pub fn new_frame(&mut self, cause: Option<FrameId>) -> Frame {
+        self.make_frame(cause.map_or(Edge::Origin, Edge::CausedBy))
+    }
+
+    /// A frame with a datagram of its own, and where it came from.
+    pub fn make_frame(&mut self, edge: Edge) -> Frame {
         let id = self.next_id();
         let f = self.cpu.pool.fresh(id);
-        self.step(&f, IfIndex(0), What::Made(cause.map_or(Edge::Origin, Edge::CausedBy)));
+        self.step(&f, IfIndex(0), What::Made(edge));
         f
     }
 

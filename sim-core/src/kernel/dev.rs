@@ -3,6 +3,7 @@
 pub mod br_netfilter;
 pub mod bridge;
 pub mod fdb;
+mod gso;
 pub mod nic;
 
 use super::cx::Cx;
@@ -202,6 +203,10 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
         // dev_deactivate has put the noop discipline in place.
         return cx.kill(f, DropReason::QdiscDrop);
     }
+    if gso::needed(ns, dev, &f) {
+        return gso::segment(ns, cx, dev, f, xmit);
+    }
+    let Some(d) = ns.dev(dev) else { return cx.kill(f, DropReason::DevReady) };
     if !matches!(d.kind, DevKind::Loopback | DevKind::Nic(_)) {
         // libpcap discards the outgoing copy on a loopback device: the tap is the receive side's. A nic's is behind its
         // queue.
@@ -218,7 +223,7 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
         }
         DevKind::Veth(peer) => {
             // __dev_forward_skb: is_skb_forwardable on the receiving end.
-            if !peer.up || len > peer.mtu as usize + ETH_HLEN + VLAN_HLEN {
+            if !peer.up || f.gso_size == 0 && len > peer.mtu as usize + ETH_HLEN + VLAN_HLEN {
                 d.stats.tx_dropped += 1;
                 let why = if peer.up { DropReason::PktTooBig } else { DropReason::DevReady };
                 return cx.kill(f, why);
@@ -249,7 +254,7 @@ fn scrub(ns: &mut NetNs, here: NsId, there: NsId, f: &mut Frame) {
 /// is_skb_forwardable: a bridge may send `f` out of `dev`.
 pub(in crate::kernel) fn forwardable(ns: &NetNs, dev: IfIndex, f: &Frame) -> Result<(), DropReason> {
     match ns.dev(dev) {
-        Some(d) if d.up && f.bytes().len() <= d.mtu as usize + ETH_HLEN + VLAN_HLEN => Ok(()),
+        Some(d) if d.up && (f.gso_size > 0 || f.bytes().len() <= d.mtu as usize + ETH_HLEN + VLAN_HLEN) => Ok(()),
         Some(d) if d.up => Err(DropReason::PktTooBig),
         _ => Err(DropReason::DevReady),
     }

@@ -44,6 +44,10 @@ pub struct Skb {
     pub frag_list: Vec<u16>,
     /// CHECKSUM_UNNECESSARY: its transport checksum is known to be right. A socket here made it, or it was verified.
     pub csum_valid: bool,
+    /// gso_size of skb_shared_info: the payload of each segment that it is cut into; zero if it is one segment.
+    pub gso_size: u16,
+    /// skb->dst_pending_confirm: its sender knows that the way works, so neighbours on it need not be asked.
+    pub confirm: bool,
     /// skb->mark
     pub mark: u32,
     /// skb->_nfct: the connection that it belongs to. It counts as a user of it: see [`super::cx::Cx::end`].
@@ -133,6 +137,8 @@ impl Frame {
             ignore_df: false,
             frag_list: Vec::new(),
             csum_valid: false,
+            gso_size: 0,
+            confirm: false,
             mark: 0,
             nfct: Nfct::None,
             nf_bridge: None,
@@ -160,6 +166,8 @@ impl Frame {
             frag_pmtu: false,
             ignore_df: false,
             csum_valid: false,
+            gso_size: 0,
+            confirm: false,
             mark: 0,
             nfct: Nfct::None,
             nf_bridge: None,
@@ -212,6 +220,7 @@ impl Frame {
             id: _,
             packet: _,
             truesize: _,
+            gso_size: _,
             dev,
             iif,
             tstamp,
@@ -221,6 +230,7 @@ impl Frame {
             ignore_df,
             frag_list,
             csum_valid,
+            confirm,
             mark,
             nfct,
             nf_bridge,
@@ -230,6 +240,27 @@ impl Frame {
         (*dev, *iif, *tstamp) = (IfIndex::default(), IfIndex::default(), Time::default());
         (*pkt_type, *frag_max_size, *frag_pmtu) = (PacketType::default(), 0, false);
         (*ignore_df, *csum_valid, *mark, *nf_bridge) = (false, false, 0, None);
+        *confirm = false;
+    }
+
+    /// What counts against an MTU (skb_gso_network_seglen): the longest of the segments that it holds, or all of it.
+    pub fn network_len(&self) -> usize {
+        let l3 = self.l3();
+        if self.gso_size == 0 {
+            return l3.len();
+        }
+        let ip_len = usize::from(l3.first().copied().unwrap_or(0) & 0xf) * 4;
+        let tcp_len = usize::from(l3.get(ip_len + 12).copied().unwrap_or(0) >> 4) * 4;
+        (ip_len + tcp_len + usize::from(self.gso_size)).min(l3.len())
+    }
+
+    /// __copy_skb_header: everything of `from` but its bytes, its id and what they cost.
+    pub(in crate::kernel) fn inherit(&mut self, from: &Frame) {
+        let skb = &mut *self.0;
+        let (buf, frag_list) = (std::mem::take(&mut skb.buf), std::mem::take(&mut skb.frag_list));
+        let own = (skb.head, skb.mac_len, skb.id, skb.packet, skb.truesize);
+        *skb = Skb { buf, frag_list, gso_size: 0, ..from.0.without_buffer() };
+        (skb.head, skb.mac_len, skb.id, skb.packet, skb.truesize) = own;
     }
 
     /// skb_put: `n` zero bytes at the end.

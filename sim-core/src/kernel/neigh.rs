@@ -216,6 +216,12 @@ pub(in crate::kernel) fn output(
     let known = |ns: &NetNs| ns.neigh.get(key).map(|n| (n.state, n.ha, n.hh));
     let entry = known(ns).or_else(|| ensure(ns, cx, key).then(|| known(ns)).flatten());
     let Some((state, ha, hh)) = entry else { return cx.kill(f, DropReason::NeighCreateFail) };
+    if f.confirm
+        && let Some(n) = ns.neigh.entries.get_mut(&key)
+    {
+        // sock_confirm_neigh
+        n.confirmed = cx.jiffies();
+    }
     cx.step(&f, dev, What::Neigh { addr: next_hop, state, lladdr: state.is_valid().then_some(ha) });
     if state.is_connected() && hh {
         return send(ns, cx, dev, ha, f);

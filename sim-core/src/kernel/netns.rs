@@ -61,6 +61,11 @@ impl NetNs {
         }
     }
 
+    /// Frames that wait in its queues.
+    fn waiting(&self) -> usize {
+        self.neigh.waiting() + self.ipv4.frags.waiting() + self.sockets.tcp.waiting()
+    }
+
     /// The kernel's clock in ticks at `t`.
     pub(in crate::kernel) fn jiffies(&self, t: Time) -> u64 {
         self.clock.at(t)
@@ -247,6 +252,7 @@ impl Spaces {
                 super::ip::frag::expire(self.enter(cx, ns), cx, key);
             }
             Timer::ConntrackGc => self.conntrack_gc(cx),
+            Timer::Tcp(of) => super::socket::tcp::expire(self.enter(cx, of.ns), cx, of.sock, of.which),
             Timer::Process(_) => {}
         }
     }
@@ -274,13 +280,14 @@ impl Spaces {
             Continuation::Fragments(rest) => {
                 let _ = super::ip::frag::go_on(self.enter(cx, rest.ns), cx, rest);
             }
+            Continuation::Tcp(ns, sock) => super::socket::tcp::go_on(self.enter(cx, ns), cx, sock),
         }
     }
 
     /// Frames that wait in queues of the namespaces: for neighbours, for proxied answers, for other fragments, for
     /// nics to be free.
     pub fn waiting(&self) -> usize {
-        let in_spaces: usize = self.spaces.iter().map(|s| s.ns.neigh.waiting() + s.ns.ipv4.frags.waiting()).sum();
+        let in_spaces: usize = self.spaces.iter().map(|s| s.ns.waiting()).sum();
         in_spaces + self.nics_waiting()
     }
 

@@ -240,6 +240,34 @@ pub enum Call {
     Exit(i32),
 }
 
+impl Call {
+    /// The socket that it is about; none if it is about several or none.
+    pub(super) fn fd(&self) -> Option<Fd> {
+        match self {
+            Call::Bind { fd, .. }
+            | Call::BindDev { fd, .. }
+            | Call::Connect { fd, .. }
+            | Call::Listen { fd, .. }
+            | Call::Accept { fd, .. }
+            | Call::SockName { fd }
+            | Call::PeerName { fd }
+            | Call::SocketError { fd }
+            | Call::Shutdown { fd, .. }
+            | Call::Close { fd }
+            | Call::SetSockOpt { fd, .. }
+            | Call::Send { fd, .. }
+            | Call::Recv { fd, .. } => Some(*fd),
+            Call::Socket(_)
+            | Call::Poll { .. }
+            | Call::Sleep { .. }
+            | Call::Alarm { .. }
+            | Call::Netlink(_)
+            | Call::NetlinkIn(..)
+            | Call::Exit(_) => None,
+        }
+    }
+}
+
 /// struct pollfd: what poll(2) waits for. Errors and hang-ups are always reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PollFd {
@@ -392,9 +420,19 @@ pub struct QueuedError {
     pub data: Vec<u8>,
 }
 
-/// Carries out a system call on sockets for process `pid` in namespace `ns`. None: it would block; call again when the
-/// process was woken, or answer for it when its time is out.
-pub fn call(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, pid: Pid, call: &Call) -> Option<Ret> {
+/// How a system call ended, if it did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It returns this.
+    Done(Ret),
+    /// It would block: call again when the process was woken, or answer for it when its time is out.
+    Wait,
+    /// It goes on once what it sent was received ([`Spaces::go_on`]); [`Cpu::finished`](super::cx::Cpu) tells how it ended.
+    Later,
+}
+
+/// Carries out a system call on sockets for process `pid` in namespace `ns`.
+pub fn call(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, pid: Pid, call: &Call) -> Outcome {
     let ret = socket::call(spaces.enter(cx, ns), cx, pid, call);
     if let Call::Socket(SocketKind::Conntrack(_)) = call {
         spaces.listen(ns);
@@ -408,6 +446,6 @@ pub fn recv_timeout_ns(spaces: &Spaces, ns: NsId, fd: Fd) -> u64 {
 }
 
 /// close(2) for all sockets of a process that has ended.
-pub fn close_all(spaces: &mut Spaces, ns: NsId, pid: Pid) {
-    socket::close_all(spaces.get_mut(ns), pid);
+pub fn close_all(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, pid: Pid) {
+    socket::close_all(spaces.enter(cx, ns), cx, pid);
 }

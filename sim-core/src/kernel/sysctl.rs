@@ -216,7 +216,10 @@ impl NetNs {
             "net.ipv4.ip_local_port_range" => format!("{}\t{}", s.ip_local_port_range.0, s.ip_local_port_range.1),
             "net.ipv4.ping_group_range" => format!("{}\t{}", s.ping_group_range.0, s.ping_group_range.1),
             _ => match name.strip_prefix("net.ipv4.") {
-                Some(rest) => return self.ipv4.sysctl.get(rest),
+                Some(rest) => {
+                    let tcp = rest.strip_prefix("tcp_").map(|leaf| self.sockets.tcp.sysctl.get(leaf));
+                    return tcp.unwrap_or_else(|| self.ipv4.sysctl.get(rest));
+                }
                 None => return self.ct.sysctl_get(&name),
             },
         })
@@ -271,7 +274,10 @@ impl NetNs {
             }
             "net.ipv4.ping_group_range" => self.sysctl.ping_group_range = range(value)?,
             _ => match name.strip_prefix("net.ipv4.") {
-                Some(rest) => self.ipv4.sysctl.set(rest, value)?,
+                Some(rest) => match rest.strip_prefix("tcp_") {
+                    Some(leaf) => self.sockets.tcp.sysctl.set(leaf, value)?,
+                    None => self.ipv4.sysctl.set(rest, value)?,
+                },
                 None => return self.ct.sysctl_set(&name, value),
             },
         }

@@ -116,6 +116,11 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
+    /// timer_pending
+    pub fn is_armed(&self, id: TimerId) -> bool {
+        self.timers.get(id.index as usize).is_some_and(|t| t.armed && t.generation == id.generation)
+    }
+
     /// The tick at which the next timer fires.
     pub fn next_expiry(&self) -> Option<u64> {
         self.next_expiry

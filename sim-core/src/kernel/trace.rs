@@ -37,6 +37,10 @@ pub enum Consumer {
     Fragmentation,
     /// ip_frag_reasm: the datagram that it is a part of travels on.
     Reassembly,
+    /// skb_segment: its segments travel on.
+    Segmentation,
+    /// tcp_v4_rcv: it carried no data.
+    Tcp,
 }
 
 macro_rules! drop_reasons {
@@ -92,6 +96,48 @@ drop_reasons! {
     IpOutNoRoutes = "IP_OUTNOROUTES";
     /// A bad ICMP checksum.
     IcmpCsum = "ICMP_CSUM";
+    /// A bad TCP checksum.
+    TcpCsum = "TCP_CSUM";
+    /// TCP flags that say nothing, or not here.
+    TcpFlags = "TCP_FLAGS";
+    /// The receive window is closed.
+    TcpZeroWindow = "TCP_ZEROWINDOW";
+    /// Data that is here already.
+    TcpOldData = "TCP_OLD_DATA";
+    /// Data beyond the receive window.
+    TcpOverwindow = "TCP_OVERWINDOW";
+    /// Data that is here already, out of order.
+    TcpOfomerge = "TCP_OFOMERGE";
+    /// Its timestamp is older than one that was seen (PAWS).
+    TcpRfc7323Paws = "TCP_RFC7323_PAWS";
+    /// It lies before the receive window.
+    TcpOldSequence = "TCP_OLD_SEQUENCE";
+    /// It lies behind the receive window.
+    TcpInvalidSequence = "TCP_INVALID_SEQUENCE";
+    /// It ends behind the receive window.
+    TcpInvalidEndSequence = "TCP_INVALID_END_SEQUENCE";
+    /// It acknowledges what was not sent, in a handshake.
+    TcpInvalidAckSequence = "TCP_INVALID_ACK_SEQUENCE";
+    /// A reset.
+    TcpReset = "TCP_RESET";
+    /// A SYN in a connection.
+    TcpInvalidSyn = "TCP_INVALID_SYN";
+    /// The connection is closed.
+    TcpClose = "TCP_CLOSE";
+    /// It acknowledges what was acknowledged long ago.
+    TcpOldAck = "TCP_OLD_ACK";
+    /// It acknowledges what was acknowledged more than a window ago.
+    TcpTooOldAck = "TCP_TOO_OLD_ACK";
+    /// It acknowledges what was not sent.
+    TcpAckUnsentData = "TCP_ACK_UNSENT_DATA";
+    /// The queue of a listening socket is full.
+    TcpListenOverflow = "TCP_LISTEN_OVERFLOW";
+    /// Data for a connection that nobody reads any more.
+    TcpAbortOnData = "TCP_ABORT_ON_DATA";
+    /// A socket's backlog is full.
+    SocketBacklog = "SOCKET_BACKLOG";
+    /// No memory for the protocol.
+    ProtoMem = "PROTO_MEM";
     /// A bad UDP checksum.
     UdpCsum = "UDP_CSUM";
     /// No socket is bound to the port.
@@ -341,6 +387,10 @@ pub enum Edge {
     FragmentOf(FrameId),
     /// A datagram put together from that fragment and others.
     MergedFrom(FrameId),
+    /// A segment cut from that one, which holds several.
+    SegmentOf(FrameId),
+    /// That one's data, sent again.
+    RetransmitOf(FrameId),
 }
 
 /// A frame at a tap, where AF_PACKET sits.

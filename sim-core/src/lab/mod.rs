@@ -22,6 +22,7 @@ use crate::kernel::errno::Errno;
 use crate::kernel::netlink::Request;
 use crate::kernel::netns::Spaces;
 use crate::kernel::show as show_door;
+use crate::user::nc;
 use show::Show;
 
 pub use sysctl::Variable;
@@ -55,6 +56,8 @@ pub enum Action {
     },
     /// A program of `user/`, by its words.
     User(Vec<Word>),
+    /// `nc`
+    Nc(Box<nc::Options>),
 }
 
 /// Requests that a tool makes, one after the other until one fails.
@@ -104,7 +107,7 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
-pub const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 15] = [
     "arping",
     "bridge",
     "conntrack",
@@ -116,6 +119,7 @@ pub const COMMANDS: [&str; 14] = [
     "iptables",
     "iptables-restore",
     "iptables-save",
+    "nc",
     "nslookup",
     "ping",
     "sysctl",
@@ -144,6 +148,11 @@ pub fn parse_with(line: &str, read: &mut Read<'_>) -> Result<Command, SyntaxErro
     let mut command = command(&words, Vec::new())?;
     match &mut command.action {
         Action::Iptables(call) => call.feed(input, read)?,
+        Action::Nc(nc) => match input {
+            Some(lex::Input::File(file)) => nc.feed(read(&file)?),
+            Some(lex::Input::Here(text)) => nc.feed(text.text),
+            None => {}
+        },
         _ => {
             if let Some(input) = input {
                 return Err(SyntaxError::new(input.span().clone(), "the command does not read its standard input"));
@@ -162,12 +171,16 @@ impl Command {
     /// namespace, the program says so.
     pub fn start_ns(&self, spaces: &Spaces, here: NsId) -> NsId {
         let entered = self.netns.last().and_then(|name| show_door::netns_by_name(spaces, name));
-        entered.filter(|_| matches!(self.action, Action::User(_)) || self.is_endless()).unwrap_or(here)
+        entered.filter(|_| matches!(self.action, Action::User(_) | Action::Nc(_)) || self.is_endless()).unwrap_or(here)
     }
 
     /// It goes on until it is interrupted.
     pub fn is_endless(&self) -> bool {
-        matches!(&self.action, Action::Conntrack(call) if call.command == conntrack::Command::Event)
+        match &self.action {
+            Action::Conntrack(call) => call.command == conntrack::Command::Event,
+            Action::Nc(nc) => nc.is_endless(),
+            _ => false,
+        }
     }
 
     /// The command as a program that prints what the real tool prints and exits with its status; to be started in
@@ -197,6 +210,7 @@ fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
         "conntrack" => (netns, Action::Conntrack(Box::new(conntrack::parse(words)?))),
         "ethtool" => (netns, ethtool::parse(words)?),
         name if iptables::COMMANDS.contains(&name) => (netns, Action::Iptables(Box::new(iptables::parse(words)?))),
+        "nc" => (netns, Action::Nc(Box::new(nc::parse(first, &words[1..])?))),
         name if crate::user::PROGRAMS.contains(&name) => {
             crate::user::parse(words)?;
             (netns, Action::User(words.to_vec()))

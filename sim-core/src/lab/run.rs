@@ -9,10 +9,12 @@ use crate::kernel::errno::{Errno, NlError};
 use crate::kernel::netlink::Request;
 use crate::kernel::show;
 use crate::kernel::syscall::{Call, Ret};
+use crate::user::nc::Nc;
 
 pub(super) fn program(command: Command) -> Box<dyn Program> {
     match command.action {
         Action::User(words) => Box::new(User { netns: command.netns, program: user(&words), checked: false }),
+        Action::Nc(o) => Box::new(User { netns: command.netns, program: Box::new(Nc::new(*o)), checked: false }),
         Action::Conntrack(call) => super::conntrack::run::program(command.netns, *call),
         Action::Iptables(call) => super::iptables::run::program(command.netns, *call),
         action => Box::new(Run { netns: command.netns, action, next: 0, status: 0 }),
@@ -118,7 +120,9 @@ impl Run {
                 }
                 Ok(())
             }
-            Action::Show { .. } | Action::Conntrack(_) | Action::Iptables(_) | Action::User(_) => Ok(()),
+            Action::Show { .. } | Action::Conntrack(_) | Action::Iptables(_) | Action::User(_) | Action::Nc(_) => {
+                Ok(())
+            }
         }
     }
 
@@ -140,7 +144,7 @@ impl Run {
                     Err((text, status)) => Err(fail(env, &text, status)),
                 }
             }
-            Action::Conntrack(_) | Action::Iptables(_) | Action::User(_) => Err(Exit(0)),
+            Action::Conntrack(_) | Action::Iptables(_) | Action::User(_) | Action::Nc(_) => Err(Exit(0)),
         }
     }
 
@@ -172,7 +176,7 @@ impl Run {
         let checks = match &self.action {
             Action::Requests(r) => r.checks.as_slice(),
             Action::Show { checks, .. } => checks,
-            Action::Sysctl(_) | Action::Conntrack(_) | Action::Iptables(_) | Action::User(_) => &[],
+            Action::Sysctl(_) | Action::Conntrack(_) | Action::Iptables(_) | Action::User(_) | Action::Nc(_) => &[],
         };
         match checks.iter().find(|c| !exists(&c.subject, ns, env)) {
             Some(Check { message, status, .. }) => Err(fail(env, message, *status)),

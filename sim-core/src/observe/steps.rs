@@ -214,6 +214,8 @@ fn edge(edge: Edge) -> Value {
         Edge::CausedBy(of) => json!({"edge": "caused_by", "of": of.0}),
         Edge::FragmentOf(of) => json!({"edge": "fragment_of", "of": of.0}),
         Edge::MergedFrom(of) => json!({"edge": "merged_from", "of": of.0}),
+        Edge::SegmentOf(of) => json!({"edge": "segment_of", "of": of.0}),
+        Edge::RetransmitOf(of) => json!({"edge": "retransmit_of", "of": of.0}),
     }
 }
 
@@ -225,6 +227,8 @@ fn ended(fate: Fate) -> Value {
         Fate::Consumed(Consumer::Icmp) => json!({"fate": "consumed", "by": "icmp"}),
         Fate::Consumed(Consumer::Fragmentation) => json!({"fate": "consumed", "by": "fragmentation"}),
         Fate::Consumed(Consumer::Reassembly) => json!({"fate": "consumed", "by": "reassembly"}),
+        Fate::Consumed(Consumer::Segmentation) => json!({"fate": "consumed", "by": "segmentation"}),
+        Fate::Consumed(Consumer::Tcp) => json!({"fate": "consumed", "by": "tcp"}),
         Fate::Dropped(why) => json!({"fate": "dropped", "reason": why.name()}),
     }
 }

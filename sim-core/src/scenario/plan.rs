@@ -1,6 +1,7 @@
 //! A scenario with everything looked up: what is left is to run it.
 
 use super::diag::SourceFile;
+use crate::base::files::Files;
 use crate::base::{Mac, MachineId, Time};
 use crate::engine::{Config, LinkSpec};
 use crate::kernel::frame::PacketType;
@@ -8,7 +9,6 @@ use crate::kernel::netlink::NudState;
 use crate::lab::Command;
 use crate::observe::filter::Filter;
 use crate::user::Server;
-use crate::user::http::files::Files;
 use crate::user::scripted::Step;
 use std::net::Ipv4Addr;
 use std::sync::Arc;

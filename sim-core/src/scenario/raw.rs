@@ -23,7 +23,7 @@ use deserr::Deserr;
 use self::form::{exit_is_limit, fdb_has_or_lacks, neigh_has_or_lacks, one_check, some_check, some_counter, some_hop};
 use self::locate::Locate;
 use self::problem::{Problems, Tree};
-use self::script::not_too_long;
+use self::script::whole;
 use super::diag::{Diagnostic, Diagnostics, SourceFile, quote};
 use super::tree::{self, Kind, Node};
 use crate::base::Mac;
@@ -236,7 +236,7 @@ pub struct Run {
 
 /// A script and where it is run.
 #[derive(Clone, PartialEq, Debug, Deserr)]
-#[deserr(error = Problems, deny_unknown_fields, validate = not_too_long -> Problems)]
+#[deserr(error = Problems, deny_unknown_fields, validate = whole -> Problems)]
 pub struct Script {
     /// A namespace.
     pub from: Spanned<String>,

@@ -1,4 +1,4 @@
-//! What the programs of iputils share when they read their words: getopt(3), numbers, addresses.
+//! What the programs share when they read their words: getopt(3), numbers, addresses, the port of a server.
 
 use crate::base::words::{SyntaxError, Word};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -157,6 +157,21 @@ pub(super) fn destination(tool: &str, word: &Word) -> Result<Ipv4Addr, SyntaxErr
     }
     let message = format!("{tool}: {}: Name or service not known", word.text);
     Err(SyntaxError::at(word, message).hint("names are not resolved: give an IPv4 address"))
+}
+
+/// The one word of a server: its port.
+pub(super) fn port(name: &Word, words: &[Word]) -> Result<u16, SyntaxError> {
+    let server = &name.text;
+    let hint = format!("write `{server} 7`");
+    let port = match words {
+        [port] => port,
+        [] => return Err(SyntaxError::at(name, format!("{server}: the port is missing")).hint(hint)),
+        [_, more, ..] => return Err(SyntaxError::at(more, format!("{server}: takes one port")).hint(hint)),
+    };
+    match port.text.parse::<u16>() {
+        Ok(number) if number > 0 && port.text.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
+        _ => Err(SyntaxError::at(port, format!("{server}: {} is not a port", port.text)).hint("a port is 1 to 65535")),
+    }
 }
 
 /// inet_aton(3): one to four numbers, decimal, octal or hexadecimal; the last one fills what is left.

@@ -1,20 +1,24 @@
-//! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126. Options,
-//! texts, exit statuses, the order of the system calls and the rules for waiting are those of the real programs.
-//! Besides, scripts of system calls, and servers.
+//! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126, `nc` of
+//! netcat-openbsd 1.219, `curl` 7.88, `dig` 9.18 and `getent`. Options, texts, exit statuses, the order of the system calls
+//! and the rules for waiting are those of the real programs. Besides, servers, and scripts of system calls.
 
 mod args;
 mod arping;
 pub mod dns;
 pub mod http;
+pub mod nc;
 mod ping;
 #[cfg(test)]
 mod script;
 pub mod scripted;
+#[cfg(test)]
+mod stream;
+mod tcpserve;
 mod udpecho;
 
+use crate::base::Files;
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
-use http::files::Files;
 use std::sync::Arc;
 
 /// The programs that [`parse`] knows.
@@ -39,7 +43,7 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
 }
 
 /// The servers that [`parse_server`] knows.
-pub const SERVERS: [&str; 4] = ["coredns", "nginx", "python3", "udpecho"];
+pub const SERVERS: [&str; 6] = ["coredns", "nginx", "python3", "slowd", "tcpecho", "udpecho"];
 
 /// A program that never ends by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +52,8 @@ pub enum Server {
     CoreDns(dns::coredns::CoreDns),
     /// Sends each datagram back.
     UdpEcho(udpecho::UdpEcho),
+    /// Serves streams.
+    Tcp(tcpserve::TcpServer),
     /// Serves files as nginx does.
     Nginx(http::nginx::Nginx),
     /// Serves files as Python's http.server does.
@@ -60,6 +66,7 @@ impl Server {
         match self {
             Server::CoreDns(coredns) => coredns.into_program(),
             Server::UdpEcho(echo) => Box::new(echo),
+            Server::Tcp(server) => Box::new(server),
             Server::Nginx(nginx) => Box::new(nginx.with_files(files.clone())),
             Server::Python(python) => Box::new(python.with_files(files.clone())),
         }
@@ -75,6 +82,8 @@ pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
     match name.text.as_str() {
         "coredns" => dns::coredns::parse(rest).map(Server::CoreDns),
         "udpecho" => udpecho::parse(name, rest).map(Server::UdpEcho),
+        "slowd" => tcpserve::parse(name, rest, tcpserve::Service::Slow).map(Server::Tcp),
+        "tcpecho" => tcpserve::parse(name, rest, tcpserve::Service::Echo).map(Server::Tcp),
         "nginx" => http::nginx::parse(rest).map(Server::Nginx),
         "python3" => http::python::parse(name, rest).map(Server::Python),
         other => {

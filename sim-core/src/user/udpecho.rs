@@ -25,17 +25,7 @@ enum At {
 
 /// Reads the words behind the name.
 pub(super) fn parse(name: &Word, words: &[Word]) -> Result<UdpEcho, SyntaxError> {
-    let port = match words {
-        [port] => port,
-        [] => return Err(SyntaxError::at(name, "udpecho: the port is missing").hint("write `udpecho 7`")),
-        [_, more, ..] => return Err(SyntaxError::at(more, "udpecho: takes one port").hint("write `udpecho 7`")),
-    };
-    match port.text.parse::<u16>() {
-        Ok(number) if number > 0 && port.text.bytes().all(|b| b.is_ascii_digit()) => {
-            Ok(UdpEcho { port: number, at: At::Start, sock: Fd(0) })
-        }
-        _ => Err(SyntaxError::at(port, format!("udpecho: {} is not a port", port.text)).hint("a port is 1 to 65535")),
-    }
+    Ok(UdpEcho { port: super::args::port(name, words)?, at: At::Start, sock: Fd(0) })
 }
 
 impl UdpEcho {

@@ -42,6 +42,11 @@ pub fn checksum(bytes: &[u8]) -> u16 {
     !smoltcp::wire::checksum::data(bytes)
 }
 
+/// A big-endian u32 at `at`; zero where the slice is too short.
+pub fn be32(bytes: &[u8], at: usize) -> u32 {
+    u32::from(be16(bytes, at)) << 16 | u32::from(be16(bytes, at + 2))
+}
+
 /// A big-endian u16 at `at`; zero where the slice is too short.
 pub fn be16(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..at + 2).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]))

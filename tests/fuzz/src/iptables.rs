@@ -27,8 +27,12 @@ pub(crate) fn run(input: &[u8]) {
             continue;
         }
         let mut chains = saved.lines().filter_map(|line| line.strip_prefix(':'));
-        if chains.any(|c| c.split(' ').count() != 3 || c.find(' ') >= Some(MAX_CHAIN_NAME) || c.starts_with(['-', '!']))
-        {
+        if chains.any(|c| {
+            c.split(' ').count() != 3
+                || c.find(' ') >= Some(MAX_CHAIN_NAME)
+                || c.starts_with(['-', '!', ' '])
+                || c.contains('\t')
+        }) {
             // -E gives names that nothing else takes, as the real tool does.
             continue;
         }

@@ -16,7 +16,7 @@ pub(in crate::kernel) fn ip_forward(ns: &mut NetNs, cx: &mut Cx<'_>, r: &route::
         return cx.kill(f, DropReason::NotSpecified);
     }
     let p = Ipv4Packet::new_unchecked(f.l3());
-    let (ttl, len, df) = (p.hop_limit(), p.total_len(), p.dont_frag());
+    let (ttl, len, df) = (p.hop_limit(), f.network_len() as u32, p.dont_frag());
     if ttl <= 1 {
         icmp::send(ns, cx, &f, icmp::Error::TtlExceeded);
         return cx.kill(f, DropReason::IpTtl);
@@ -24,7 +24,7 @@ pub(in crate::kernel) fn ip_forward(ns: &mut NetNs, cx: &mut Cx<'_>, r: &route::
     let mtu = r.mtu(ns);
     // ip_exceeds_mtu: what connection tracking put together may be cut again as it came.
     let may_be_cut = f.ignore_df && u32::from(f.frag_max_size) <= mtu;
-    if u32::from(len) > mtu && df && !may_be_cut {
+    if len > mtu && df && !may_be_cut {
         icmp::send(ns, cx, &f, icmp::Error::FragNeeded { mtu });
         return cx.kill(f, DropReason::PktTooBig);
     }

@@ -10,10 +10,10 @@ use crate::kernel::errno::Errno;
 use crate::kernel::frame::{Frame, PacketType};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::{LOOPBACK, NetNs};
-use crate::kernel::socket::{ping, raw, udp};
+use crate::kernel::socket::{ping, raw, tcp, udp};
 use crate::kernel::timer::{HZ, ms_to_jiffies};
 use crate::kernel::trace::{Consumer, DropReason, Fate, Flow};
-use crate::wire::{IPPROTO_ICMP, IPPROTO_UDP, be16, checksum};
+use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, be16, checksum};
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
 
@@ -159,6 +159,7 @@ fn unreach(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: &Frame) {
         // icmp_err: the kernel itself sends answers, sockets send requests.
         IPPROTO_ICMP => inner.payload[0] == ECHO_REPLY || ping::error(ns, cx, &report),
         IPPROTO_UDP => udp::error(ns, cx, dev, &report),
+        IPPROTO_TCP => tcp::tcp_v4_err(ns, cx, dev, &report),
         _ => false,
     };
     if heard {

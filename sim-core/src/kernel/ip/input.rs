@@ -9,9 +9,9 @@ use crate::kernel::netfilter::hook::Hook;
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
 use crate::kernel::nf_hook::{State, nf_hook};
-use crate::kernel::socket::{raw, udp};
+use crate::kernel::socket::{raw, tcp, udp};
 use crate::kernel::trace::{DropReason, Flow, What};
-use crate::wire::{IPPROTO_ICMP, IPPROTO_UDP};
+use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
 use smoltcp::wire::Ipv4Packet;
 
 /// ip_rcv: a received IPv4 packet, checked, routed and handed on.
@@ -81,6 +81,7 @@ fn local_deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) ->
     match protocol {
         IPPROTO_ICMP => icmp::icmp_rcv(ns, cx, dev, f),
         IPPROTO_UDP => udp::udp_rcv(ns, cx, dev, f),
+        IPPROTO_TCP => tcp::tcp_v4_rcv(ns, cx, dev, f),
         _ => {
             if !taken {
                 icmp::send(ns, cx, &f, icmp::Error::ProtocolUnreachable);

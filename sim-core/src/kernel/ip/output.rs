@@ -81,18 +81,35 @@ pub(in crate::kernel) fn send(
     (f.nfct, f.csum_valid) = (origin.nfct, origin.summed);
     fill(f.put_l3(IP_HLEN + len, IP_HLEN));
     f.truesize = truesize(IP_HLEN + len);
+    send_made(ns, cx, r, h, origin.bound, f)
+}
+
+/// Sends a frame whose payload is in place along `r`: the IPv4 header is still to be filled in.
+///
+/// # Errors
+/// As [`send`].
+pub(in crate::kernel) fn send_made(
+    ns: &mut NetNs,
+    cx: &mut Cx<'_>,
+    r: &route::Output,
+    h: &Header,
+    bound: Option<IfIndex>,
+    mut f: Frame,
+) -> Result<(), Errno> {
+    let len = f.l3().len();
     let id = match h.ident {
         Ident::Zero => 0,
         Ident::Flow => ns.ip_ids.next(cx.prf, cx.ns.0, cx.jiffies(), (r.dst, r.src, h.protocol)),
         Ident::Socket(id) => id,
     };
+    let f_is_gso = f.gso_size > 0;
     let mut p = Ipv4Packet::new_unchecked(f.l3_mut());
     p.set_version(4);
     p.set_header_len(IP_HLEN as u8);
-    p.set_total_len((IP_HLEN + len) as u16);
+    p.set_total_len(len as u16);
     p.set_ident(id);
     // What has to be cut may be cut on its way, too.
-    p.set_dont_frag(h.df && IP_HLEN + len <= r.mtu as usize);
+    p.set_dont_frag(h.df && (len <= r.mtu as usize || f_is_gso));
     p.set_hop_limit(h.ttl);
     p.set_next_header(h.protocol.into());
     p.set_src_addr(r.src);
@@ -100,7 +117,7 @@ pub(in crate::kernel) fn send(
     f.l3_mut()[1] = h.tos;
     Ipv4Packet::new_unchecked(f.l3_mut()).fill_checksum();
     r.explain(ns, cx, &f);
-    ip_local_out(ns, cx, r, origin.bound, f)
+    ip_local_out(ns, cx, r, bound, f)
 }
 
 /// ip_local_out: OUTPUT, which may change the way, then out.
@@ -124,7 +141,7 @@ pub(in crate::kernel) fn ip_local_out(
                 let copy = cx.clone_frame(&mut ns.ct, &f);
                 let _ = loop_back(ns, cx, r.into(), copy);
             }
-            if f.l3().len() > r.mtu as usize && Ipv4Packet::new_unchecked(f.l3()).dont_frag() {
+            if f.network_len() > r.mtu as usize && Ipv4Packet::new_unchecked(f.l3()).dont_frag() {
                 too_big = Errno::EMSGSIZE;
             }
             ip_output(ns, cx, None, r.into(), f)
@@ -158,7 +175,7 @@ pub(in crate::kernel) fn ip_output(
 ) -> Flow {
     let mut s = State { next_hop: Some(way.next_hop), ..State::at(Hook::Postrouting, indev, Some(way.oif)) };
     let f = nf_hook(ns, cx, &mut s, f)?;
-    if f.l3().len() > way.mtu as usize || f.frag_max_size != 0 {
+    if f.network_len() > way.mtu as usize || f.frag_max_size != 0 {
         return frag::fragment(ns, cx, way, f);
     }
     neigh::output(ns, cx, way.oif, way.next_hop, f)

@@ -543,7 +543,8 @@ fn chain_name(name: &str) -> Result<(), Error> {
     if name.starts_with(['-', '!']) {
         return Err(Error::usage(format!("chain name not allowed to start with `{}'", &name[..1])));
     }
-    if Target::new(name).is_some() || Target::is_foreign(name) {
+    // XT_STANDARD_TARGET, what ACCEPT and the like are of, has no name at all.
+    if name.is_empty() || Target::new(name).is_some() || Target::is_foreign(name) {
         return Err(Error::usage("chain name may not clash with target name"));
     }
     if name.contains(|c: char| c.is_ascii_whitespace()) {

@@ -86,7 +86,7 @@ impl Reader<'_> {
 
     fn table(&mut self, line: &str, number: u32) -> Result<(), Error> {
         let invalid = || Error::usage(format!("{PROGRAM}: line {number} table name invalid"));
-        let name = line[1..].split_ascii_whitespace().next().ok_or_else(invalid)?;
+        let name = strtok(&line[1..]).next().ok_or_else(invalid)?;
         self.skipped = self.restore.table.as_deref().is_some_and(|t| t != name);
         if self.skipped {
             return Ok(());
@@ -110,7 +110,7 @@ impl Reader<'_> {
         let at = |e: Error| (number, e);
         let backend = self.iptables.backend();
         let Some(edit) = &mut self.open else { return Ok(()) };
-        let mut words = line[1..].split_ascii_whitespace();
+        let mut words = strtok(&line[1..]);
         let invalid = |what: &str| at(Error::usage(format!("{PROGRAM}: line {number} {what} invalid")));
         let name = words.next().ok_or_else(|| invalid("chain name"))?;
         if name.len() >= MAX_CHAIN_NAME {
@@ -204,4 +204,9 @@ fn rule_counters(line: &str, number: u32) -> Result<(Option<Counters>, &str), Er
 fn counters(text: &str) -> Option<Counters> {
     let (packets, bytes) = text.strip_prefix('[')?.strip_suffix(']')?.split_once(':')?;
     Some((packets.parse().ok()?, bytes.parse().ok()?))
+}
+
+/// strtok(3) as iptables-restore calls it: blanks, tabs and the line's end part words, nothing else.
+fn strtok(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', '\t', '\n']).filter(|word| !word.is_empty())
 }

@@ -5,6 +5,7 @@ pub mod netlink;
 pub mod packet;
 pub mod ping;
 pub mod raw;
+pub mod tcp;
 pub mod udp;
 
 use super::conntrack::Event;
@@ -15,7 +16,7 @@ use super::ip::route::{self, Flow4};
 use super::netlink::Scope;
 use super::netns::NetNs;
 use super::syscall::{
-    Call, Fd, Message, PmtuDisc, PollFd, QueuedError, Ready, Ret, SendTo, Shutdown, SockOpt, SocketKind,
+    Call, Fd, Message, Outcome, PmtuDisc, PollFd, QueuedError, Ready, Ret, SendTo, Shutdown, SockOpt, SocketKind,
 };
 use crate::base::rng::Purpose;
 use crate::base::{IfIndex, Pid};
@@ -40,6 +41,7 @@ pub struct Sockets {
     rover: u16,
     /// The bound UDP sockets.
     ports: udp::Ports,
+    pub(in crate::kernel) tcp: tcp::Tcp,
 }
 
 /// struct sock with its inet_sock.
@@ -54,6 +56,8 @@ pub(in crate::kernel) struct Socket {
     /// A ping socket's id, in place of a port.
     ident: u16,
     udp: udp::State,
+    /// The connection of a TCP socket, which outlives it.
+    tcp: Option<tcp::SockId>,
     /// inet_id: the IP id of the last packet of a connected socket.
     last_id: u16,
     dev: Option<IfIndex>,
@@ -101,6 +105,7 @@ impl Socket {
             remote: None,
             ident: 0,
             udp: udp::State::default(),
+            tcp: None,
             last_id: 0,
             dev: None,
             ttl: None,
@@ -180,10 +185,12 @@ impl Socket {
     }
 }
 
-/// Carries out a system call of process `pid` that concerns sockets. None: it would block; ask again when the process
-/// was woken, or answer for it when its time is out.
-pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, call: &Call) -> Option<Ret> {
-    let answer = |r: Result<Ret, Errno>| Some(r.unwrap_or_else(Ret::Err));
+/// Carries out a system call of process `pid` that concerns sockets.
+pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, call: &Call) -> Outcome {
+    if let Some(id) = call.fd().and_then(|fd| ns.sockets.open.get(&fd)?.tcp) {
+        return stream_call(ns, cx, pid, id, call);
+    }
+    let answer = |r: Result<Ret, Errno>| Outcome::Done(r.unwrap_or_else(Ret::Err));
     match call {
         Call::Socket(kind) => answer(open(ns, pid, *kind)),
         Call::Bind { fd, addr } => answer(bind(ns, cx, *fd, *addr)),
@@ -196,14 +203,14 @@ pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, call: &Call) -> Option<Re
         Call::Send { fd, to, data } => answer(send(ns, cx, *fd, *to, data)),
         Call::Recv { fd, errqueue: true, .. } => answer(recv_error(ns, *fd)),
         Call::Recv { fd, dontwait, .. } => match recv(ns, *fd) {
-            Err(Errno::EAGAIN) if !dontwait && find(ns, *fd).is_ok_and(|s| s.shut_read) => Some(Ret::Eof),
-            Err(Errno::EAGAIN) if !dontwait && find(ns, *fd).is_ok_and(|s| !s.nonblock) => None,
+            Err(Errno::EAGAIN) if !dontwait && find(ns, *fd).is_ok_and(|s| s.shut_read) => Outcome::Done(Ret::Eof),
+            Err(Errno::EAGAIN) if !dontwait && find(ns, *fd).is_ok_and(|s| !s.nonblock) => Outcome::Wait,
             r => answer(r),
         },
         Call::Poll { fds, .. } => {
             let ready = fds.iter().map(|p| poll(ns, *p)).collect::<Result<Vec<_>, _>>();
             match ready {
-                Ok(ready) if !ready.iter().any(|r| r.any()) => None,
+                Ok(ready) if !ready.iter().any(|r| r.any()) => Outcome::Wait,
                 r => answer(r.map(Ret::Poll)),
             }
         }
@@ -216,22 +223,42 @@ pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, call: &Call) -> Option<Re
     }
 }
 
+/// A system call on a TCP socket: what concerns the descriptor is dealt with here.
+fn stream_call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, id: tcp::SockId, call: &Call) -> Outcome {
+    match call {
+        Call::SetSockOpt { fd, opt: opt @ (SockOpt::NonBlock(_) | SockOpt::RecvTimeout(_)) } => {
+            Outcome::Done(set_option(ns, *fd, *opt).unwrap_or_else(Ret::Err))
+        }
+        Call::Close { fd } => {
+            let ended = tcp::call(ns, cx, pid, id, call);
+            ns.sockets.open.remove(fd);
+            ended
+        }
+        _ => tcp::call(ns, cx, pid, id, call),
+    }
+}
+
 /// SO_RCVTIMEO of a socket in nanoseconds; zero waits for ever.
 pub fn recv_timeout_ns(ns: &NetNs, fd: Fd) -> u64 {
     ns.sockets.open.get(&fd).map_or(0, |s| s.recv_timeout_ns)
 }
 
 /// close(2) for all sockets of a process that has ended.
-pub fn close_all(ns: &mut NetNs, pid: Pid) {
+pub fn close_all(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid) {
     let Sockets { open, copied, ports, .. } = &mut ns.sockets;
+    let mut streams = Vec::new();
     open.retain(|fd, s| {
         let gone = s.owner == pid;
         if gone {
             ports.remove(s.udp.port, *fd);
             *copied -= usize::from(s.kind.is_copied());
+            streams.extend(s.tcp);
         }
         !gone
     });
+    for id in streams {
+        tcp::close_orphan(ns, cx, id);
+    }
 }
 
 fn find(ns: &NetNs, fd: Fd) -> Result<&Socket, Errno> {
@@ -255,7 +282,11 @@ fn open(ns: &mut NetNs, pid: Pid, kind: SocketKind) -> Result<Ret, Errno> {
     }
     ns.sockets.last += 1;
     let fd = Fd(ns.sockets.last);
-    ns.sockets.open.insert(fd, Socket::new(pid, kind));
+    let mut socket = Socket::new(pid, kind);
+    if kind == SocketKind::Tcp {
+        socket.tcp = Some(tcp::open(ns, pid, fd)?);
+    }
+    ns.sockets.open.insert(fd, socket);
     ns.sockets.copied += usize::from(kind.is_copied());
     Ok(Ret::Fd(fd))
 }
@@ -424,7 +455,10 @@ fn recv_error(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
 }
 
 /// datagram_poll
-fn poll(ns: &NetNs, asked: PollFd) -> Result<Ready, Errno> {
+fn poll(ns: &mut NetNs, asked: PollFd) -> Result<Ready, Errno> {
+    if let Some(id) = find(ns, asked.fd)?.tcp {
+        return Ok(tcp::poll(ns, id, asked));
+    }
     let s = find(ns, asked.fd)?;
     Ok(Ready {
         read: asked.read && (!s.queue.is_empty() || !s.events.is_empty() || s.shut_read),

@@ -62,7 +62,7 @@ mod tests {
     use crate::kernel::netfilter::hook::Hook;
     use crate::kernel::netlink::{self, Request};
     use crate::kernel::netns::Spaces;
-    use crate::kernel::syscall::{self, Call, Fd};
+    use crate::kernel::syscall::{self, Call, Fd, Outcome};
     use crate::kernel::trace::Mute;
 
     const ALL: CtGroups = CtGroups { new: true, update: true, destroy: true };
@@ -71,7 +71,10 @@ mod tests {
         [0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 5, 0, 7, 0, 8, 0, 0];
 
     fn call(spaces: &mut Spaces, cx: &mut Cx<'_>, pid: u32, call: &Call) -> Option<Ret> {
-        syscall::call(spaces, cx, NsId::default(), Pid(pid), call)
+        match syscall::call(spaces, cx, NsId::default(), Pid(pid), call) {
+            Outcome::Done(ret) => Some(ret),
+            Outcome::Wait | Outcome::Later => None,
+        }
     }
 
     fn kinds(spaces: &mut Spaces, cx: &mut Cx<'_>, fd: Fd) -> Vec<Kind> {
@@ -110,7 +113,7 @@ mod tests {
         assert_eq!(kinds(&mut spaces, &mut cx, all), [Kind::Destroy]);
         assert_eq!(kinds(&mut spaces, &mut cx, gone), [Kind::Destroy]);
         for pid in [1, 2] {
-            syscall::close_all(&mut spaces, ns, Pid(pid));
+            syscall::close_all(&mut spaces, &mut cx, ns, Pid(pid));
         }
         assert!(!multicast(spaces.get_mut(ns), &mut cx));
     }

@@ -5,8 +5,8 @@ use deserr::{Deserr, IntoValue, Map, Value, ValuePointerRef};
 use super::problem::Problems;
 use super::script::Byte;
 use super::value::{Spanned, Timestamp};
+use crate::base::files::Content;
 use crate::scenario::diag::quote;
-use crate::user::http::files::Content;
 
 /// A namespace has so many files at most.
 pub const MAX_FILES: usize = 1000;
@@ -57,14 +57,16 @@ impl Deserr<Problems> for FileMap {
         for (path, value) in map.into_iter() {
             let here = at.push_key(&path);
             let rule = "a path begins with `/` and names a file: /usr/share/nginx/html/index.html";
-            let mut go_on = is_path(&path)
+            let good = is_path(&path);
+            let mut go_on = good
                 || problems.add(Problems::bad_key(
                     here,
                     format!("{} cannot be the path of a file", quote(&path)),
                     rule.to_owned(),
                 ));
             match FileBody::deserialize_from_value(value.into_value(), here) {
-                Ok(body) => files.push((path, body)),
+                Ok(body) if good => files.push((path, body)),
+                Ok(_) => {}
                 Err(new) => go_on &= problems.add(new),
             }
             if !go_on {

@@ -63,8 +63,8 @@ pub(super) fn named<T: Deserr<Problems> + Default, V: IntoValue>(
     }
 }
 
-/// Checks a namespace's or a machine's name, which becomes part of file names; the rule if it breaks it.
-fn check_name(name: &str) -> Result<(), String> {
+/// Checks the name of a namespace, a machine or a socket; it may become part of file names; the rule if it breaks it.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
     let letter = |b: u8| b.is_ascii_alphanumeric();
     let fits = name.len() <= MAX_NAME_LEN
         && name.bytes().next().is_some_and(letter)

@@ -1,26 +1,46 @@
 //! The lines of a script: each is a map with the one field that names its call.
 
-use deserr::{Deserr, IntoValue, Map, Sequence, Value, ValuePointerRef};
+mod options;
+
+use deserr::{Deserr, IntoValue, Map, Value, ValuePointerRef};
+use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use super::Script;
+use super::form::check_name;
 use super::problem::Problems;
-use super::value::{Duration, MAX_INTERFACE_LEN, Read, Spanned};
+use super::value::{Duration, Read, Spanned};
 use crate::base::time::{SEC, US};
-use crate::kernel::syscall::{PmtuDisc, Shutdown, SockOpt};
+use crate::kernel::syscall::Shutdown;
 use crate::scenario::diag::{nearest, quote};
-use crate::user::scripted::{DEFAULT_COST_NS, DEFAULT_RECV_SIZE, Opt, OptValue, Step};
+use crate::user::scripted::{self, DEFAULT_COST_NS, DEFAULT_RECV_SIZE, Opt, Payload, Protocol, Step, Until};
 
-/// The longest payload that a script sends: more than UDP can carry.
-pub const MAX_SEND_SIZE: u64 = 1 << 17;
+/// The longest payload of one send of a script: more than UDP can carry, and than a stream's buffer holds.
+pub const MAX_SEND_SIZE: u64 = 1 << 24;
 /// A script makes so many calls at most, repeats included.
 pub const MAX_SCRIPT_CALLS: u64 = 10_000_000;
 /// A call takes the CPU for so long at most.
 const MAX_COST_NS: u64 = SEC;
 
-const CALLS: &[&str] =
-    &["socket", "setsockopt", "bind", "connect", "send", "recv", "shutdown", "close", "sleep", "repeat", "cost"];
+const CALLS: &[&str] = &[
+    "socket",
+    "use",
+    "setsockopt",
+    "settimeout",
+    "bind",
+    "connect",
+    "listen",
+    "accept",
+    "send",
+    "recv",
+    "shutdown",
+    "close",
+    "sleep",
+    "repeat",
+    "cost",
+];
 
 /// Lines with a field of one kind.
 macro_rules! lines {
@@ -32,7 +52,12 @@ macro_rules! lines {
 }
 
 lines! {
-    SocketLine { socket: Protocol }
+    SocketLine { socket: Kind, #[deserr(default, rename = "as")] name: Option<Name> }
+    UseLine { #[deserr(rename = "use")] name: Name }
+    SetTimeoutLine { settimeout: Time }
+    ListenLine { listen: Spanned<u64> }
+    AcceptLine { accept: Accept, #[deserr(default, rename = "as")] name: Option<Name> }
+    AcceptFields { #[deserr(default)] timeout: Option<Spanned<Duration>> }
     SetSockOptLine { setsockopt: Opt }
     BindLine { bind: Spanned<SocketAddrV4> }
     ConnectLine { connect: Spanned<SocketAddrV4> }
@@ -44,21 +69,35 @@ lines! {
     RepeatLine { repeat: Spanned<NonZeroU64>, #[deserr(rename = "do")] body: Vec<Step> }
     CostLine { cost: Spanned<Duration> }
     Send {
-        size: Spanned<u64>,
+        #[deserr(default)] text: Option<Spanned<String>>,
+        #[deserr(default)] size: Option<Spanned<u64>>,
         #[deserr(default)] byte: Option<Byte>,
+        #[deserr(default)] end: Option<Spanned<String>>,
         #[deserr(default)] to: Option<Spanned<SocketAddrV4>>
     }
     RecvFields {
         #[deserr(default)] timeout: Option<Spanned<Duration>>,
         #[deserr(default)] size: Option<Spanned<u64>>,
-        #[deserr(default)] errqueue: bool
+        #[deserr(default)] errqueue: bool,
+        #[deserr(default)] total: Option<Spanned<NonZeroU64>>,
+        #[deserr(default)] all: bool
     }
 }
 
 #[derive(Deserr)]
 #[deserr(error = Problems, rename_all = lowercase)]
-enum Protocol {
+enum Kind {
     Udp,
+    Tcp,
+}
+
+impl From<Kind> for Protocol {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Udp => Protocol::Udp,
+            Kind::Tcp => Protocol::Tcp,
+        }
+    }
 }
 
 #[derive(Deserr)]
@@ -70,6 +109,9 @@ enum Direction {
 }
 
 struct Recv(RecvFields);
+struct Accept(AcceptFields);
+struct Name(scripted::Name);
+struct Time(Option<u64>);
 struct How(Shutdown);
 struct Nothing;
 pub(super) struct Byte(pub(super) u8);
@@ -85,13 +127,22 @@ impl Deserr<Problems> for Step {
         let map = Value::<V>::Map(map);
         Ok(match call {
             "socket" => {
-                SocketLine::deserialize_from_value(map, at).map(|SocketLine { socket: Protocol::Udp }| Step::Socket)?
+                let line = SocketLine::deserialize_from_value(map, at)?;
+                Step::Socket { protocol: line.socket.into(), name: line.name.map(|n| n.0) }
+            }
+            "use" => Step::Use(UseLine::deserialize_from_value(map, at)?.name.0),
+            "settimeout" => Step::SetTimeout(SetTimeoutLine::deserialize_from_value(map, at)?.settimeout.0),
+            "listen" => listen(ListenLine::deserialize_from_value(map, at)?.listen.value, at)?,
+            "accept" => {
+                let line = AcceptLine::deserialize_from_value(map, at)?;
+                let timeout_ns = line.accept.0.timeout.map(|t| t.value.0);
+                Step::Accept { timeout_ns, name: line.name.map(|n| n.0) }
             }
             "setsockopt" => Step::SetSockOpt(SetSockOptLine::deserialize_from_value(map, at)?.setsockopt),
             "bind" => Step::Bind(BindLine::deserialize_from_value(map, at)?.bind.value),
             "connect" => Step::Connect(ConnectLine::deserialize_from_value(map, at)?.connect.value),
             "send" => send(SendLine::deserialize_from_value(map, at)?.send, at.push_key("send"))?,
-            "recv" => recv(&RecvLine::deserialize_from_value(map, at)?.recv.0),
+            "recv" => recv(&RecvLine::deserialize_from_value(map, at)?.recv.0, at.push_key("recv"))?,
             "shutdown" => Step::Shutdown(ShutdownLine::deserialize_from_value(map, at)?.shutdown.0),
             "close" => CloseLine::deserialize_from_value(map, at).map(|CloseLine { close: Nothing }| Step::Close)?,
             "sleep" => Step::Sleep(SleepLine::deserialize_from_value(map, at)?.sleep.value.0),
@@ -101,20 +152,49 @@ impl Deserr<Problems> for Step {
     }
 }
 
-fn send(s: Send, at: ValuePointerRef<'_>) -> Result<Step, Problems> {
-    let size = s.size.value;
-    if size > MAX_SEND_SIZE {
-        let message = format!("{size} bytes are more than {MAX_SEND_SIZE} (MAX_SEND_SIZE)");
-        let hint = "a UDP datagram carries at most 65507".to_owned();
-        return Err(Problems::bad(at.push_key("size"), message, Some(hint)));
-    }
-    let byte = s.byte.map_or(b'x', |b| b.0);
-    Ok(Step::Send { size: size as usize, byte, to: s.to.map(|to| to.value) })
+fn listen(backlog: u64, at: ValuePointerRef<'_>) -> Result<Step, Problems> {
+    let hint = || Some("as many connections wait to be accepted: {listen: 16}".to_owned());
+    let fits = u32::try_from(backlog).ok().filter(|n| *n <= i32::MAX as u32);
+    let too_large = || Problems::bad(at.push_key("listen"), format!("{backlog} is more than {}", i32::MAX), hint());
+    fits.map(Step::Listen).ok_or_else(too_large)
 }
 
-fn recv(r: &RecvFields) -> Step {
-    let size = r.size.as_ref().map_or(DEFAULT_RECV_SIZE, |s| s.value.min(DEFAULT_RECV_SIZE as u64) as usize);
-    Step::Recv { timeout_ns: r.timeout.as_ref().map(|t| t.value.0), size, errqueue: r.errqueue }
+fn send(s: Send, at: ValuePointerRef<'_>) -> Result<Step, Problems> {
+    if s.text.is_none() && s.size.is_none() {
+        return Err(Problems::missing(at, &["text", "size"], None));
+    }
+    let size = s.size.map_or(0, |size| size.value);
+    let [text, end] = [s.text, s.end].map(|t| t.map_or_else(String::new, |t| t.value));
+    let all = size.saturating_add((text.len() + end.len()) as u64);
+    if all > MAX_SEND_SIZE {
+        let message = format!("{all} bytes are more than {MAX_SEND_SIZE} (MAX_SEND_SIZE)");
+        let hint = "a UDP datagram carries at most 65507; what a stream carries more is sent by `repeat`".to_owned();
+        let at = if size > 0 { at.push_key("size") } else { at.push_key("text") };
+        return Err(Problems::bad(at, message, Some(hint)));
+    }
+    let byte = s.byte.map_or(b'x', |b| b.0);
+    let payload = Payload { text: text.into(), size: size as usize, byte, end: end.into() };
+    Ok(Step::Send { payload, to: s.to.map(|to| to.value) })
+}
+
+fn recv(r: &RecvFields, at: ValuePointerRef<'_>) -> Result<Step, Problems> {
+    let size = r.size.as_ref().map_or(DEFAULT_RECV_SIZE, |s| s.value.min(MAX_SEND_SIZE) as usize);
+    let until = match (&r.total, r.all) {
+        (None, false) => Until::Once,
+        (Some(total), false) => Until::Total(total.value.get()),
+        (None, true) => Until::End,
+        (Some(_), true) => {
+            let hint = "`total` is a number of bytes, `all` goes on to the end of the stream".to_owned();
+            let message = "`all` and `total` exclude each other".to_owned();
+            return Err(Problems::bad(at.push_key("all"), message, Some(hint)));
+        }
+    };
+    if r.errqueue && until != Until::Once {
+        let field = if r.all { "all" } else { "total" };
+        let message = format!("`errqueue` and `{field}` exclude each other");
+        return Err(Problems::bad(at.push_key(field), message, Some("a call reads one error".to_owned())));
+    }
+    Ok(Step::Recv { timeout_ns: r.timeout.as_ref().map(|t| t.value.0), size, errqueue: r.errqueue, until })
 }
 
 fn repeat(r: RepeatLine, at: ValuePointerRef<'_>) -> Result<Step, Problems> {
@@ -134,21 +214,83 @@ fn cost(Duration(ns): Duration, at: ValuePointerRef<'_>) -> Result<Step, Problem
     Ok(Step::Cost(ns))
 }
 
-/// A script that would run for ever is refused.
-pub(super) fn not_too_long(script: Script, at: ValuePointerRef<'_>) -> Result<Script, Problems> {
+/// A script that would run for ever is refused, and one that uses a socket which it never makes.
+pub(super) fn whole(script: Script, at: ValuePointerRef<'_>) -> Result<Script, Problems> {
     let calls = script.script.iter().fold(0, |n: u64, s| n.saturating_add(s.count()));
     if calls > MAX_SCRIPT_CALLS {
         let message = format!("this script makes more than {MAX_SCRIPT_CALLS} calls (MAX_SCRIPT_CALLS)");
         let hint = "the numbers of repeats inside each other multiply".to_owned();
         return Err(Problems::bad(at.push_key("script"), message, Some(hint)));
     }
-    Ok(script)
+    let mut names = BTreeSet::new();
+    given(&script.script, &mut names);
+    let mut problems = Problems::default();
+    known(&script.script, &names, at.push_key("script"), &mut problems);
+    if problems.is_empty() { Ok(script) } else { Err(problems) }
+}
+
+/// The names that lines give.
+fn given(lines: &[Step], names: &mut BTreeSet<scripted::Name>) {
+    for line in lines {
+        match line {
+            Step::Socket { name, .. } | Step::Accept { name, .. } => names.extend(name.clone()),
+            Step::Repeat(_, body) => given(body, names),
+            _ => {}
+        }
+    }
+}
+
+/// A name that is used is given somewhere.
+fn known(lines: &[Step], names: &BTreeSet<scripted::Name>, at: ValuePointerRef<'_>, problems: &mut Problems) {
+    for (n, line) in lines.iter().enumerate() {
+        let at = at.push_index(n);
+        match line {
+            Step::Use(name) if !names.contains(name) => {
+                let hint = match nearest(name, names.iter().map(|n| &**n)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("a socket gets a name by `as`: {{socket: tcp, as: {name}}}"),
+                };
+                let message = format!("no socket of this script is called {}", quote(name));
+                problems.add(Problems::bad(at.push_key("use"), message, Some(hint)));
+            }
+            Step::Repeat(_, body) => known(body, names, at.push_key("do"), problems),
+            _ => {}
+        }
+    }
+}
+
+impl Deserr<Problems> for Name {
+    fn deserialize_from_value<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
+        let text = String::read(value, at)?;
+        match check_name(&text) {
+            Ok(()) => Ok(Name(Arc::from(text))),
+            Err(rule) => Err(Problems::bad(at, format!("{} cannot be the name of a socket", quote(&text)), Some(rule))),
+        }
+    }
+}
+
+impl Deserr<Problems> for Time {
+    fn deserialize_from_value<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
+        match value {
+            Value::Null => Ok(Time(None)),
+            other => Duration::read(other, at).map(|d| Time(Some(d.0))),
+        }
+    }
+}
+
+impl Deserr<Problems> for Accept {
+    fn deserialize_from_value<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
+        match value {
+            Value::Null => Ok(Accept(AcceptFields { timeout: None })),
+            other => AcceptFields::deserialize_from_value(other, at).map(Accept),
+        }
+    }
 }
 
 impl Deserr<Problems> for Recv {
     fn deserialize_from_value<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
         match value {
-            Value::Null => Ok(Recv(RecvFields { timeout: None, size: None, errqueue: false })),
+            Value::Null => Ok(Recv(RecvFields { timeout: None, size: None, errqueue: false, total: None, all: false })),
             other => RecvFields::deserialize_from_value(other, at).map(Recv),
         }
     }
@@ -185,95 +327,4 @@ impl Deserr<Problems> for Byte {
             _ => Err(Problems::bad(at, format!("{} is not one byte", quote(&text)), Some(hint))),
         }
     }
-}
-
-/// The options by level and name, with how their value is read.
-const OPTIONS: &[(&str, &str, ReadOption)] = &[
-    ("ip", "ttl", |v| number(v, 255).map(|n| SockOpt::Ttl(n as u8))),
-    ("ip", "tos", |v| number(v, 255).map(|n| SockOpt::Tos(n as u8))),
-    ("ip", "pmtudisc", |v| pmtudisc(v).map(SockOpt::MtuDiscover)),
-    ("ip", "recverr", |v| flag(v).map(SockOpt::RecvErr)),
-    ("socket", "broadcast", |v| flag(v).map(SockOpt::Broadcast)),
-    ("socket", "reuseaddr", |v| flag(v).map(SockOpt::ReuseAddr)),
-    ("socket", "dontroute", |v| flag(v).map(SockOpt::DontRoute)),
-    ("socket", "rcvbuf", |v| number(v, u32::MAX.into()).map(|n| SockOpt::RecvBuf(n as u32))),
-    ("socket", "rcvtimeo", |v| Ok(SockOpt::RecvTimeout(duration(v)?))),
-];
-
-/// The value of an option, or what it must be.
-type ReadOption = fn(&str) -> Result<SockOpt, String>;
-
-/// `[LEVEL, NAME, VALUE]`
-impl Deserr<Problems> for Opt {
-    fn deserialize_from_value<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
-        let items = match value {
-            Value::Sequence(items) if items.len() == 3 => items,
-            other => return Err(Problems::wrong_kind(at, &other, "a list of three: [ip, ttl, 1]")),
-        };
-        let mut words = Vec::with_capacity(3);
-        for (n, item) in items.into_iter().enumerate() {
-            words.push(String::read(item.into_value(), at.push_index(n))?);
-        }
-        let [level, name, value] = &words[..] else { return Err(Problems::bad(at, "an empty list".to_owned(), None)) };
-        let text = words.join(" ");
-        if (level.as_str(), name.as_str()) == ("socket", "bindtodevice") {
-            if value.len() > MAX_INTERFACE_LEN {
-                let message = format!("{} is too long for the name of a device", quote(value));
-                return Err(Problems::bad(at.push_index(2), message, None));
-            }
-            return Ok(Opt { text, value: OptValue::BindToDevice(value.clone()) });
-        }
-        let Some((_, _, read)) = OPTIONS.iter().find(|(l, n, _)| l == level && n == name) else {
-            return Err(unknown_option(level, name, at));
-        };
-        match read(value) {
-            Ok(opt) => Ok(Opt { text, value: OptValue::Plain(opt) }),
-            Err(must) => {
-                let message = format!("{} is not a value of `{level} {name}`", quote(value));
-                Err(Problems::bad(at.push_index(2), message, Some(must)))
-            }
-        }
-    }
-}
-
-fn unknown_option(level: &str, name: &str, at: ValuePointerRef<'_>) -> Problems {
-    let names = || OPTIONS.iter().map(|(l, n, _)| (*l, *n)).chain([("socket", "bindtodevice")]);
-    let known: Vec<String> = names().map(|(l, n)| format!("[{l}, {n}]")).collect();
-    let same_level = names().filter(|(l, _)| *l == level).map(|(_, n)| n);
-    let known = known.join(", ");
-    let hint = match nearest(name, same_level) {
-        Some(near) => format!("did you mean [{level}, {near}]? The options are {known}"),
-        None => format!("the options are {known}"),
-    };
-    Problems::bad(at, format!("there is no option [{level}, {name}]"), Some(hint))
-}
-
-fn number(text: &str, max: u64) -> Result<u64, String> {
-    text.parse().ok().filter(|n| *n <= max).ok_or_else(|| format!("write a number of 0 to {max}"))
-}
-
-fn flag(text: &str) -> Result<bool, String> {
-    match text {
-        "0" | "false" => Ok(false),
-        "1" | "true" => Ok(true),
-        _ => Err("write 1 or 0".to_owned()),
-    }
-}
-
-fn pmtudisc(text: &str) -> Result<PmtuDisc, String> {
-    const MODES: [(&str, PmtuDisc); 6] = [
-        ("dont", PmtuDisc::Dont),
-        ("want", PmtuDisc::Want),
-        ("do", PmtuDisc::Do),
-        ("probe", PmtuDisc::Probe),
-        ("interface", PmtuDisc::Interface),
-        ("omit", PmtuDisc::Omit),
-    ];
-    let mode = MODES.iter().find(|(name, _)| *name == text).map(|(_, mode)| *mode);
-    mode.ok_or_else(|| format!("write one of {}", MODES.map(|(name, _)| name).join(", ")))
-}
-
-fn duration(text: &str) -> Result<u64, String> {
-    let ns = super::text::parse_duration(text).and_then(|ns| u64::try_from(ns).ok());
-    ns.ok_or_else(|| "write a duration: 1s, 200ms".to_owned())
 }

@@ -35,6 +35,9 @@ spec:
        {bind: "0.0.0.0:9"}, {connect: "10.244.2.2:33435"}, {send: {size: 32, byte: "@", to: "10.244.1.3:7"}},
        {recv: }, {recv: {timeout: 1s, size: 9, errqueue: true}}, {shutdown: write}, {close: }, {sleep: 50ms},
        {repeat: 40, do: [{cost: 100us}, {send: {size: 1}}]}]}
+    - {from: p1a, script: [{socket: tcp, as: l}, {settimeout: 3s}, {listen: 5}, {accept: {timeout: 1s}, as: c},
+       {accept: }, {use: l}, {settimeout: }, {recv: {all: true}}, {recv: {total: 9}}, {send: {text: "GET", size: 1, end: "\n"}},
+       {setsockopt: [tcp, nodelay, on]}, {setsockopt: [socket, linger, off]}]}
   expect:
     - {capture: node1/vethp1a, filter: "arp", direction: P, count: 2}
     - {capture: node1/any, count: {min: 1, max: 3}}
@@ -96,11 +99,16 @@ fn every_field() {
     assert_eq!(namespaces.0[2].body.machine.as_ref().unwrap().0, "m1");
     let names: Vec<_> = namespaces.0.iter().map(|n| (n.name.as_str(), n.body.setup.len())).collect();
     assert_eq!(names, [("node1", 2), ("p1a", 1), ("empty", 0)]);
-    assert_eq!((traffic.len(), expect.len()), (4, 10));
+    assert_eq!((traffic.len(), expect.len()), (5, 10));
     let Step::Script(script) = &traffic[3] else { panic!("{:?}", traffic[3]) };
     let calls: Vec<String> = script.script.iter().map(ToString::to_string).collect();
     let want = "socket udp, setsockopt ip ttl 1, bind 0.0.0.0:9, connect 10.244.2.2:33435, send to 10.244.1.3:7, recv, \
                 recv errqueue, shutdown write, close, sleep, repeat";
+    assert_eq!(calls.join(", "), want);
+    let Step::Script(script) = &traffic[4] else { panic!("{:?}", traffic[4]) };
+    let calls: Vec<String> = script.script.iter().map(ToString::to_string).collect();
+    let want = "socket tcp, settimeout, listen, accept, accept, use l, settimeout, recv, recv, send, \
+                setsockopt tcp nodelay on, setsockopt socket linger off";
     assert_eq!(calls.join(", "), want);
     let Expect::Command(command) = &expect[3] else { panic!("{:?}", expect[3]) };
     assert_eq!(command.stdout.as_ref().unwrap().0[1].as_str(), "0777");
@@ -164,6 +172,7 @@ fn every_value_has_its_place() {
             "p1a",
             "probe",
             "2s",
+            "p1a",
             "node1/vethp1a",
             "\"arp\"",
             "2",
@@ -304,7 +313,7 @@ fn messages() {
             "item 1 of `script` has both `send` and `recv`",
             "make it two items",
         ),
-        ("traffic: [{from: n, script: [{socket: tcp}]}]", "tcp", "`tcp` is not one of `udp`", ""),
+        ("traffic: [{from: n, script: [{socket: sctp}]}]", "sctp", "`sctp` is not one of `udp`, `tcp`", ""),
         (
             "traffic: [{from: n, script: [{setsockopt: [ip, tll, 1]}]}]",
             "[ip, tll, 1]",
@@ -324,9 +333,61 @@ fn messages() {
             "`10.0.0.1` is not an address with a port",
             "an IPv4 address, a colon",
         ),
-        ("traffic: [{from: n, script: [{send: {byte: a}}]}]", "send", "missing field `size` in `send`", ""),
+        ("traffic: [{from: n, script: [{send: {byte: a}}]}]", "send", "missing field `text` or `size` in `send`", ""),
         ("traffic: [{from: n, script: [{send: {size: 1, byte: ab}}]}]", "ab", "`ab` is not one byte", "one character"),
-        ("traffic: [{from: n, script: [{send: {size: 200000}}]}]", "200000", "200000 bytes are more than", "a UDP"),
+        (
+            "traffic: [{from: n, script: [{send: {size: 20000000}}]}]",
+            "20000000",
+            "20000000 bytes are more than",
+            "a UDP",
+        ),
+        ("traffic: [{from: n, script: [{listen: 5000000000}]}]", "5000000000", "5000000000 is more than", "as many"),
+        ("traffic: [{from: n, script: [{listen: }]}]", "listen", "`listen` must be a whole number, found nothing", ""),
+        ("traffic: [{from: n, script: [{accept: 1}]}]", "1", "`accept` must be a map, found a number", ""),
+        ("traffic: [{from: n, script: [{accept: {timeout: 1}}]}]", "1", "`1` is not a duration", "numbers with units"),
+        ("traffic: [{from: n, script: [{settimeout: off}]}]", "off", "`off` is not a duration", "numbers with units"),
+        (
+            "traffic: [{from: n, script: [{socket: tcp, as: server}, {repeat: 2, do: [{use: servre}]}]}]",
+            "servre",
+            "no socket of this script is called `servre`",
+            "did you mean `server`?",
+        ),
+        (
+            "traffic: [{from: n, script: [{use: a}]}]",
+            "a",
+            "no socket of this script is called `a`",
+            "a socket gets a name by `as`",
+        ),
+        (
+            "traffic: [{from: n, script: [{socket: tcp, as: a b}]}]",
+            "a b",
+            "`a b` cannot be the name of a socket",
+            "a name has",
+        ),
+        (
+            "traffic: [{from: n, script: [{recv: {all: true, total: 3}}]}]",
+            "true",
+            "`all` and `total` exclude each other",
+            "`total` is a number",
+        ),
+        (
+            "traffic: [{from: n, script: [{recv: {errqueue: true, total: 3}}]}]",
+            "3",
+            "`errqueue` and `total` exclude each other",
+            "a call reads one error",
+        ),
+        (
+            "traffic: [{from: n, script: [{setsockopt: [socket, linger, soon]}]}]",
+            "soon",
+            "`soon` is not a value of `socket linger`",
+            "write how many seconds",
+        ),
+        (
+            "traffic: [{from: n, script: [{setsockopt: [tcp, nodelay, yes]}]}]",
+            "yes",
+            "`yes` is not a value of `tcp nodelay`",
+            "write on or off",
+        ),
         ("traffic: [{from: n, script: [{repeat: 2, do: []}]}]", "[]", "this list is empty", "write what is repeated"),
         ("traffic: [{from: n, script: [{repeat: 0, do: [{close: }]}]}]", "0", "0 is too small: the least is 1", ""),
         (

@@ -70,6 +70,7 @@ impl Chunked {
         let line = std::mem::take(&mut self.line);
         let empty = matches!(line.as_slice(), b"\n" | b"\r\n");
         self.at = match self.at {
+            At::Size if empty => return Err(BadChunk),
             At::Size => match httparse::parse_chunk_size(&line) {
                 Ok(httparse::Status::Complete((_, 0))) => At::Trailer,
                 Ok(httparse::Status::Complete((_, size))) => At::Data(size),

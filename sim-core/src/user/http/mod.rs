@@ -4,7 +4,6 @@
 mod chunked;
 pub(super) mod curl;
 mod date;
-pub use crate::base::files;
 #[cfg(test)]
 mod net;
 pub(super) mod nginx;

@@ -154,8 +154,8 @@ impl Net {
             alarmed: false,
             interrupted: false,
             spaces: &self.spaces,
-            prf: &prf,
             files: &files,
+            prf: &prf,
             spent_ns: 0,
             console: &mut p.console,
         };

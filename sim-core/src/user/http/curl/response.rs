@@ -94,6 +94,9 @@ impl Response {
             if !b"HTTP/".starts_with(start) {
                 return Err((1, "Received HTTP/0.9 when not allowed".into()));
             }
+            if !self.bytes.contains(&b'\n') {
+                return Ok(());
+            }
             let Some(end) = self.head()? else { return Ok(()) };
             let head = String::from_utf8_lossy(&self.bytes[..end]).into_owned();
             self.head_size += end as u64;

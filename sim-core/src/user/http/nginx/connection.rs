@@ -1,8 +1,8 @@
 //! One connection of nginx (src/http/ngx_http_request.c, ngx_http_request_body.c, src/core/ngx_output_chain.c).
 
-use super::super::files::File;
 use super::request::{self, Body, Parsed, Where};
 use super::response::{Response, Site, Status};
+use crate::base::files::File;
 use crate::kernel::syscall::{Fd, PollFd, Ready, Ret};
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ mod connection;
 mod request;
 mod response;
 
-use super::files::Files;
+use crate::base::files::Files;
 use crate::base::time::{MS, SEC};
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::{Env, Program};

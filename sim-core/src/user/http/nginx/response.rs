@@ -1,9 +1,9 @@
 //! What nginx answers (src/http/modules/ngx_http_static_module.c, ngx_http_header_filter_module.c,
 //! ngx_http_special_response.c).
 
-use super::super::files::{File, Files, Found};
 use super::super::{date, path};
 use super::request::{Method, Request};
+use crate::base::files::{File, Files, Found};
 use std::sync::Arc;
 
 /// The version in the Server field and on the pages of errors.
@@ -137,7 +137,8 @@ impl Site<'_> {
             };
         }
         let fields = format!(
-            "Content-Type: {}\r\nContent-Length: {}\r\nLast-Modified: {modified}\r\n{}ETag: {etag}\r\nAccept-Ranges: bytes\r\n",
+            "Content-Type: {}\r\nContent-Length: {}\r\nLast-Modified: {modified}\r\n{}\
+             ETag: {etag}\r\nAccept-Ranges: bytes\r\n",
             content_type(place),
             file.size(),
             connection(request.keepalive),

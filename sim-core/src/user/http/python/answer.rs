@@ -1,7 +1,7 @@
 //! What http.server answers (Lib/http/server.py of Python 3.11.2: BaseHTTPRequestHandler, SimpleHTTPRequestHandler).
 
-use super::super::files::{File, Files, Found};
 use super::super::{date, path};
+use crate::base::files::{File, Files, Found};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ impl Site<'_> {
                     let base = version.trim_start_matches("HTTP/");
                     return self.error(&blank, Code::Version, &format!("Invalid HTTP version ({base})"));
                 }
-                Some(_) if words.len() > 3 => return self.bad_syntax(&line, Request { is_09: false, ..blank }),
+                Some(_) if words.len() > 3 => return self.bad_syntax(&line, &Request { is_09: false, ..blank }),
                 Some(_) => (words[0], words[1], false),
             },
             [command, path] if command == "GET" => (command, path, true),
@@ -92,7 +92,7 @@ impl Site<'_> {
                 let message = format!("Bad HTTP/0.9 request type ({})", repr(command));
                 return self.error(&blank, Code::BadRequest, &message);
             }
-            _ => return self.bad_syntax(&line, blank),
+            _ => return self.bad_syntax(&line, &blank),
         };
         let path =
             if path.starts_with("//") { &path[path.len() - path.trim_start_matches('/').len() - 1..] } else { path };
@@ -114,8 +114,8 @@ impl Site<'_> {
         }
     }
 
-    fn bad_syntax(&self, line: &str, request: Request<'_>) -> Answer {
-        self.error(&request, Code::BadRequest, &format!("Bad request syntax ({})", repr(line)))
+    fn bad_syntax(&self, line: &str, request: &Request<'_>) -> Answer {
+        self.error(request, Code::BadRequest, &format!("Bad request syntax ({})", repr(line)))
     }
 
     /// send_head: a file, a list of files, or an error.

@@ -5,7 +5,7 @@
 
 mod answer;
 
-use super::files::{File, Files};
+use crate::base::files::{File, Files};
 use crate::base::time::{MS, SEC};
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::{Env, Program};

@@ -1,0 +1,131 @@
+//! Mirrors tcp_v4_err of net/ipv4/tcp_ipv4.c: what an ICMP error tells a connection. Read RFC 1122 section 4.2.3.9, RFC
+//! 5927 and RFC 6069 before editing.
+
+use super::sock::{Sock, State};
+use super::timer::{self, Xmit};
+use super::{Entry, Tuple, after, before, recovery, rx};
+use crate::base::IfIndex;
+use crate::kernel::cx::Cx;
+use crate::kernel::ip::exception;
+use crate::kernel::ip::icmp::{DEST_UNREACH, FRAG_NEEDED, REDIRECT, Report, SOURCE_QUENCH};
+use crate::kernel::ip::route::Flow4;
+use crate::kernel::netns::NetNs;
+use crate::kernel::syscall::PmtuDisc;
+use crate::kernel::timer::ns_to_jiffies;
+use crate::wire::{be16, be32};
+use std::net::SocketAddrV4;
+
+/// tcp_v4_err. Whether the error is about a connection here.
+pub(in crate::kernel) fn tcp_v4_err(ns: &mut NetNs, cx: &mut Cx<'_>, _dev: IfIndex, report: &Report<'_>) -> bool {
+    let inner = &report.inner;
+    let local = SocketAddrV4::new(inner.src, be16(inner.payload, 0));
+    let remote = SocketAddrV4::new(inner.dst, be16(inner.payload, 2));
+    let seq = be32(inner.payload, 4);
+    let tuple = Tuple::new(local, remote);
+    let Some(id) = ns.sockets.tcp.connections.get(&tuple).copied() else { return false };
+    match ns.sockets.tcp.entry(id) {
+        Some(Entry::Sock(_)) => {}
+        // A minisocket hears of nothing; a request is asked again by its timer.
+        Some(_) => return true,
+        None => return false,
+    }
+    let Some(mut sk) = ns.sockets.tcp.take(id) else { return false };
+    hear(ns, cx, &mut sk, report, seq);
+    ns.sockets.tcp.give_back(sk);
+    true
+}
+
+fn hear(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, report: &Report<'_>, seq: u32) {
+    if sk.state == State::Close {
+        return;
+    }
+    // Nobody who has not seen the connection can make it up.
+    if sk.state != State::Listen && (before(seq, sk.snd_una) || after(seq, sk.snd_nxt)) {
+        return;
+    }
+    match report.kind {
+        REDIRECT | SOURCE_QUENCH => return,
+        DEST_UNREACH if report.code == FRAG_NEEDED => {
+            if sk.state == State::Listen {
+                return;
+            }
+            if sk.owned {
+                sk.mtu_reduced = Some(report.info);
+            } else {
+                mtu_reduced(ns, cx, sk, report.info);
+            }
+            return;
+        }
+        // tcp_ld_RTO_revert
+        DEST_UNREACH if report.code <= 1 => revert_rto(ns, cx, sk, seq),
+        _ => {}
+    }
+    let (errno, _) = report.errno();
+    match sk.state {
+        State::SynSent | State::SynRecv => {
+            if sk.owned {
+                sk.err_soft = Some(errno);
+            } else {
+                sk.err = Some(errno);
+                rx::write_queue_purge(sk);
+                rx::done(ns, cx, sk);
+            }
+        }
+        // A connection that stands is not lost for this (RFC 1122), unless the program wants to know.
+        _ if sk.opt.recv_err && !sk.owned => {
+            sk.err = Some(errno);
+            sk.wake(cx);
+        }
+        _ => sk.err_soft = Some(errno),
+    }
+}
+
+/// tcp_v4_mtu_reduced: smaller segments from now on, and what is lost at once.
+pub(super) fn mtu_reduced(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mtu: u32) {
+    if matches!(sk.state, State::Listen | State::Close) {
+        return;
+    }
+    if mtu < sk.pmtu_cookie && matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do) {
+        let flow = Flow4 { src: Some(sk.saddr), ..Flow4::to(sk.daddr) };
+        exception::update_pmtu(ns, &flow, mtu);
+        let mtu = sk.route(ns).map_or(mtu, |r| r.mtu);
+        if sk.pmtu_cookie > mtu {
+            sk.sync_mss(ns, mtu);
+            simple_retransmit(ns, cx, sk);
+        }
+    }
+}
+
+/// tcp_simple_retransmit: what is too long now is lost, and that is no congestion.
+fn simple_retransmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
+    let mss = sk.current_mss(ns);
+    let lost_before = sk.lost_out;
+    recovery::mark_too_long(sk, mss);
+    if sk.lost_out == lost_before {
+        return;
+    }
+    recovery::non_congestion_loss(sk);
+    recovery::xmit_retransmit_queue(ns, cx, sk);
+}
+
+/// tcp_ld_RTO_revert: the way is gone, not the network full; the time-out is as it was before it was doubled (RFC 6069).
+fn revert_rto(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seq: u32) {
+    if seq != sk.snd_una || sk.retransmits == 0 || sk.backoff == 0 || sk.owned {
+        return;
+    }
+    let Some(head) = sk.rtx.front() else { return };
+    let sent_us = head.sent_us;
+    sk.backoff -= 1;
+    let base = if sk.srtt_us > 0 {
+        ns_to_jiffies((u64::from(sk.srtt_us >> 3) + u64::from(sk.rttvar_us)) * 1000)
+    } else {
+        super::sock::TCP_TIMEOUT_INIT
+    };
+    sk.rto = (base << sk.backoff).min(timer::rto_max(ns));
+    let elapsed = ns_to_jiffies(super::sock::now_us(cx).saturating_sub(sent_us) * 1000);
+    match sk.rto.checked_sub(elapsed).filter(|left| *left > 0) {
+        Some(left) => timer::reset_xmit(ns, cx, sk, Xmit::Retransmit, left),
+        // RTO revert clocked out the retransmission.
+        None => timer::retransmit_now(ns, cx, sk),
+    }
+}
