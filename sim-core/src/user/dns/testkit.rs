@@ -156,11 +156,16 @@ impl Bench {
 
     /// A server with this Corefile.
     pub(super) fn serve(&mut self, address: &str, text: &str) {
+        self.serve_cluster(address, text, CLUSTER);
+    }
+
+    /// A server with this Corefile for that cluster.
+    pub(super) fn serve_cluster(&mut self, address: &str, text: &str, services: &str) {
         let name = format!("s{}", address.replace(['.', '/'], ""));
         let ns = self.host(&name[..name.len().min(14)], address);
         let mut files = Files::default();
         files.insert(corefile::COREFILE, text_file(text));
-        files.insert(cluster::CLUSTER, text_file(CLUSTER));
+        files.insert(cluster::CLUSTER, text_file(services));
         self.world.set_files(ns, Arc::new(files));
         self.world.spawn(ns, coredns::parse(&[]).unwrap().into_program(), Time(0)).unwrap();
         self.settle();

@@ -48,7 +48,7 @@ other.default.svc.cluster.local. 30 IN	A	10.96.0.82
 
 ;; Query time: 0 msec
 ;; SERVER: 10.9.0.1#53(10.9.0.1) (UDP)
-;; WHEN: Thu Jan 01 00:00:00 UTC 1970
+;; WHEN: Sat Jan 01 00:00:00 UTC 2022
 ;; MSG SIZE  rcvd: 119
 
 ",
@@ -77,11 +77,11 @@ fn dig_of_a_name_that_is_not_there() {
 ;nx.cluster.local.		IN	A
 
 ;; AUTHORITY SECTION:
-cluster.local.		30	IN	SOA	ns.dns.cluster.local. hostmaster.cluster.local. 0 7200 1800 86400 30
+cluster.local.		30	IN	SOA	ns.dns.cluster.local. hostmaster.cluster.local. 1640995200 7200 1800 86400 30
 
 ;; Query time: 0 msec
 ;; SERVER: 10.9.0.1#53(10.9.0.1) (UDP)
-;; WHEN: Thu Jan 01 00:00:00 UTC 1970
+;; WHEN: Sat Jan 01 00:00:00 UTC 2022
 ;; MSG SIZE  rcvd: 138
 
 ",
@@ -250,4 +250,62 @@ fn forwarding() {
     bench.serve("10.9.0.1/24", first);
     let done = bench.command(RESOLV_CONF, "dig +time=9 +noall +comments www.example.com");
     assert!(done.text.contains("status: SERVFAIL") && (2000..5100).contains(&done.ms), "{} {}", done.ms, done.text);
+}
+
+/// A server with more addresses than a datagram holds.
+fn with_many() -> Bench {
+    let mut cluster = String::from("service default/many None\n");
+    for n in 0..40 {
+        cluster.push_str(&format!("endpoint default/many 10.244.3.{n}\n"));
+    }
+    let mut bench = Bench::new();
+    bench.serve_cluster("10.9.0.1/24", COREFILE, &cluster);
+    bench
+}
+
+#[test]
+fn long_answers_come_over_tcp() {
+    let name = "many.default.svc.cluster.local.";
+    let done = with_many().command(RESOLV_CONF, &format!("getent ahostsv4 {name}"));
+    assert_eq!((done.text.lines().count(), done.code), (120, 0));
+    // Cut at 512 bytes.
+    assert_eq!(done.what(), [format!("A? {name}"), format!("A {name} 0 29")]);
+    let done = with_many().command(RESOLV_CONF, &format!("getent ahosts {name}"));
+    assert_eq!((done.text.lines().count(), done.code), (120, 0));
+    let done = with_many().command(&format!("{RESOLV_CONF}options use-vc\n"), "getent ahosts many");
+    assert_eq!((done.text.lines().count(), done.seen.len()), (120, 0));
+    for (line, datagrams) in [("+bufsize=512", 2), ("+tcp", 0), ("", 2)] {
+        let done = with_many().command(RESOLV_CONF, &format!("dig +short {line} {name}"));
+        assert_eq!((done.text.lines().count(), done.seen.len()), (40, datagrams), "{line}");
+    }
+    let done = with_many().command(RESOLV_CONF, &format!("dig +bufsize=512 +noall +comments +stats {name}"));
+    assert!(done.text.starts_with(";; Truncated, retrying in TCP mode.\n;; Got answer:\n"), "{}", done.text);
+    assert!(done.text.contains("(TCP)"), "{}", done.text);
+    let done = with_many().command(RESOLV_CONF, &format!("dig +bufsize=512 +ignore +short {name}"));
+    assert!((20..40).contains(&done.text.lines().count()));
+}
+
+#[test]
+fn dig_over_tcp_without_a_server() {
+    let mut bench = Bench::new();
+    bench.nobody("10.9.0.1/24");
+    let done = bench.command(RESOLV_CONF, "dig +tcp +tries=2 +short foo");
+    let once =
+        ";; Connection to 10.9.0.1#53(10.9.0.1) for foo failed: connection refused.\n;; no servers could be reached\n";
+    assert_eq!((done.text, done.code), (once.repeat(2), 9));
+    let done = Bench::new().command(RESOLV_CONF, "dig +tcp +tries=1 +time=1 +short foo");
+    let text = ";; Connection to 10.9.0.1#53(10.9.0.1) for foo failed: timed out.\n;; no servers could be reached\n";
+    assert_eq!((done.text.as_str(), done.code), (text, 9));
+}
+
+#[test]
+fn curl_asks_for_names() {
+    let mut bench = Bench::new();
+    bench.silence("10.9.0.1/24");
+    let done = bench.command(RESOLV_CONF, "curl -sS -m 3 http://other/");
+    assert_eq!((done.text.as_str(), done.code), ("curl: (28) Resolving timed out after 3000 milliseconds\n", 28));
+    let done = Bench::with_server().command(RESOLV_CONF, "curl -sS http://nobody/");
+    assert_eq!((done.text.as_str(), done.code), ("curl: (6) Could not resolve host: nobody\n", 6));
+    let done = Bench::with_server().command(RESOLV_CONF, "curl -sS http://other/");
+    assert_eq!(done.code, 7, "{}", done.text);
 }

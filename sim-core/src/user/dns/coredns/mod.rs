@@ -175,7 +175,7 @@ impl Program for Server {
                 }
                 Err(message) => return fail(&message, env),
             },
-            Doing::Listener => return self.listener(&ret),
+            Doing::Listener => return self.listener(&ret, env),
             Doing::ListenerBind(fd) => match ret {
                 Ret::Err(e) => return fail(&format!("Listen: listen tcp :{PORT}: bind: {}", go_text(e)), env),
                 _ => return self.call(Call::Listen { fd, backlog: BACKLOG }, Doing::Listen(fd)),
@@ -251,13 +251,13 @@ impl Server {
         self.call(Call::Socket(SocketKind::Tcp), Doing::Listener)
     }
 
-    fn listener(&mut self, ret: &Ret) -> Call {
+    fn listener(&mut self, ret: &Ret, env: &mut Env<'_>) -> Call {
         match *ret {
             Ret::Fd(fd) => {
                 self.later(Call::Bind { fd, addr: any() }, Doing::ListenerBind(fd));
                 self.call(Call::SetSockOpt { fd, opt: SockOpt::ReuseAddr(true) }, Doing::Nothing)
             }
-            _ => self.call(Call::Socket(SocketKind::Udp), Doing::Udp),
+            _ => fail("Listen: listen tcp: no socket", env),
         }
     }
 
