@@ -66,7 +66,10 @@ pub(in crate::user) fn parse(words: &[Word]) -> Result<CoreDns, SyntaxError> {
             Err(SyntaxError::at(option, "coredns: flag needs an argument: -conf").hint(hint))
         }
         [first, ..] => {
-            let message = format!("coredns: flag provided but not defined: {}", first.text);
+            let message = match first.text.strip_prefix('-') {
+                Some(flag) => format!("coredns: flag provided but not defined: -{}", flag.trim_start_matches('-')),
+                None => format!("extra command line arguments: [{}]", first.text),
+            };
             Err(SyntaxError::at(first, message).hint(hint))
         }
     }
@@ -194,7 +197,7 @@ impl Program for Server {
                     return fail(&format!("Listen: listen udp :{PORT}: bind: {}", go_text(e)), env);
                 }
             }
-            Doing::Poll(watched) => self.polled(&watched, ret, env),
+            Doing::Poll(watched) => self.polled(&watched, ret),
             Doing::Query => {
                 if let Ret::Message(m) = ret
                     && let From::Ip(from) = m.from
@@ -204,7 +207,7 @@ impl Program for Server {
             }
             Doing::Accept => self.accepted(&ret, env),
             Doing::Stream(fd) => self.stream(fd, ret, env),
-            Doing::UpstreamSocket(client, id) => self.upstream_socket(client, id, &ret, env),
+            Doing::UpstreamSocket(client, id) => self.upstream_socket(client, id, &ret),
             Doing::UpstreamConnect(client, id) => self.upstream_connected(client, id, &ret, env),
             Doing::Upstream(fd) => self.upstream_answer(fd, ret, env),
             Doing::Nothing => {}
@@ -285,7 +288,7 @@ impl Server {
         self.call(Call::Poll { fds, timeout_ns }, Doing::Poll(watched))
     }
 
-    fn polled(&mut self, watched: &[Watched], ret: Ret, _: &mut Env<'_>) {
+    fn polled(&mut self, watched: &[Watched], ret: Ret) {
         let Ret::Poll(ready) = ret else { return };
         for (w, _) in watched.iter().zip(ready).filter(|(_, r): &(_, Ready)| r.any()) {
             let recv = |fd, size| Call::Recv { fd, size, dontwait: true, errqueue: false };
@@ -429,7 +432,7 @@ impl Server {
         self.forwarded.iter_mut().find(|f| f.client == client && f.id == id)
     }
 
-    fn upstream_socket(&mut self, client: Client, id: u16, ret: &Ret, env: &mut Env<'_>) {
+    fn upstream_socket(&mut self, client: Client, id: u16, ret: &Ret) {
         let Ret::Fd(fd) = *ret else { return };
         match self.upstream(client, id) {
             Some(asked) if !asked.to.is_empty() => {
@@ -439,7 +442,6 @@ impl Server {
             }
             _ => self.later(Call::Close { fd }, Doing::Nothing),
         }
-        let _ = env;
     }
 
     fn upstream_connected(&mut self, client: Client, id: u16, ret: &Ret, env: &mut Env<'_>) {
