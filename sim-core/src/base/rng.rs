@@ -55,6 +55,8 @@ pub enum Purpose {
     DnsCookie = 50,
     /// The order of the addresses in an answer (CoreDNS's loadbalance).
     DnsShuffle = 51,
+    /// The cookie by which `iperf3` knows a test (`make_cookie`).
+    IperfCookie = 64,
 }
 
 impl Prf {

@@ -107,7 +107,7 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
-pub const COMMANDS: [&str; 15] = [
+pub const COMMANDS: [&str; 16] = [
     "arping",
     "bridge",
     "conntrack",
@@ -116,6 +116,7 @@ pub const COMMANDS: [&str; 15] = [
     "ethtool",
     "getent",
     "ip",
+    "iperf3",
     "iptables",
     "iptables-restore",
     "iptables-save",
@@ -179,6 +180,7 @@ impl Command {
         match &self.action {
             Action::Conntrack(call) => call.command == conntrack::Command::Event,
             Action::Nc(nc) => nc.is_endless(),
+            Action::User(words) => crate::user::is_endless(words),
             _ => false,
         }
     }

@@ -1,11 +1,13 @@
 //! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126, `nc` of
-//! netcat-openbsd 1.219, `curl` 7.88, `dig` 9.18 and `getent`. Options, texts, exit statuses, the order of the system calls
-//! and the rules for waiting are those of the real programs. Besides, servers, and scripts of system calls.
+//! netcat-openbsd 1.219, `curl` 7.88, `dig` 9.18, `getent` and `iperf3` 3.12. Options, texts, exit statuses, the order of
+//! the system calls and the rules for waiting are those of the real programs. Besides, servers, and scripts of system
+//! calls.
 
 mod args;
 mod arping;
 pub mod dns;
 pub mod http;
+pub mod iperf3;
 pub mod nc;
 mod ping;
 #[cfg(test)]
@@ -22,7 +24,7 @@ use crate::engine::process::Program;
 use std::sync::Arc;
 
 /// The programs that [`parse`] knows.
-pub const PROGRAMS: [&str; 6] = ["arping", "curl", "dig", "getent", "nslookup", "ping"];
+pub const PROGRAMS: [&str; 7] = ["arping", "curl", "dig", "getent", "iperf3", "nslookup", "ping"];
 
 /// Reads the command line of a program; its name comes first.
 ///
@@ -38,12 +40,21 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
         "getent" => Ok(Box::new(dns::getent::parse(name, rest)?)),
         "curl" => Ok(Box::new(http::curl::parse(name, rest)?)),
         "arping" => Ok(Box::new(arping::Arping::new(arping::options::parse(name, rest)?))),
+        "iperf3" => iperf3::parse(name, rest),
         other => Err(SyntaxError::at(name, format!("{other}: command not found")).hint_nearest(other, PROGRAMS)),
     }
 }
 
+/// These words start a program that goes on until it is interrupted.
+pub fn is_endless(words: &[Word]) -> bool {
+    match words.split_first() {
+        Some((name, rest)) if name.text == "iperf3" => iperf3::is_endless(name, rest),
+        _ => false,
+    }
+}
+
 /// The servers that [`parse_server`] knows.
-pub const SERVERS: [&str; 6] = ["coredns", "nginx", "python3", "slowd", "tcpecho", "udpecho"];
+pub const SERVERS: [&str; 7] = ["coredns", "iperf3", "nginx", "python3", "slowd", "tcpecho", "udpecho"];
 
 /// A program that never ends by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,6 +63,8 @@ pub enum Server {
     CoreDns(dns::coredns::CoreDns),
     /// Sends each datagram back.
     UdpEcho(udpecho::UdpEcho),
+    /// Measures streams.
+    Iperf3(iperf3::Options),
     /// Serves streams.
     Tcp(tcpserve::TcpServer),
     /// Serves files as nginx does.
@@ -66,6 +79,7 @@ impl Server {
         match self {
             Server::CoreDns(coredns) => coredns.into_program(),
             Server::UdpEcho(echo) => Box::new(echo),
+            Server::Iperf3(options) => options.into_server(),
             Server::Tcp(server) => Box::new(server),
             Server::Nginx(nginx) => Box::new(nginx.with_files(files.clone())),
             Server::Python(python) => Box::new(python.with_files(files.clone())),
@@ -82,6 +96,7 @@ pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
     match name.text.as_str() {
         "coredns" => dns::coredns::parse(rest).map(Server::CoreDns),
         "udpecho" => udpecho::parse(name, rest).map(Server::UdpEcho),
+        "iperf3" => iperf3::parse_server(name, rest).map(Server::Iperf3),
         "slowd" => tcpserve::parse(name, rest, tcpserve::Service::Slow).map(Server::Tcp),
         "tcpecho" => tcpserve::parse(name, rest, tcpserve::Service::Echo).map(Server::Tcp),
         "nginx" => http::nginx::parse(rest).map(Server::Nginx),

@@ -25,7 +25,7 @@ pub(super) struct Done {
 /// * `socket(tcp) = 3`, `accept(3) = 4 from 10.0.0.1:4000`, `sockname(3) = 10.0.0.1:80`;
 /// * `send(3, 10) = 10`, of ten bytes, or `send(3, "text") = 4`;
 /// * `recv(3, 100) = "text"`, or `= 100` for so many bytes, or `= 0` for the end of the stream; of a datagram
-///   `= "text" from 10.0.0.1:53`;
+///   `= "text" from 10.0.0.1:53`; `\n`, `\r`, `\t`, `\x01` and `\q` for a quote;
 /// * `poll(3r 4w, 3000) = r -` for what each is ready for (r, w, e, h), or `= 0` when the time is out;
 /// * `error(3) = 0`, any call `= EAGAIN`; all others return 0.
 ///
@@ -35,8 +35,8 @@ pub(super) fn follow(mut program: Box<dyn Program>, log: &str) -> Done {
     world.configure(NsId::default(), &netns(), &mut crate::kernel::trace::Mute).unwrap();
     let ns = world.namespace("a").unwrap();
     let spaces = world.machine(ns).spaces().clone();
-    let (mut console, prf, mut now, mut ret) = (Console::default(), Prf::new(1), Time(0), Ret::Start);
-    let files = Files::default();
+    let (prf, files) = (Prf::new(1), Files::default());
+    let (mut console, mut now, mut ret) = (Console::default(), Time(0), Ret::Start);
     let mut lines = log.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
     loop {
         let mut env = Env {
@@ -130,7 +130,21 @@ fn returned(call: &Call, result: &str) -> Ret {
 }
 
 fn unquoted(text: &str) -> Vec<u8> {
-    text.replace("\\n", "\n").replace("\\r", "\r").into_bytes()
+    let mut bytes = vec![];
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        let escaped = if c == '\\' { chars.next() } else { None };
+        bytes.push(match escaped {
+            None => u8::try_from(c).unwrap(),
+            Some('n') => b'\n',
+            Some('r') => b'\r',
+            Some('t') => b'\t',
+            Some('q') => b'"',
+            Some('x') => u8::from_str_radix(&chars.by_ref().take(2).collect::<String>(), 16).unwrap(),
+            Some(other) => panic!("\\{other}"),
+        });
+    }
+    bytes
 }
 
 fn ready(letters: &str) -> Ready {

@@ -36,7 +36,8 @@ spec:
        {recv: }, {recv: {timeout: 1s, size: 9, errqueue: true}}, {shutdown: write}, {close: }, {sleep: 50ms},
        {repeat: 40, do: [{cost: 100us}, {send: {size: 1}}]}]}
     - {from: p1a, script: [{socket: tcp, as: l}, {settimeout: 3s}, {listen: 5}, {accept: {timeout: 1s}, as: c},
-       {accept: }, {use: l}, {settimeout: }, {recv: {all: true}}, {recv: {total: 9}}, {send: {text: "GET", size: 1, end: "\n"}},
+       {accept: }, {use: l}, {settimeout: }, {recv: {all: true}}, {recv: {total: 9}},
+       {send: {text: "GET", size: 1, end: "\n"}},
        {setsockopt: [tcp, nodelay, on]}, {setsockopt: [socket, linger, off]}]}
   expect:
     - {capture: node1/vethp1a, filter: "arp", direction: P, count: 2}

@@ -6,11 +6,13 @@ use super::timer::{self, Xmit};
 use super::{Entry, Tuple, after, before, recovery, rx};
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
+use crate::kernel::errno::Errno;
 use crate::kernel::ip::exception;
 use crate::kernel::ip::icmp::{DEST_UNREACH, FRAG_NEEDED, REDIRECT, Report, SOURCE_QUENCH};
 use crate::kernel::ip::route::Flow4;
 use crate::kernel::netns::NetNs;
-use crate::kernel::syscall::PmtuDisc;
+use crate::kernel::socket::raw::MAX_QUEUED_ERRORS;
+use crate::kernel::syscall::{PmtuDisc, QueuedError};
 use crate::kernel::timer::ns_to_jiffies;
 use crate::wire::{be16, be32};
 use std::net::SocketAddrV4;
@@ -63,6 +65,7 @@ fn hear(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, report: &Report<'_>, seq
     let (errno, _) = report.errno();
     match sk.state {
         State::SynSent | State::SynRecv => {
+            queue_error(sk, cx, report, errno);
             if sk.owned {
                 sk.err_soft = Some(errno);
             } else {
@@ -78,6 +81,17 @@ fn hear(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, report: &Report<'_>, seq
         }
         _ => sk.err_soft = Some(errno),
     }
+}
+
+/// ip_icmp_error: for IP_RECVERR, with the TCP header that was quoted. Somebody who polls hears of it, even while the
+/// program is in a call on the socket.
+fn queue_error(sk: &mut Sock, cx: &mut Cx<'_>, report: &Report<'_>, errno: Errno) {
+    if !sk.opt.recv_err || sk.errors.len() >= MAX_QUEUED_ERRORS {
+        return;
+    }
+    let (icmp, data) = ((report.kind, report.code), report.inner.payload.to_vec());
+    sk.errors.push_back(QueuedError { errno, local: false, icmp, info: report.info, offender: report.offender, data });
+    sk.wake(cx);
 }
 
 /// tcp_v4_mtu_reduced: smaller segments from now on, and what is lost at once.

@@ -70,7 +70,7 @@ pub(in crate::kernel::socket) fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid,
         Call::Accept { nonblock: child, .. } => accept(ns, sk_ref, pid, nonblock, *child),
         Call::Send { data, .. } => send(ns, cx, sk_ref, pid, data, nonblock),
         Call::Recv { size, dontwait, errqueue: false, .. } => recv(ns, cx, sk_ref, *size, nonblock || *dontwait),
-        Call::Recv { errqueue: true, .. } => done(Err(Errno::EAGAIN)),
+        Call::Recv { errqueue: true, .. } => done(recv_error(sk_ref)),
         Call::Shutdown { how, .. } => done(shutdown(ns, cx, sk_ref, *how)),
         Call::SockName { .. } => done(Ok(Ret::Addr(sk_ref.name()))),
         Call::PeerName { .. } => done(peer(sk_ref)),
@@ -602,12 +602,19 @@ fn quick_ack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, on: bool) {
     }
 }
 
+/// ip_recv_error: the socket's error is that of the next one, if there is any.
+fn recv_error(sk: &mut Sock) -> Result<Ret, Errno> {
+    let error = sk.errors.pop_front().ok_or(Errno::EAGAIN)?;
+    sk.err = sk.errors.front().map(|e| e.errno);
+    Ok(Ret::Error(error))
+}
+
 /// tcp_poll
 pub(in crate::kernel::socket) fn poll(ns: &mut NetNs, id: SockId, asked: PollFd) -> Ready {
     let Some(sk) = ns.sockets.tcp.sock_mut(id) else {
         return Ready { error: true, hangup: true, ..Ready::default() };
     };
-    let error = sk.err.is_some();
+    let error = sk.err.is_some() || !sk.errors.is_empty();
     if let Some(listen) = sk.listen.as_deref() {
         return Ready { read: asked.read && !listen.queue.is_empty(), error, ..Ready::default() };
     }
