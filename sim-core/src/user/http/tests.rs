@@ -376,8 +376,8 @@ fn names() {
     let mut n = net();
     n.black_hole = Some(Ipv4Addr::new(10, 0, 0, 9));
     assert_eq!(
-        run(&mut n, &["curl -s -o /dev/null -w %{remote_ip}:%{num_connects}, http://one:80/ ONE/nope"]).0,
-        "10.0.0.1:1,"
+        run(&mut n, &["curl -s -o /dev/null -o /dev/null -w %{remote_ip}:%{num_connects}, http://one:80/ ONE/"]).0,
+        "10.0.0.1:1,10.0.0.1:0,"
     );
     let (text, code) = run(&mut n, &["curl -sv --http1.0 one one"]);
     assert!(code == 0 && text.contains("* Closing connection 0\n* Hostname one was found in DNS cache\n"), "{text}");
