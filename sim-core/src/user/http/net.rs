@@ -289,7 +289,7 @@ impl Net {
             return Some(Ret::Err(Errno::EPIPE));
         }
         let n = room.saturating_sub(peer.inbox.len()).min(data.len());
-        if n == 0 {
+        if n == 0 && !data.is_empty() {
             return self.blocks(fd);
         }
         peer.inbox.extend(&data[..n]);

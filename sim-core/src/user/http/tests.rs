@@ -6,7 +6,8 @@ use crate::base::files::{Content, File, Files};
 use crate::base::time::SEC;
 use crate::user::script::words;
 use crate::user::{parse, parse_server};
-use std::net::Ipv4Addr;
+use proptest::prelude::*;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 fn files() -> Arc<Files> {
@@ -276,7 +277,7 @@ fn keepalive_ends() {
     assert_eq!((answered.len(), closed[0] - answered[0]), (1, 75_000));
     // A head that does not come to its end.
     let mut n = net();
-    let hold = n.spawn(Box::new(Holder { request: "GET / HT", ..Holder::default() }));
+    let hold = n.spawn(Box::new(Holder { request: "GET / HT".into(), ..Holder::default() }));
     n.run(hold);
     assert_eq!(n.times_ms(0, "Close("), [60_000]);
 }
@@ -284,13 +285,16 @@ fn keepalive_ends() {
 /// A client that asks once and waits for the end.
 #[derive(Clone)]
 struct Holder {
-    request: &'static str,
+    request: String,
+    port: u16,
+    /// It says that it is done.
+    ends: bool,
     at: usize,
 }
 
 impl Default for Holder {
     fn default() -> Self {
-        Holder { request: "GET / HTTP/1.1\r\nHost: a\r\n\r\n", at: 0 }
+        Holder { request: "GET / HTTP/1.1\r\nHost: a\r\n\r\n".into(), port: 80, ends: false, at: 0 }
     }
 }
 
@@ -305,9 +309,10 @@ impl crate::engine::process::Program for Holder {
         let fd = Fd(5);
         match self.at {
             1 => Call::Socket(crate::kernel::syscall::SocketKind::Tcp),
-            2 => Call::Connect { fd, addr: "10.0.0.1:80".parse().unwrap() },
+            2 => Call::Connect { fd, addr: SocketAddrV4::new([10, 0, 0, 1].into(), self.port) },
             3 => Call::Send { fd, to: None, data: self.request.as_bytes().to_vec() },
-            _ if ret == Ret::Eof => Call::Exit(0),
+            4 if self.ends => Call::Shutdown { fd, how: crate::kernel::syscall::Shutdown::Write },
+            _ if matches!(ret, Ret::Eof | Ret::Err(_)) && self.at > 4 => Call::Exit(0),
             _ => Call::Recv { fd, size: 1000, dontwait: false, errqueue: false },
         }
     }
@@ -320,19 +325,19 @@ impl crate::engine::process::Program for Holder {
 /// What nginx makes of requests that curl does not send.
 #[test]
 fn hand_made_requests() {
-    let long: &'static str = Box::leak(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(9000)).into());
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(9000));
     for (request, want) in [
         ("GARBAGE\r\n\r\n", &["Recv(6, 1024)", "Send(6, 309)", "Shutdown(6, Write)"][..]),
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", &["Recv(6, 1024)", "Send(6, 354)", "Shutdown(6, Write)"]),
         ("GET / HTTP/1.1\r\n\r\n", &["Recv(6, 1024)", "Send(6, 309)", "Close(6)"]),
-        (long, &["Recv(6, 1024)", "Recv(6, 7193)", "Send(6, 385)", "Shutdown(6, Write)", "Recv(6, 4096)"]),
+        (long.as_str(), &["Recv(6, 1024)", "Recv(6, 7193)", "Send(6, 385)", "Shutdown(6, Write)", "Recv(6, 4096)"]),
         (
             "GET / HTTP/1.1\r\nHost: a\r\n\r\nHEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
             &["Recv(6, 1024)", "Send(6, 250)", "Send(6, 230)", "Close(6)"],
         ),
     ] {
         let mut n = net();
-        let hold = n.spawn(Box::new(Holder { request, ..Holder::default() }));
+        let hold = n.spawn(Box::new(Holder { request: request.into(), ..Holder::default() }));
         n.run(hold);
         n.run_all();
         let calls = n.calls(0);
@@ -376,8 +381,8 @@ fn names() {
     let mut n = net();
     n.black_hole = Some(Ipv4Addr::new(10, 0, 0, 9));
     assert_eq!(
-        run(&mut n, &["curl -s -o /dev/null -w %{remote_ip}:%{num_connects}, http://one:80/ ONE/nope"]).0,
-        "10.0.0.1:1,"
+        run(&mut n, &["curl -s -o /dev/null -o /dev/null -w %{remote_ip}:%{num_connects}, http://one:80/ ONE/"]).0,
+        "10.0.0.1:1,10.0.0.1:0,"
     );
     let (text, code) = run(&mut n, &["curl -sv --http1.0 one one"]);
     assert!(code == 0 && text.contains("* Closing connection 0\n* Hostname one was found in DNS cache\n"), "{text}");
@@ -463,4 +468,66 @@ fn verbose() {
     let (text, _) = run(&mut n, &["curl -sv -o /dev/null 10.0.0.1:8000"]);
     assert!(text.contains("> \n* HTTP 1.0, assume close after body\n< HTTP/1.0 200 OK\n"), "{text}");
     assert!(text.ends_with("< \n{ [15 bytes data]\n* Closing connection 0\n"), "{text}");
+}
+
+/// Pieces of requests and answers, in any order.
+fn pieces() -> impl Strategy<Value = String> {
+    const PIECES: [&str; 32] = [
+        "GET ",
+        "HEAD ",
+        "POST ",
+        "/",
+        "/big",
+        "/dir",
+        "..",
+        "%41",
+        "%",
+        "?x",
+        "#",
+        " HTTP/1.1",
+        " HTTP/1.0",
+        " HTTP/2.0",
+        "\r\n",
+        "\n",
+        "\r\n\r\n",
+        "Host: a",
+        "Connection: close",
+        "Content-Length: 5",
+        "Transfer-Encoding: chunked",
+        "If-None-Match: *",
+        ": ",
+        "hello",
+        "5\r\nhello\r\n",
+        "0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 301 Moved\r\n",
+        "Location: /x",
+        "HTTP/1.0 100 Continue\r\n\r\n",
+        "é",
+        "\0",
+    ];
+    proptest::collection::vec(0..PIECES.len(), 0..24).prop_map(|all| all.into_iter().map(|n| PIECES[n]).collect())
+}
+
+proptest! {
+    /// Whatever a client sends, a server ends the connection when the client has.
+    #[test]
+    fn servers_bear_anything(request in pieces(), room in 1usize..5000) {
+        for port in [80, 8000] {
+            let mut n = net();
+            n.room = room.max(200);
+            let hold = n.spawn(Box::new(Holder { request: request.clone(), port, ends: true, at: 0 }));
+            prop_assert_eq!(n.run(hold).1, 0);
+        }
+    }
+
+    /// Whatever a server sends, curl comes to its end.
+    #[test]
+    fn curl_bears_anything(answer in pieces(), more in pieces()) {
+        let mut n = net();
+        let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+        n.serve(Fixed::new(90, &[Part::Recv, Part::Send(leak(answer)), Part::Send(leak(more)), Part::Close]));
+        let (_, code) = run(&mut n, &["curl -sSiL --max-redirs 3 -m 9 10.0.0.1:90"]);
+        prop_assert!([0, 1, 3, 6, 7, 8, 18, 28, 47, 52, 56].contains(&code), "{}", code);
+    }
 }

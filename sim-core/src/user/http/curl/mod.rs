@@ -323,11 +323,9 @@ impl Curl {
                 self.call(At::ConnectError, Call::SocketError { fd })
             }
             (At::ConnectLook, _) => {
-                let limit = self.o.connect_timeout_ms.unwrap_or(CONNECT_TIMEOUT_MS);
+                let limit = self.connect_timeout_ms();
                 let (since_start, since_try) = (since(t.single, env.now) / 1000, since(t.tried, env.now) / 1000);
-                // An address that others follow gets half of what is left.
-                let half = limit.saturating_sub(since(t.single, t.tried) / 1000).div_ceil(2);
-                if since_start >= limit || !t.addresses.is_empty() && since_try >= half {
+                if since_start >= limit || !t.addresses.is_empty() && since_try >= self.share_ms(t) {
                     if since_start >= limit {
                         t.addresses.clear();
                     }
@@ -366,9 +364,21 @@ impl Curl {
                 self.info(&format!("  Trying {}:{}...", addr.ip(), addr.port()), env);
                 t.timers.push(env.now + HAPPY_EYEBALLS_NS);
                 t.timers.extend(self.o.connect_timeout_ms.map(|ms| t.single + ms * MS));
+                if !t.addresses.is_empty() {
+                    t.timers.push(t.tried + self.share_ms(t) * MS);
+                }
                 self.call(At::Connect, Call::Connect { fd, addr })
             }
         }
+    }
+
+    fn connect_timeout_ms(&self) -> u64 {
+        self.o.connect_timeout_ms.unwrap_or(CONNECT_TIMEOUT_MS)
+    }
+
+    /// How long an address is tried that others follow: half of what was left when it was begun with.
+    fn share_ms(&self, t: &Transfer) -> u64 {
+        self.connect_timeout_ms().saturating_sub(since(t.single, t.tried) / 1000).div_ceil(2)
     }
 
     fn name(&mut self, n: usize, t: &Transfer) -> Option<Call> {
