@@ -166,3 +166,37 @@ fn frames_have_the_lengths_of_a_cluster() {
     let (wrong, right) = (54 + 41 + 4, 54 + 33 + 4);
     assert_eq!(lengths, [wrong, wrong + 93, wrong, wrong + 93, right, right + 33 + 14, right, right + 93]);
 }
+
+#[test]
+fn the_system_calls_are_glibcs() {
+    // strace getent ahosts; sendmmsg(2) is two calls here.
+    let done = Bench::with_server().calls("nameserver 10.9.0.1\n", "other.default.svc.cluster.local");
+    let mut calls: Vec<&str> = done.text.lines().collect();
+    assert_eq!(calls.pop(), Some("other.default.svc.cluster.local 10.96.0.82"));
+    let fd = calls[1].strip_prefix("SetSockOpt(").and_then(|c| c.split(',').next()).unwrap();
+    let want = [
+        "Socket(Udp)".to_owned(),
+        format!("SetSockOpt({fd}, RecvErr(true))"),
+        format!("Connect({fd}, 10.9.0.1)"),
+        "Poll(0)".to_owned(),
+        "Send(49)".to_owned(),
+        "Send(49)".to_owned(),
+        "Poll(5000)".to_owned(),
+        "Recv(DONTWAIT)".to_owned(),
+        "Poll(4999)".to_owned(),
+        "Recv(DONTWAIT)".to_owned(),
+        format!("Close {{ fd: Fd({fd}) }}"),
+    ];
+    assert_eq!(calls, want);
+}
+
+#[test]
+fn rotate_begins_somewhere_and_takes_turns() {
+    let mut bench = Bench::new();
+    bench.serve("10.9.0.1/24", super::testkit::COREFILE);
+    bench.serve("10.9.0.3/24", super::testkit::COREFILE);
+    let conf = "nameserver 10.9.0.1\nnameserver 10.9.0.3\nsearch a.cluster.local b.cluster.local\noptions rotate\n";
+    let done = bench.look_up(conf, "other", Family::Inet);
+    let asked: Vec<&str> = done.seen.iter().filter(|s| s.what.contains('?')).map(|s| s.server.as_str()).collect();
+    assert!(asked.len() >= 2 && asked.windows(2).take(2).all(|w| w[0] != w[1]), "{asked:?}");
+}
