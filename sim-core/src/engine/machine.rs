@@ -456,6 +456,10 @@ impl Machine {
                     Outcome::Wait => None,
                     Outcome::Later => {
                         p.state = State::InCall(call, deadline);
+                        // What it sent was not for this machine: there was nothing to wait for.
+                        if let Some((pid, ret)) = self.cpu.finished.take() {
+                            self.finish(pid, ret);
+                        }
                         return;
                     }
                 }
