@@ -295,7 +295,8 @@ impl Script {
     }
 }
 
-fn written(call: &Call) -> String {
+/// A call as tests write it.
+pub(super) fn written(call: &Call) -> String {
     match call {
         Call::Send { data, .. } => format!("Send({})", data.len()),
         Call::Recv { errqueue: true, .. } => "Recv(ERRQUEUE)".to_owned(),

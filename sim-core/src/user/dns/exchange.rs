@@ -9,7 +9,7 @@ use crate::base::time::{MS, SEC, US};
 use crate::engine::process::Env;
 use crate::kernel::errno::Errno;
 use crate::kernel::syscall::{Call, Fd, PollFd, Ready, Ret, SockOpt, SocketKind};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 /// What the resolver computes between two system calls.
@@ -249,7 +249,8 @@ impl Exchange {
     }
 
     fn address(&self, memory: &Memory) -> SocketAddrV4 {
-        SocketAddrV4::new(memory.conf.servers[self.ns(memory)], PORT)
+        let server = memory.conf.servers.get(self.ns(memory)).copied().unwrap_or(Ipv4Addr::LOCALHOST);
+        SocketAddrV4::new(server, PORT)
     }
 
     fn failed(&self) -> Outcome {
@@ -283,9 +284,9 @@ impl Exchange {
     /// `retry:` of send_dg: all from the beginning on the same socket.
     fn begin(&mut self, memory: &mut Memory, env: &mut Env<'_>) -> Step {
         let (ns, count) = (self.ns(memory) as u32, memory.conf.servers.len() as u32);
-        let mut seconds = memory.conf.timeout_s << ns;
+        let mut seconds = memory.conf.timeout_s.saturating_mul(1 << ns);
         if ns > 0 {
-            seconds /= count;
+            seconds /= count.max(1);
         }
         let timeout_ns = u64::from(seconds.max(1)) * SEC;
         self.round = Round {

@@ -1,6 +1,6 @@
 //! A client and servers on a bridge, for tests: whole runs of the programs, with what they sent and printed.
 
-use super::super::script::words;
+use super::super::script::{words, written};
 use super::conf;
 use super::coredns::cluster;
 use super::coredns::{self, corefile};
@@ -213,7 +213,13 @@ impl Bench {
     /// Looks a name up and prints what was found.
     pub(super) fn look_up(self, resolv_conf: &str, name: &str, family: Family) -> Done {
         let etc = Etc::parse(Some(resolv_conf), Some("127.0.0.1 localhost\n10.8.8.8 known.example k\n"));
-        self.run(Box::new(Probe { resolver: Resolver::by_name(&etc, name, family) }))
+        self.run(Box::new(Probe { resolver: Resolver::by_name(&etc, name, family), calls: false }))
+    }
+
+    /// Looks a name up and prints the system calls of that.
+    pub(super) fn calls(self, resolv_conf: &str, name: &str) -> Done {
+        let etc = Etc::parse(Some(resolv_conf), None);
+        self.run(Box::new(Probe { resolver: Resolver::by_name(&etc, name, Family::Unspec), calls: true }))
     }
 }
 
@@ -225,12 +231,19 @@ fn text_file(text: &str) -> File {
 #[derive(Clone)]
 struct Probe {
     resolver: Resolver,
+    /// The calls are printed, too.
+    calls: bool,
 }
 
 impl Program for Probe {
     fn step(&mut self, ret: Ret, env: &mut Env<'_>) -> Call {
         match self.resolver.step(ret, env) {
-            Progress::Call(call) => call,
+            Progress::Call(call) => {
+                if self.calls {
+                    env.console.out(format!("{}\n", written(&call)));
+                }
+                call
+            }
             Progress::Done(Ok(found)) => {
                 let all: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
                 env.console.out(format!("{} {}\n", found.name, all.join(" ")));

@@ -1,7 +1,10 @@
 //! The resolver against servers, over a simulated network: who is asked what when.
 
+use super::message::{self, Message};
 use super::resolver::Family;
 use super::testkit::{Bench, RESOLV_CONF};
+use crate::engine::process::{Env, Program};
+use crate::kernel::syscall::{Call, Fd, Ret, SocketKind};
 
 #[test]
 fn the_search_list_is_walked() {
@@ -165,4 +168,102 @@ fn frames_have_the_lengths_of_a_cluster() {
     // 14 + 20 + 8 + 12 + name + 4; an A record is the name and 14 more, the SOA of cluster.local 93.
     let (wrong, right) = (54 + 41 + 4, 54 + 33 + 4);
     assert_eq!(lengths, [wrong, wrong + 93, wrong, wrong + 93, right, right + 33 + 14, right, right + 93]);
+}
+
+#[test]
+fn the_system_calls_are_glibcs() {
+    // strace getent ahosts; sendmmsg(2) is two calls here.
+    let done = Bench::with_server().calls("nameserver 10.9.0.1\n", "other.default.svc.cluster.local");
+    let mut calls: Vec<&str> = done.text.lines().collect();
+    assert_eq!(calls.pop(), Some("other.default.svc.cluster.local 10.96.0.82"));
+    let fd = calls[1].strip_prefix("SetSockOpt(").and_then(|c| c.split(',').next()).unwrap();
+    let want = [
+        "Socket(Udp)".to_owned(),
+        format!("SetSockOpt({fd}, RecvErr(true))"),
+        format!("Connect({fd}, 10.9.0.1)"),
+        "Poll(0)".to_owned(),
+        "Send(49)".to_owned(),
+        "Send(49)".to_owned(),
+        "Poll(5000)".to_owned(),
+        "Recv(DONTWAIT)".to_owned(),
+        "Poll(4999)".to_owned(),
+        "Recv(DONTWAIT)".to_owned(),
+        format!("Close {{ fd: Fd({fd}) }}"),
+    ];
+    assert_eq!(calls, want);
+}
+
+#[test]
+fn rotate_begins_somewhere_and_takes_turns() {
+    let mut bench = Bench::new();
+    bench.serve("10.9.0.1/24", super::testkit::COREFILE);
+    bench.serve("10.9.0.3/24", super::testkit::COREFILE);
+    let conf = "nameserver 10.9.0.1\nnameserver 10.9.0.3\nsearch a.cluster.local b.cluster.local\noptions rotate\n";
+    let done = bench.look_up(conf, "other", Family::Inet);
+    let asked: Vec<&str> = done.seen.iter().filter(|s| s.what.contains('?')).map(|s| s.server.as_str()).collect();
+    assert!(asked.len() >= 2 && asked.windows(2).take(2).all(|w| w[0] != w[1]), "{asked:?}");
+}
+
+#[test]
+fn two_silent_servers_keep_a_socket_each() {
+    // Measured: queries at 0, 1, 2 and 3 s, the end at 4 s.
+    let mut bench = Bench::new();
+    bench.silence("10.9.0.1/24");
+    bench.silence("10.9.0.3/24");
+    let conf = "nameserver 10.9.0.1\nnameserver 10.9.0.3\noptions timeout:1\n";
+    let done = bench.look_up(conf, "x", Family::Unspec);
+    assert_eq!(done.asked_ms(), [0, 0, 1000, 1000, 2000, 2000, 3000, 3000]);
+    assert_eq!((done.ms / 10, done.ports().len()), (400, 2));
+}
+
+/// A stream to the server: two questions in one write, an answer to each, and the end after ten idle seconds.
+#[test]
+fn a_stream_carries_several_questions() {
+    let done = Bench::with_server().run(Box::new(Stream::default()));
+    assert_eq!(done.text, "10.96.0.82\n10.96.0.82\nend\n");
+    assert!((10_000..10_100).contains(&done.ms), "{}", done.ms);
+}
+
+#[derive(Clone, Default)]
+struct Stream {
+    fd: Option<Fd>,
+    bytes: Vec<u8>,
+}
+
+impl Program for Stream {
+    fn step(&mut self, ret: Ret, env: &mut Env<'_>) -> Call {
+        let addr = "10.9.0.1:53".parse().unwrap();
+        match (ret, self.fd) {
+            (Ret::Start, _) => return Call::Socket(SocketKind::Tcp),
+            (Ret::Fd(fd), _) => {
+                self.fd = Some(fd);
+                return Call::Connect { fd, addr };
+            }
+            (Ret::Done, Some(fd)) => {
+                let name = message::name("other.default.svc.cluster.local").unwrap();
+                let kind = message::type_by_name("A").unwrap();
+                let query = Message::query(1, 0, name, kind).write(false);
+                let one = [&(query.len() as u16).to_be_bytes()[..], &query].concat();
+                return Call::Send { fd, to: None, data: one.repeat(2) };
+            }
+            (Ret::Data(data), _) => self.bytes.extend(data),
+            (Ret::Eof, _) => {
+                env.console.out("end\n");
+                return Call::Exit(0);
+            }
+            _ => {}
+        }
+        while let Some(&length) = self.bytes.first_chunk() {
+            let end = 2 + usize::from(u16::from_be_bytes(length));
+            let Some(answer) = self.bytes.get(2..end) else { break };
+            let answer = Message::parse(answer).unwrap();
+            env.console.out(format!("{}\n", message::rdata_text(&answer.answers[0].rdata)));
+            self.bytes.drain(..end);
+        }
+        Call::Recv { fd: self.fd.unwrap(), size: 4096, dontwait: false, errqueue: false }
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Program> {
+        Box::new(self.clone())
+    }
 }
