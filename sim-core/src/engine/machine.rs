@@ -23,6 +23,9 @@ const SYSCALL_NS: u64 = 4_000;
 const SOFTIRQ_NS: u64 = 500;
 /// nanosleep and poll may be late by this much (timer_slack_ns).
 const TIMER_SLACK_NS: u64 = 50_000;
+/// A process that has had the CPU for so long lets others run that are waiting for it (sysctl_sched_base_slice of four
+/// CPUs). Nanoseconds.
+const BASE_SLICE_NS: u64 = 2_100_000;
 /// So many of a chain's last places are remembered.
 const LATELY: usize = 32;
 /// As many processes one machine runs at once.
@@ -39,6 +42,8 @@ pub struct Machine {
     no_files: Files,
     processes: BTreeMap<Pid, Process>,
     run_queue: VecDeque<Pid>,
+    /// Who has the CPU, and since when.
+    current: Option<(Pid, Time)>,
     last_pid: u32,
     /// Processes that have ended since the world looked.
     pub(super) exits: VecDeque<Pid>,
@@ -142,6 +147,7 @@ impl Machine {
             no_files: Files::default(),
             processes: BTreeMap::new(),
             run_queue: VecDeque::new(),
+            current: None,
             last_pid: 300,
             exits: VecDeque::new(),
             asks: Vec::new(),
@@ -292,6 +298,9 @@ impl Machine {
     pub(super) fn run_one(&mut self, run: &mut Run<'_>) -> Result<(), LimitHit> {
         let Some(pid) = self.run_queue.pop_front() else { return Ok(()) };
         let Some(p) = self.processes.get_mut(&pid) else { return Ok(()) };
+        if self.current.is_none_or(|(last, _)| last != pid) {
+            self.current = Some((pid, self.cpu.now));
+        }
         self.cpu.now += SYSCALL_NS;
         let (call, deadline) = match std::mem::replace(&mut p.state, State::Ready(Ret::Done)) {
             State::Ready(ret) => {
@@ -318,6 +327,14 @@ impl Machine {
                 return Ok(());
             }
         };
+        let since = self.current.map_or(self.cpu.now, |(_, since)| since);
+        if self.cpu.now.0 - since.0 >= BASE_SLICE_NS && !self.run_queue.is_empty() {
+            // A tick found that its time is up.
+            p.state = State::Retry(call, deadline);
+            self.run_queue.push_back(pid);
+            self.current = None;
+            return Ok(());
+        }
         self.call(run, pid, call, deadline);
         self.drain(run)
     }

@@ -6,9 +6,10 @@
 //!                         |<------------- bytes() ------------>|
 //! ```
 
-use super::conntrack::Nfct;
+use super::conntrack::{Csum, Nfct};
 use super::dev::br_netfilter::NfBridge;
 use crate::base::{FrameId, IfIndex, PacketId, Time};
+use crate::wire::{IPPROTO_TCP, IPPROTO_UDP, checksum};
 
 /// struct sk_buff. A handle of one pointer that owns its buffer: moved by value, copied only by name.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Skb {
     pub frag_list: Vec<u16>,
     /// CHECKSUM_UNNECESSARY: its transport checksum is known to be right. A socket here made it, or it was verified.
     pub csum_valid: bool,
+    /// CHECKSUM_PARTIAL: its transport checksum covers the pseudo header only, until a device completes it.
+    pub csum_partial: bool,
     /// gso_size of skb_shared_info: the payload of each segment that it is cut into; zero if it is one segment.
     pub gso_size: u16,
     /// skb->dst_pending_confirm: its sender knows that the way works, so neighbours on it need not be asked.
@@ -137,6 +140,7 @@ impl Frame {
             ignore_df: false,
             frag_list: Vec::new(),
             csum_valid: false,
+            csum_partial: false,
             gso_size: 0,
             confirm: false,
             mark: 0,
@@ -166,6 +170,7 @@ impl Frame {
             frag_pmtu: false,
             ignore_df: false,
             csum_valid: false,
+            csum_partial: false,
             gso_size: 0,
             confirm: false,
             mark: 0,
@@ -213,6 +218,7 @@ impl Frame {
     /// Everything is forgotten that belongs to the kernel that the frame leaves. Without `..`, so that the compiler
     /// asks what a new field means on the wire.
     pub(in crate::kernel) fn leave(&mut self) {
+        self.complete_checksum();
         let Skb {
             buf: _,
             head: _,
@@ -230,6 +236,7 @@ impl Frame {
             ignore_df,
             frag_list,
             csum_valid,
+            csum_partial,
             confirm,
             mark,
             nfct,
@@ -240,7 +247,7 @@ impl Frame {
         (*dev, *iif, *tstamp) = (IfIndex::default(), IfIndex::default(), Time::default());
         (*pkt_type, *frag_max_size, *frag_pmtu) = (PacketType::default(), 0, false);
         (*ignore_df, *csum_valid, *mark, *nf_bridge) = (false, false, 0, None);
-        *confirm = false;
+        (*confirm, *csum_partial) = (false, false);
     }
 
     /// What counts against an MTU (skb_gso_network_seglen): the longest of the segments that it holds, or all of it.
@@ -261,6 +268,30 @@ impl Frame {
         let own = (skb.head, skb.mac_len, skb.id, skb.packet, skb.truesize);
         *skb = Skb { buf, frag_list, gso_size: 0, ..from.0.without_buffer() };
         (skb.head, skb.mac_len, skb.id, skb.packet, skb.truesize) = own;
+    }
+
+    /// skb_checksum_help: the transport checksum is completed, if it is not complete yet.
+    pub(in crate::kernel) fn complete_checksum(&mut self) {
+        if !std::mem::take(&mut self.csum_partial) {
+            return;
+        }
+        let l3 = self.l3_mut();
+        let hlen = usize::from(l3.first().copied().unwrap_or(0) & 0xf) * 4;
+        let protocol = l3.get(9).copied().unwrap_or(0);
+        let Some(l4) = l3.get_mut(hlen..) else { return };
+        let at = if protocol == IPPROTO_TCP { 16 } else { 6 };
+        let sum = match checksum(l4) {
+            0 if protocol == IPPROTO_UDP => 0xffff,
+            sum => sum,
+        };
+        if let Some(field) = l4.get_mut(at..at + 2) {
+            field.copy_from_slice(&sum.to_be_bytes());
+        }
+    }
+
+    /// How its transport checksum stands.
+    pub(in crate::kernel) fn csum(&self) -> Csum {
+        if self.csum_partial { Csum::Partial } else { Csum::Full }
     }
 
     /// skb_put: `n` zero bytes at the end.

@@ -13,7 +13,7 @@ use super::netns::NetNs;
 use super::timer::{HZ, TimerId, before_eq, ms_to_jiffies};
 use super::trace::{DropReason, Fate, Flow, What};
 use crate::base::rng::Purpose;
-use crate::base::{IfIndex, Mac};
+use crate::base::{FrameId, IfIndex, Mac};
 use crate::wire::{ETH_HLEN, ETH_P_IP, put_ethernet};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -176,6 +176,11 @@ impl NeighTable {
     /// All entries, by device and address.
     pub(in crate::kernel) fn iter(&self) -> impl Iterator<Item = (&NeighKey, &Neigh)> {
         self.entries.iter()
+    }
+
+    /// A frame waits for a neighbour.
+    pub(in crate::kernel) fn queues(&self, frame: FrameId) -> bool {
+        self.entries.values().any(|n| n.queue.iter().any(|f| f.id == frame))
     }
 
     /// Frames that wait for an answer.

@@ -12,7 +12,7 @@ use super::netfilter::Iptables;
 use super::socket::Sockets;
 use super::sysctl::Sysctl;
 use super::timer::Jiffies;
-use crate::base::{IfIndex, NsId, Time};
+use crate::base::{FrameId, IfIndex, NsId, Time};
 
 /// The loopback device of every namespace.
 pub const LOOPBACK: IfIndex = IfIndex(1);
@@ -59,6 +59,11 @@ impl NetNs {
             ct: Conntrack::default(),
             iptables: Iptables::default(),
         }
+    }
+
+    /// A frame that was sent has not left: it waits for a neighbour, or for a nic to be free.
+    pub(in crate::kernel) fn still_queues(&self, frame: FrameId) -> bool {
+        self.neigh.queues(frame) || self.devs().any(|d| matches!(&d.kind, DevKind::Nic(nic) if nic.queues(frame)))
     }
 
     /// Frames that wait in its queues.

@@ -3,7 +3,7 @@
 
 use super::conntrack::nat::{self, Manip, NatStep, Range};
 use super::conntrack::{
-    self, Conntrack, Csum, CtCx, CtInfo, Dir, Nfct, Tuple, Verdict as CtVerdict, nf_conntrack_confirm, nf_conntrack_in,
+    self, Conntrack, CtCx, CtInfo, Dir, Nfct, Tuple, Verdict as CtVerdict, nf_conntrack_confirm, nf_conntrack_in,
 };
 use super::cx::Cx;
 use super::dev::br_netfilter::NfBridge;
@@ -126,7 +126,7 @@ fn defrag(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, f: Frame) -> Flow {
 /// nf_conntrack_in
 fn track(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, mut f: Frame) -> Flow {
     let had = f.nfct;
-    let packet = conntrack::Packet::new(f.l3(), Csum::Full).verified(f.csum_valid);
+    let packet = conntrack::Packet::new(f.l3(), f.csum()).verified(f.csum_valid);
     let (verdict, nfct) = nf_conntrack_in(&mut ns.ct, &CtCx::of(cx), &packet, had, s.hook);
     f.nfct = nfct;
     if verdict == CtVerdict::Drop {
@@ -177,11 +177,12 @@ fn translate(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State, mut f: Frame) -> Fl
     }
     let before = cx.steps.then(|| ends(f.l3()));
     let (ct_cx, nfct, hook) = (CtCx::of(cx), f.nfct, s.hook);
-    let verdict = match nat::nf_nat_hook(&mut ns.ct, &ct_cx, nfct, hook, s.outdev, f.l3_mut(), Csum::Full) {
+    let csum = f.csum();
+    let verdict = match nat::nf_nat_hook(&mut ns.ct, &ct_cx, nfct, hook, s.outdev, f.l3_mut(), csum) {
         NatStep::Done(verdict) => verdict,
         NatStep::Rules => match rules(ns, cx, s, &mut f) {
             CtVerdict::Drop => CtVerdict::Drop,
-            CtVerdict::Accept => nat::nf_nat_after_rules(&mut ns.ct, &ct_cx, nfct, hook, f.l3_mut(), Csum::Full),
+            CtVerdict::Accept => nat::nf_nat_after_rules(&mut ns.ct, &ct_cx, nfct, hook, f.l3_mut(), csum),
         },
     };
     if verdict == CtVerdict::Drop {

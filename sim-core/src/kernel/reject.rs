@@ -28,13 +28,17 @@ pub(in crate::kernel) fn reject(ns: &mut NetNs, cx: &mut Cx<'_>, with: RejectWit
         RejectWith::TcpReset => return send_reset(ns, cx, f),
     };
     // nf_send_unreach: what is damaged is not answered.
-    if is_sound(f.l3()) {
+    if is_sound(f) {
         icmp::send(ns, cx, f, error);
     }
 }
 
 /// nf_reject_verify_csum and nf_ip_checksum
-fn is_sound(l3: &[u8]) -> bool {
+fn is_sound(f: &Frame) -> bool {
+    if f.csum_valid {
+        return true;
+    }
+    let l3 = f.l3();
     let Some((protocol, l4)) = ip::payload(l3) else { return false };
     match protocol {
         IPPROTO_UDP if be16(l4, 6) == 0 => true,
@@ -53,7 +57,7 @@ fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
     let Some((IPPROTO_TCP, segment)) = ip::payload(f.l3()) else { return };
     let Ok(tcp) = TcpPacket::new_checked(segment) else { return };
     let to_many = |addr| matches!(ns.fib.addr_type(addr, None), RouteType::Broadcast | RouteType::Multicast);
-    if p.frag_offset() != 0 || tcp.rst() || !is_sound(f.l3()) || to_many(dst) {
+    if p.frag_offset() != 0 || tcp.rst() || !is_sound(f) || to_many(dst) {
         return;
     }
     // ip_route_me_harder, from an address that need not be ours.

@@ -107,7 +107,7 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
-pub const COMMANDS: [&str; 15] = [
+pub const COMMANDS: [&str; 16] = [
     "arping",
     "bridge",
     "conntrack",
@@ -121,6 +121,7 @@ pub const COMMANDS: [&str; 15] = [
     "iptables-restore",
     "iptables-save",
     "nc",
+    "nslookup",
     "ping",
     "sysctl",
 ];

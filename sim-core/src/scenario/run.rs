@@ -68,7 +68,7 @@ pub trait Progress {
     /// `done` of `all` commands have ended.
     fn commands(&mut self, done: usize, all: usize);
 
-    /// The last command that ends by itself has ended; this is the world as it is then.
+    /// The last command that ends by itself has ended; this is the world as the next one would find it.
     fn settled(&mut self, _: &World) {}
 }
 
@@ -389,6 +389,7 @@ impl<'a, A: Audience> Stage<'a, A> {
         self.audience.start();
         if end.is_none() {
             self.until_all_exited()?;
+            self.advance(self.last_exit.max(now) + BETWEEN_COMMANDS_NS)?;
             progress.settled(&self.world);
         }
         self.advance(end.unwrap_or(self.last_exit.max(now) + AFTER_LAST_NS))?;

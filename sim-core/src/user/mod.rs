@@ -24,7 +24,7 @@ use crate::engine::process::Program;
 use std::sync::Arc;
 
 /// The programs that [`parse`] knows.
-pub const PROGRAMS: [&str; 6] = ["arping", "curl", "dig", "getent", "iperf3", "ping"];
+pub const PROGRAMS: [&str; 7] = ["arping", "curl", "dig", "getent", "iperf3", "nslookup", "ping"];
 
 /// Reads the command line of a program; its name comes first.
 ///
@@ -36,6 +36,7 @@ pub fn parse(words: &[Word]) -> Result<Box<dyn Program>, SyntaxError> {
     match name.text.as_str() {
         "ping" => Ok(Box::new(ping::Ping::new(ping::options::parse(name, rest)?))),
         "dig" => Ok(Box::new(dns::dig::parse(rest)?)),
+        "nslookup" => Ok(Box::new(dns::nslookup::parse(name, rest)?)),
         "getent" => Ok(Box::new(dns::getent::parse(name, rest)?)),
         "curl" => Ok(Box::new(http::curl::parse(name, rest)?)),
         "arping" => Ok(Box::new(arping::Arping::new(arping::options::parse(name, rest)?))),
@@ -93,7 +94,7 @@ impl Server {
 pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
     let Some((name, rest)) = words.split_first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
     match name.text.as_str() {
-        "coredns" => dns::coredns::parse(name, rest).map(Server::CoreDns),
+        "coredns" => dns::coredns::parse(rest).map(Server::CoreDns),
         "udpecho" => udpecho::parse(name, rest).map(Server::UdpEcho),
         "iperf3" => iperf3::parse_server(name, rest).map(Server::Iperf3),
         "slowd" => tcpserve::parse(name, rest, tcpserve::Service::Slow).map(Server::Tcp),

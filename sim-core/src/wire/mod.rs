@@ -5,6 +5,7 @@ pub mod sll2;
 
 use crate::base::Mac;
 use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol};
+use std::net::Ipv4Addr;
 
 /// Bytes of an Ethernet header.
 pub const ETH_HLEN: usize = 14;
@@ -40,6 +41,16 @@ pub fn put_ethernet(header: &mut [u8], to: Mac, from: Mac, ethertype: u16) {
 /// one.
 pub fn checksum(bytes: &[u8]) -> u16 {
     !smoltcp::wire::checksum::data(bytes)
+}
+
+/// The sum over the pseudo header of a segment of `len` bytes (RFC 9293 section 3.1), not complemented.
+pub fn pseudo_sum(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: usize) -> u16 {
+    let mut header = [0; 12];
+    header[..4].copy_from_slice(&src.octets());
+    header[4..8].copy_from_slice(&dst.octets());
+    header[9] = protocol;
+    header[10..].copy_from_slice(&(len as u16).to_be_bytes());
+    smoltcp::wire::checksum::data(&header)
 }
 
 /// A big-endian u32 at `at`; zero where the slice is too short.

@@ -7,8 +7,8 @@ use crate::kernel::frame::{Frame, truesize};
 use crate::kernel::netlink::Feature;
 use crate::kernel::netns::NetNs;
 use crate::kernel::trace::{Consumer, DropReason, Edge, Fate, Flow};
-use crate::wire::{be16, be32};
-use smoltcp::wire::{Ipv4Packet, TcpPacket};
+use crate::wire::{IPPROTO_TCP, be16, be32, pseudo_sum};
+use smoltcp::wire::Ipv4Packet;
 
 /// FIN and PSH: what only the last segment has.
 const LAST_FLAGS: u8 = 0x09;
@@ -66,12 +66,17 @@ fn piece(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, headers: usize, at: usize, 
     if headers + at + len < l3.len() {
         tcp[13] &= !LAST_FLAGS;
     }
-    TcpPacket::new_unchecked(tcp).fill_checksum(&src.into(), &dst.into());
+    let sum = pseudo_sum(src, dst, IPPROTO_TCP, tcp.len());
+    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
     if mac > 0 {
         s.push_mac(mac).copy_from_slice(&f.bytes()[..mac]);
     }
     s.inherit(f);
     s.truesize = truesize(headers + len);
+    s.csum_partial = true;
+    if !f.csum_partial {
+        s.complete_checksum();
+    }
     ns.ct.hold(s.nfct);
     s
 }

@@ -9,7 +9,7 @@
 //! ```
 
 use crate::base::time::SEC;
-use crate::base::{IfIndex, NicId, NsId, Time};
+use crate::base::{FrameId, IfIndex, NicId, NsId, Time};
 use crate::kernel::cx::{Cx, Wire};
 use crate::kernel::dev::DevKind;
 use crate::kernel::frame::{Frame, PacketType};
@@ -40,6 +40,11 @@ pub struct Nic {
 impl Nic {
     pub(in crate::kernel) fn new(id: NicId, rate_bps: u64) -> Self {
         Nic { id, rate_bps, busy_until: Time(0), queue: VecDeque::new(), waits: false }
+    }
+
+    /// A frame waits until the nic is free.
+    pub(in crate::kernel) fn queues(&self, frame: FrameId) -> bool {
+        self.queue.iter().any(|f| f.id == frame)
     }
 
     pub(in crate::kernel) fn id(&self) -> NicId {

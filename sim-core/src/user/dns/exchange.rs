@@ -422,7 +422,7 @@ impl Exchange {
     fn matching(&self, answer: &Message) -> Option<usize> {
         let waits =
             |(n, q): &(usize, &Message)| !self.round.received[*n] && q.id == answer.id && answer.same_question(q);
-        self.queries.iter().enumerate().filter(waits).map(|(n, _)| n).last()
+        self.queries.iter().enumerate().rev().find(waits).map(|(n, _)| n)
     }
 
     fn answered(&mut self, answer: Message, query: usize, memory: &mut Memory, env: &mut Env<'_>) -> Step {

@@ -57,6 +57,8 @@ pub(super) struct Question {
     pub show_search: bool,
     /// A server that fails is the last one asked.
     pub servfail_stops: bool,
+    /// A server that does not recurse is not good enough, if there is another.
+    pub check_ra: bool,
 }
 
 /// An answer.
@@ -458,14 +460,17 @@ impl Lookup {
             return self.close(Then::Again, env, said);
         }
         let code = message.rcode();
-        if code == rcode::SERVFAIL && !self.question.servfail_stops {
+        let fails = code == rcode::SERVFAIL && !self.question.servfail_stops;
+        let recurses = !self.question.check_ra || !self.question.recurse || message.flags & flag::RA != 0;
+        if fails || !recurses {
             let from = self.written();
+            let what = if fails { "SERVFAIL reply" } else { "recursion not available" };
             if self.server + 1 < self.question.servers.len() {
-                said.push(Said::Comment(format!("Got SERVFAIL reply from {from}, trying next server")));
+                said.push(Said::Comment(format!("Got {what} from {from}, trying next server")));
                 self.server += 1;
                 return self.ask();
             }
-            said.push(Said::Comment(format!("Got SERVFAIL reply from {from}")));
+            said.push(Said::Comment(format!("Got {what} from {from}")));
         }
         let answer = Box::new(Answer {
             query: self.query.clone(),

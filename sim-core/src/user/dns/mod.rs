@@ -7,11 +7,14 @@ mod exchange;
 pub(in crate::user) mod getent;
 mod lookup;
 mod message;
+pub(in crate::user) mod nslookup;
 pub mod resolver;
 #[cfg(test)]
 mod testkit;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod texts;
 
 use crate::base::files::Found;
 use crate::engine::process::Env;

@@ -1,10 +1,14 @@
 //! A client and servers on a bridge, for tests: whole runs of the programs, with what they sent and printed.
 
-use super::coredns::testkit::server;
+use super::super::script::words;
+use super::conf;
+use super::coredns::cluster;
+use super::coredns::{self, corefile};
 use super::message::{Message, text, type_name};
 use super::resolver::{Etc, Family, Progress, Resolver};
+use crate::base::files::{Content, File};
 use crate::base::time::{MS, SEC};
-use crate::base::{NsId, Time};
+use crate::base::{Files, NsId, Time};
 use crate::engine::process::{Env, Program};
 use crate::engine::{Config, Finished, Stopped, World};
 use crate::kernel::frame::PacketType;
@@ -12,6 +16,7 @@ use crate::kernel::netlink::{Addr, LinkAdd, LinkChange, LinkKind, LinkPeer, Requ
 use crate::kernel::syscall::{Call, Ret, SocketKind};
 use crate::kernel::trace::{DevName, Mute, Sink, Step, Tap};
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 
 /// The client's resolv.conf unless a test has another.
 pub(super) const RESOLV_CONF: &str = "nameserver 10.9.0.1\n\
@@ -150,10 +155,19 @@ impl Bench {
     }
 
     /// A server with this Corefile.
-    pub(super) fn serve(&mut self, address: &str, corefile: &str) {
+    pub(super) fn serve(&mut self, address: &str, text: &str) {
+        self.serve_cluster(address, text, CLUSTER);
+    }
+
+    /// A server with this Corefile for that cluster.
+    pub(super) fn serve_cluster(&mut self, address: &str, text: &str, services: &str) {
         let name = format!("s{}", address.replace(['.', '/'], ""));
         let ns = self.host(&name[..name.len().min(14)], address);
-        self.world.spawn(ns, server(corefile, CLUSTER), Time(0)).unwrap();
+        let mut files = Files::default();
+        files.insert(corefile::COREFILE, text_file(text));
+        files.insert(cluster::CLUSTER, text_file(services));
+        self.world.set_files(ns, Arc::new(files));
+        self.world.spawn(ns, coredns::parse(&[]).unwrap().into_program(), Time(0)).unwrap();
         self.settle();
     }
 
@@ -173,9 +187,8 @@ impl Bench {
 
     fn settle(&mut self) {
         let until = self.world.now() + MS;
-        while let Stopped::Exit(..) = self.world.run(until, &mut Mute).unwrap() {
-            panic!("a server has ended");
-        }
+        let stopped = self.world.run(until, &mut Mute).unwrap();
+        assert!(matches!(stopped, Stopped::Time), "a server has ended");
     }
 
     /// Runs a program at the client to its end.
@@ -188,11 +201,24 @@ impl Bench {
         Done { text: console.all(), code, ms: (ended - started) / MS, seen: ear.seen }
     }
 
+    /// Runs a command line at the client, which has these files.
+    pub(super) fn command(mut self, resolv_conf: &str, line: &str) -> Done {
+        let mut files = Files::default();
+        files.insert(conf::RESOLV_CONF, text_file(resolv_conf));
+        files.insert(conf::HOSTS, text_file("127.0.0.1 localhost\n"));
+        self.world.set_files(self.client, Arc::new(files));
+        self.run(crate::user::parse(&words(line)).unwrap())
+    }
+
     /// Looks a name up and prints what was found.
     pub(super) fn look_up(self, resolv_conf: &str, name: &str, family: Family) -> Done {
         let etc = Etc::parse(Some(resolv_conf), Some("127.0.0.1 localhost\n10.8.8.8 known.example k\n"));
         self.run(Box::new(Probe { resolver: Resolver::by_name(&etc, name, family) }))
     }
+}
+
+fn text_file(text: &str) -> File {
+    File { content: Content::Text(text.to_owned()), mtime_s: 0 }
 }
 
 /// Prints what its resolver finds.

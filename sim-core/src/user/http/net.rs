@@ -22,6 +22,8 @@ pub(super) const EPOCH_S: u64 = 1_795_274_939;
 pub(super) struct Net {
     spaces: Spaces,
     ns: NsId,
+    /// What programs read.
+    pub files: Files,
     now: Time,
     programs: Vec<Process>,
     sockets: BTreeMap<u32, Socket>,
@@ -66,6 +68,7 @@ impl Net {
         Net {
             spaces: world.machine(ns).spaces().clone(),
             ns,
+            files: Files::default(),
             now: Time(0),
             programs: vec![],
             sockets: BTreeMap::new(),
@@ -154,7 +157,7 @@ impl Net {
             alarmed: false,
             interrupted: false,
             spaces: &self.spaces,
-            files: &files,
+            files: &self.files,
             prf: &prf,
             spent_ns: 0,
             console: &mut p.console,

@@ -167,7 +167,7 @@ pub(super) struct TxSkb {
     /// tp->delivered when it was sent last.
     pub delivered: u32,
     pub truesize: u32,
-    /// The datagram as it was sent first.
+    /// The frame in which it was sent last.
     pub frame: Option<crate::base::FrameId>,
 }
 
@@ -213,7 +213,7 @@ pub(in crate::kernel) struct Sock {
     pub(super) connecting: bool,
     pub(super) err: Option<Errno>,
     pub(super) err_soft: Option<Errno>,
-    /// sk_error_queue
+    /// sk_error_queue: ICMP errors for MSG_ERRQUEUE.
     pub(super) errors: VecDeque<QueuedError>,
     /// RCV_SHUTDOWN, SEND_SHUTDOWN
     pub(super) shut_read: bool,
@@ -294,6 +294,8 @@ pub(in crate::kernel) struct Sock {
     pub(super) pmtu_cookie: u32,
     pub(super) header_len: u32,
     pub(super) lsndtime: u64,
+    /// tcp_wstamp_ns: when data was sent last, in microseconds.
+    pub(super) wstamp_us: u64,
     pub(super) fin_queued: bool,
 
     // Round trips.
@@ -500,6 +502,7 @@ impl Sock {
             pmtu_cookie: 0,
             header_len: 20,
             lsndtime: 0,
+            wstamp_us: 0,
             fin_queued: false,
             srtt_us: 0,
             mdev_us: TCP_TIMEOUT_INIT as u32 * 4000,

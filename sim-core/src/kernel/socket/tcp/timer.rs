@@ -228,8 +228,8 @@ fn retransmit_timer(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
     }
     recovery::enter_loss(ns, cx, sk);
     sk.retransmits += 1;
-    if tx::retransmit(ns, cx, sk, 0, 1).is_err() {
-        // The own queue is full, or there is no way.
+    if tx::retransmit(ns, cx, sk, 0, 1) == Err(Errno::ENOBUFS) {
+        // The own queue is full.
         return reset_xmit(ns, cx, sk, Xmit::Retransmit, RESOURCE_PROBE_INTERVAL);
     }
     back_off(ns, cx, sk);

@@ -17,7 +17,7 @@ use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
 use crate::kernel::syscall::PmtuDisc;
 use crate::kernel::trace::Edge;
-use crate::wire::IPPROTO_TCP;
+use crate::wire::{IPPROTO_TCP, pseudo_sum};
 use smoltcp::wire::{TcpPacket, TcpSeqNumber};
 use std::net::SocketAddrV4;
 
@@ -176,6 +176,7 @@ pub(super) fn transmit(
 fn event_data_sent(cx: &Cx<'_>, sk: &mut Sock) {
     let now = cx.jiffies();
     sk.lsndtime = now;
+    sk.wstamp_us = now_us(cx);
     // A reply within ato of the last packet received: this is a dialogue.
     if now.wrapping_sub(sk.ack.lrcvtime) < sk.ack.ato {
         sk.ack.pingpong = sk.ack.pingpong.saturating_add(1);
@@ -190,12 +191,13 @@ fn queue_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, skb: &TxSkb, field
     let l4 = f.put_l3(IP_HLEN + hlen + len, IP_HLEN);
     write_header(l4, sk.sport, sk.dport, fields);
     sk.copy_out(skb.seq.wrapping_add(u32::from(skb.syn)), &mut l4[hlen..]);
-    TcpPacket::new_unchecked(&mut *l4).fill_checksum(&r.src.into(), &r.dst.into());
+    let sum = pseudo_sum(r.src, r.dst, IPPROTO_TCP, l4.len());
+    l4[16..18].copy_from_slice(&sum.to_be_bytes());
     let segments = if skb.len() > skb.mss { skb.pcount() } else { 1 };
     if segments > 1 {
         f.gso_size = skb.mss as u16;
     }
-    f.csum_valid = true;
+    (f.csum_valid, f.csum_partial) = (true, true);
     f.truesize = super::user::SKB_TRUESIZE + len as u32;
     f.confirm = sk.confirm;
     let df = matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do | PmtuDisc::Probe) && !r.mtu_locked;

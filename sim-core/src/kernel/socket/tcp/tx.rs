@@ -216,11 +216,8 @@ fn tso_should_defer(cx: &Cx<'_>, sk: &Sock, skb: &TxSkb, max_segs: u32, cwnd_lim
     if sk.ca_state >= super::sock::CaState::Recovery {
         return false;
     }
-    // Do not defer if it has waited a millisecond.
-    if u64::from(sk.lsndtime_age_us(cx)) > 1000 * (1000 / HZ.min(1000))
-        && sk.lsndtime != 0
-        && cx.jiffies() > sk.lsndtime
-    {
+    // Only if the last write was recent: bursts are avoided.
+    if now_us(cx).saturating_sub(sk.wstamp_us) > 1000 {
         return false;
     }
     let in_flight = sk.in_flight();
@@ -238,13 +235,9 @@ fn tso_should_defer(cx: &Cx<'_>, sk: &Sock, skb: &TxSkb, max_segs: u32, cwnd_lim
     if limit >= chunk {
         return false;
     }
-    // If the next ACK is far away, what can be sent is sent.
-    if let Some(head) = sk.rtx.front() {
-        let delta = now_us(cx) as i64 - head.sent_us as i64 - i64::from(sk.srtt_us >> 4);
-        if delta >= 0 {
-            return false;
-        }
-    } else {
+    // If the next ACK comes only in half a round trip or later, what can be sent is sent.
+    let Some(head) = sk.rtx.front() else { return false };
+    if now_us(cx).saturating_sub(head.sent_us) < u64::from(sk.srtt_us >> 4) {
         return false;
     }
     if cong_win < send_win {
@@ -255,7 +248,7 @@ fn tso_should_defer(cx: &Cx<'_>, sk: &Sock, skb: &TxSkb, max_segs: u32, cwnd_lim
     } else if send_win <= skb.len() {
         return true;
     }
-    !(skb.fin || sk.wq.len() == 1 && skb.push)
+    !skb.fin
 }
 
 /// tcp_tso_segs and tcp_tso_autosize: as many segments one piece may have.
@@ -281,10 +274,6 @@ impl Sock {
     /// sk_stream_wspace
     pub(super) fn stream_wspace(&self) -> u64 {
         self.sndbuf.saturating_sub(self.wmem)
-    }
-
-    fn lsndtime_age_us(&self, cx: &Cx<'_>) -> u32 {
-        (cx.jiffies().saturating_sub(self.lsndtime) * (1_000_000 / HZ)).min(u64::from(u32::MAX)) as u32
     }
 
     /// tcp_cwnd_validate: a window that was not used must not stay (RFC 2861).
@@ -461,6 +450,10 @@ fn retransmit_skb(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, at: usize, seg
         sack::adjust_pcount(sk, &skb, old, repieced);
     }
     let mut skb = sk.rtx[at];
+    if skb.frame.is_some_and(|frame| ns.still_queues(frame)) {
+        // skb_still_in_host_queue: it has not even left.
+        return Err(Errno::EBUSY);
+    }
     let flags = Flags {
         syn: skb.syn,
         fin: skb.fin,
@@ -472,7 +465,9 @@ fn retransmit_skb(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, at: usize, seg
     skb.sent_us = now_us(cx);
     sk.rtx[at].sent_us = skb.sent_us;
     let sent = transmit::transmit(ns, cx, sk, &skb, flags);
-    sk.rtx[at].ever_retrans = true;
+    let skb = &mut sk.rtx[at];
+    skb.ever_retrans = true;
+    skb.frame = sent.ok().or(skb.frame);
     sent.map(|_| ())
 }
 

@@ -222,8 +222,8 @@ fn balance(records: &mut Vec<Record>, random: &mut dyn FnMut() -> u16) {
 }
 
 /// `SizeAndDo`: who speaks EDNS is answered in EDNS.
-fn size_and_do(query: &Message, reply: &mut Message) {
-    let Some(opt) = &query.opt else { return };
+pub(super) fn size_and_do(query: &Message, reply: &mut Message) {
+    let Some(opt) = query.opt.as_ref().filter(|_| reply.opt.is_none()) else { return };
     let kept = |o: &&simple_dns::rdata::OPTCode<'static>| SUPPORTED_OPTIONS.contains(&o.code);
     let opt_codes = opt.opt_codes.iter().filter(kept).cloned().collect();
     reply.opt = Some(OPT { opt_codes, udp_packet_size: opt.udp_packet_size, version: 0 });

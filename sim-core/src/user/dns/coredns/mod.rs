@@ -55,7 +55,7 @@ pub struct CoreDns {
 }
 
 /// Reads the words behind the name.
-pub(in crate::user) fn parse(name: &Word, words: &[Word]) -> Result<CoreDns, SyntaxError> {
+pub(in crate::user) fn parse(words: &[Word]) -> Result<CoreDns, SyntaxError> {
     let hint = format!("write `coredns`, which reads {COREFILE}, or `coredns -conf FILE`");
     match words {
         [] => Ok(CoreDns { conf: None }),
@@ -66,7 +66,10 @@ pub(in crate::user) fn parse(name: &Word, words: &[Word]) -> Result<CoreDns, Syn
             Err(SyntaxError::at(option, "coredns: flag needs an argument: -conf").hint(hint))
         }
         [first, ..] => {
-            let message = format!("{}: flag provided but not defined: {}", name.text, first.text);
+            let message = match first.text.strip_prefix('-') {
+                Some(flag) => format!("coredns: flag provided but not defined: -{}", flag.trim_start_matches('-')),
+                None => format!("extra command line arguments: [{}]", first.text),
+            };
             Err(SyntaxError::at(first, message).hint(hint))
         }
     }
@@ -75,7 +78,17 @@ pub(in crate::user) fn parse(name: &Word, words: &[Word]) -> Result<CoreDns, Syn
 impl CoreDns {
     /// Ready to start.
     pub fn into_program(self) -> Box<dyn Program> {
-        Box::new(Server::new(self.conf, Arc::default(), Doing::Start))
+        Box::new(Server {
+            conf: self.conf,
+            known: Arc::default(),
+            udp: Fd(0),
+            listener: None,
+            connections: vec![],
+            forwarded: vec![],
+            queue: VecDeque::new(),
+            doing: Doing::Start,
+            drawn: 0,
+        })
     }
 }
 
@@ -126,8 +139,6 @@ enum Client {
 #[derive(Clone)]
 enum Doing {
     Start,
-    /// The files are read.
-    Loaded,
     Listener,
     ListenerBind(Fd),
     Listen(Fd),
@@ -167,8 +178,7 @@ impl Program for Server {
                 }
                 Err(message) => return fail(&message, env),
             },
-            Doing::Loaded => return self.listen(),
-            Doing::Listener => return self.listener(&ret),
+            Doing::Listener => return self.listener(&ret, env),
             Doing::ListenerBind(fd) => match ret {
                 Ret::Err(e) => return fail(&format!("Listen: listen tcp :{PORT}: bind: {}", go_text(e)), env),
                 _ => return self.call(Call::Listen { fd, backlog: BACKLOG }, Doing::Listen(fd)),
@@ -187,7 +197,7 @@ impl Program for Server {
                     return fail(&format!("Listen: listen udp :{PORT}: bind: {}", go_text(e)), env);
                 }
             }
-            Doing::Poll(watched) => self.polled(&watched, ret, env),
+            Doing::Poll(watched) => self.polled(&watched, ret),
             Doing::Query => {
                 if let Ret::Message(m) = ret
                     && let From::Ip(from) = m.from
@@ -197,7 +207,7 @@ impl Program for Server {
             }
             Doing::Accept => self.accepted(&ret, env),
             Doing::Stream(fd) => self.stream(fd, ret, env),
-            Doing::UpstreamSocket(client, id) => self.upstream_socket(client, id, &ret, env),
+            Doing::UpstreamSocket(client, id) => self.upstream_socket(client, id, &ret),
             Doing::UpstreamConnect(client, id) => self.upstream_connected(client, id, &ret, env),
             Doing::Upstream(fd) => self.upstream_answer(fd, ret, env),
             Doing::Nothing => {}
@@ -211,20 +221,6 @@ impl Program for Server {
 }
 
 impl Server {
-    fn new(conf: Option<String>, known: Arc<Knowledge>, doing: Doing) -> Self {
-        Server {
-            conf,
-            known,
-            udp: Fd(0),
-            listener: None,
-            connections: vec![],
-            forwarded: vec![],
-            queue: VecDeque::new(),
-            doing,
-            drawn: 0,
-        }
-    }
-
     fn call(&mut self, call: Call, doing: Doing) -> Call {
         self.doing = doing;
         call
@@ -258,13 +254,13 @@ impl Server {
         self.call(Call::Socket(SocketKind::Tcp), Doing::Listener)
     }
 
-    fn listener(&mut self, ret: &Ret) -> Call {
+    fn listener(&mut self, ret: &Ret, env: &mut Env<'_>) -> Call {
         match *ret {
             Ret::Fd(fd) => {
                 self.later(Call::Bind { fd, addr: any() }, Doing::ListenerBind(fd));
                 self.call(Call::SetSockOpt { fd, opt: SockOpt::ReuseAddr(true) }, Doing::Nothing)
             }
-            _ => self.call(Call::Socket(SocketKind::Udp), Doing::Udp),
+            _ => fail("Listen: listen tcp: no socket", env),
         }
     }
 
@@ -292,7 +288,7 @@ impl Server {
         self.call(Call::Poll { fds, timeout_ns }, Doing::Poll(watched))
     }
 
-    fn polled(&mut self, watched: &[Watched], ret: Ret, _: &mut Env<'_>) {
+    fn polled(&mut self, watched: &[Watched], ret: Ret) {
         let Ret::Poll(ready) = ret else { return };
         for (w, _) in watched.iter().zip(ready).filter(|(_, r): &(_, Ready)| r.any()) {
             let recv = |fd, size| Call::Recv { fd, size, dontwait: true, errqueue: false };
@@ -420,7 +416,9 @@ impl Server {
 
     fn ask(&mut self, mut asked: Forwarded, env: &mut Env<'_>) {
         if asked.to.is_empty() || asked.end <= env.now || self.forwarded.len() >= MAX_FORWARDED {
-            return self.reply(asked.client, answer::reply(&asked.query, rcode::SERVFAIL));
+            let mut reply = answer::reply(&asked.query, rcode::SERVFAIL);
+            answer::size_and_do(&asked.query, &mut reply);
+            return self.reply(asked.client, reply);
         }
         self.drawn += 1;
         asked.id = draw(env, Purpose::DnsId, self.drawn) as u16;
@@ -434,7 +432,7 @@ impl Server {
         self.forwarded.iter_mut().find(|f| f.client == client && f.id == id)
     }
 
-    fn upstream_socket(&mut self, client: Client, id: u16, ret: &Ret, env: &mut Env<'_>) {
+    fn upstream_socket(&mut self, client: Client, id: u16, ret: &Ret) {
         let Ret::Fd(fd) = *ret else { return };
         match self.upstream(client, id) {
             Some(asked) if !asked.to.is_empty() => {
@@ -444,7 +442,6 @@ impl Server {
             }
             _ => self.later(Call::Close { fd }, Doing::Nothing),
         }
-        let _ = env;
     }
 
     fn upstream_connected(&mut self, client: Client, id: u16, ret: &Ret, env: &mut Env<'_>) {
@@ -473,6 +470,7 @@ impl Server {
                     reply = answer::reply(&asked.query, rcode::FORMERR);
                 }
                 reply.id = asked.query.id;
+                answer::size_and_do(&asked.query, &mut reply);
                 self.later(Call::Close { fd }, Doing::Nothing);
                 self.reply(asked.client, reply);
             }
@@ -535,20 +533,5 @@ fn servers(upstream: &Upstream, env: &Env<'_>) -> Vec<SocketAddrV4> {
             let conf = ResolvConf::parse(&super::file(env, path).unwrap_or_default());
             conf.servers.into_iter().map(|s| SocketAddrV4::new(s, PORT)).collect()
         }
-    }
-}
-
-#[cfg(test)]
-pub(super) mod testkit {
-    use super::*;
-
-    /// A server with these texts instead of files.
-    pub(in crate::user::dns) fn server(corefile: &str, cluster: &str) -> Box<dyn Program> {
-        let blocks = Corefile::parse("Corefile", corefile).unwrap().blocks.into_iter();
-        let hosts = |b: &Block| b.hosts.as_ref().map_or(Hosts::default(), |h| Hosts::parse(&h.inline));
-        let blocks = blocks.map(|block| Served { hosts: hosts(&block), block }).collect();
-        let cluster = Cluster::parse(cluster).unwrap();
-        let known = Knowledge { blocks, cluster, serial: 1_654_077_600, local: vec![] };
-        Box::new(Server::new(None, Arc::new(known), Doing::Loaded))
     }
 }

@@ -133,6 +133,7 @@ impl Dig {
             ndots: i.ndots.unwrap_or(resolv.ndots as usize),
             show_search: i.show_search,
             servfail_stops: spec.fail,
+            check_ra: false,
         }
     }
 

@@ -150,7 +150,7 @@ impl Parser<'_> {
                 match type_by_name(&word.text).filter(|_| self.open_type) {
                     Some(kind) => self.kind(kind),
                     None if self.open_type && ["IN", "CH", "HS"].iter().any(|c| c.eq_ignore_ascii_case(&word.text)) => {
-                        self.class(&word.text, word)?;
+                        Self::class(&word.text, word)?;
                     }
                     None => self.name(&word.text, None, word)?,
                 }
@@ -185,7 +185,7 @@ impl Parser<'_> {
         }
     }
 
-    fn class(&mut self, text: &str, word: &Word) -> Result<(), SyntaxError> {
+    fn class(text: &str, word: &Word) -> Result<(), SyntaxError> {
         if text.eq_ignore_ascii_case("IN") {
             return Ok(());
         }
@@ -218,7 +218,7 @@ impl Parser<'_> {
             if letter == 'c' {
                 let value =
                     if chars.as_str().is_empty() { next.map_or("", |w| w.text.as_str()) } else { chars.as_str() };
-                self.class(value, next.unwrap_or(word))?;
+                Self::class(value, next.unwrap_or(word))?;
                 self.open_type = false;
                 return Ok(chars.as_str().is_empty());
             }
@@ -267,7 +267,6 @@ impl Parser<'_> {
         if self.number_option(full, value, on, word)? || self.global(full, on) {
             return Ok(());
         }
-        let first = self.invocation.lookups.is_empty();
         let spec = self.spec();
         match full {
             "additional" => spec.style.additional = on,
@@ -303,7 +302,6 @@ impl Parser<'_> {
             // What concerns neither the query nor the text of what is simulated.
             _ => {}
         }
-        let _ = first;
         Ok(())
     }
 
@@ -461,10 +459,10 @@ const NOT_SIMULATED: [&str; 36] = [
 
 fn full_option(name: &str) -> Option<&'static str> {
     let all = OPTIONS.iter().chain(&MORE_OPTIONS).chain(&["yaml", "zflag"]);
-    let begins = |o: &&&str| {
+    let begins = |o: &&str| {
         !name.is_empty() && o.len() >= name.len() && o.as_bytes()[..name.len()].eq_ignore_ascii_case(name.as_bytes())
     };
-    all.copied().find(|o| begins(&&o))
+    all.copied().find(|o| begins(o))
 }
 
 fn invalid(word: &Word, option: &str) -> SyntaxError {

@@ -234,7 +234,7 @@ impl Line {
     }
 }
 
-pub(super) fn rcode_name(code: u16) -> &'static str {
+pub(in crate::user::dns) fn rcode_name(code: u16) -> &'static str {
     const NAMES: [&str; 11] = [
         "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH",
         "NOTZONE",

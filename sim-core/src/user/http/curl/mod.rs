@@ -12,6 +12,7 @@ mod transfer;
 mod url;
 mod write_out;
 
+use super::super::dns::resolver::{Etc, Family, Progress, Resolver};
 use crate::base::Time;
 use crate::base::time::{MS, US};
 use crate::base::words::{SyntaxError, Word};
@@ -21,7 +22,7 @@ use crate::kernel::syscall::{Call, Fd, PollFd, Ret, SockOpt, SocketKind};
 use options::Options;
 use request::Request;
 use response::Response;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use url::{Resolve, Url};
 use write_out::Facts;
@@ -68,6 +69,8 @@ pub struct Curl {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum At {
     Start,
+    /// The name's addresses are looked for.
+    Resolve,
     /// An old connection: does it still stand?
     Alive,
     CloseDead,
@@ -121,6 +124,7 @@ struct Transfer {
     more: Vec<u8>,
     response: Response,
     retries: u32,
+    resolver: Option<Box<Resolver>>,
     /// What goes on when the connection is closed.
     after: After,
 }
@@ -182,7 +186,7 @@ impl Curl {
                 }
             };
             let request = Request::new(&self.o);
-            let addr = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
+            let addr = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
             let none = Connection { number: 0, fd: Fd(0), host: String::new(), port: 0, addr, local: None };
             let mut t = Box::new(Transfer {
                 url,
@@ -198,6 +202,7 @@ impl Curl {
                 more: vec![],
                 response: Response::default(),
                 retries: 0,
+                resolver: None,
                 after: After::Retry,
             });
             if let Some(call) = self.begin(&mut t, env) {
@@ -233,13 +238,44 @@ impl Curl {
     }
 
     fn connect(&mut self, t: &mut Transfer, env: &mut Env<'_>) -> Option<Call> {
-        let Resolve::Known(ip) = t.url.resolve() else {
-            let message = format!("Could not resolve host: {}", t.url.host);
-            self.info(&message, env);
-            self.info(&format!("Closing connection {}", self.made), env);
-            self.made += 1;
-            return self.end(t, 6, message, env);
+        if let Resolve::Known(ip) = t.url.resolve() {
+            return self.connect_to(ip, t, env);
+        }
+        t.resolver = Some(Box::new(Resolver::by_name(&Etc::read(env), &t.url.host, Family::Unspec)));
+        self.resolve(Ret::Start, t, env)
+    }
+
+    /// getaddrinfo(3), which a thread of curl waits in.
+    ///
+    /// Differs: the first address is the only one that is tried.
+    fn resolve(&mut self, ret: Ret, t: &mut Transfer, env: &mut Env<'_>) -> Option<Call> {
+        if let Some(ms) = self.late(t, env) {
+            return self.end(t, 28, format!("Resolving timed out after {ms} milliseconds"), env);
+        }
+        let found = match t.resolver.as_mut().map(|r| r.step(ret, env)) {
+            Some(Progress::Call(Call::Poll { fds, timeout_ns })) => {
+                let left = self.o.max_time_ms.map(|ms| (t.started + ms * MS).0.saturating_sub(env.now.0));
+                let timeout_ns = timeout_ns.map(|ns| ns.min(left.unwrap_or(ns)));
+                return self.call(At::Resolve, Call::Poll { fds, timeout_ns });
+            }
+            Some(Progress::Call(call)) => return self.call(At::Resolve, call),
+            Some(Progress::Done(found)) => found.ok(),
+            None => None,
         };
+        t.resolver = None;
+        match found.and_then(|f| f.addresses.first().copied()) {
+            Some(ip) => self.connect_to(ip, t, env),
+            None => {
+                let message = format!("Could not resolve host: {}", t.url.host);
+                self.info(&message, env);
+                self.info(&format!("Closing connection {}", self.made), env);
+                self.made += 1;
+                self.end(t, 6, message, env)
+            }
+        }
+    }
+
+    fn connect_to(&mut self, ip: Ipv4Addr, t: &mut Transfer, env: &mut Env<'_>) -> Option<Call> {
         let (host, port) = (t.url.host.clone(), t.url.port);
         let addr = SocketAddrV4::new(ip, port);
         t.connection = Connection { number: self.made, fd: Fd(0), host, port, addr, local: None };
@@ -253,6 +289,7 @@ impl Curl {
     fn returned(&mut self, at: At, ret: Ret, t: &mut Transfer, env: &mut Env<'_>) -> Option<Call> {
         let fd = t.connection.fd;
         match (at, ret) {
+            (At::Resolve, ret) => self.resolve(ret, t, env),
             (At::Alive, Ret::Poll(ready)) if ready.iter().any(|r| r.any()) => {
                 self.info(&format!("Connection {} seems to be dead!", t.connection.number), env);
                 self.info(&format!("Closing connection {}", t.connection.number), env);

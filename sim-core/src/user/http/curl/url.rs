@@ -23,9 +23,7 @@ pub(super) struct BadUrl {
     pub message: String,
 }
 
-/// What becomes of a name.
-///
-/// Differs: there is no name service; `localhost` is known, as in the /etc/hosts of every system.
+/// What becomes of a name: `localhost` is known to curl itself, others to the resolver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Resolve {
     Known(Ipv4Addr),

@@ -28,6 +28,8 @@ pub(super) struct Answer {
     pub body: Vec<u8>,
     pub file: Option<Arc<File>>,
     pub log: Vec<String>,
+    /// The type of a file was guessed.
+    pub guessed: bool,
 }
 
 /// A request line. An HTTP/0.9 client gets no head.
@@ -155,7 +157,7 @@ impl Site<'_> {
             date::http(file.mtime_s)
         );
         let answer = self.done(request, 200, "OK", &fields);
-        Answer { file: (!request.is_head).then(|| file.clone()), ..answer }
+        Answer { file: (!request.is_head).then(|| file.clone()), guessed: true, ..answer }
     }
 
     fn list(&self, request: &Request<'_>, place: &str, plain: &str) -> Answer {

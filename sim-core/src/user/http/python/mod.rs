@@ -258,12 +258,12 @@ impl HttpServer {
         let Some(thread) = self.threads.get_mut(&fd) else { return self.next() };
         let now_s = (env.epoch_ns + env.now.0) / SEC;
         let site = Site { files: &self.files, root: &self.root, now_s, client: thread.client };
-        let Answer { head, body, file, log } = site.answer(&thread.buffer);
+        let Answer { head, body, file, log, guessed } = site.answer(&thread.buffer);
         for line in log {
             env.console.err(line);
         }
-        env.spent_ns = REQUEST_COST_NS + if self.has_types || file.is_none() { 0 } else { TYPES_COST_NS };
-        self.has_types |= file.is_some();
+        env.spent_ns = REQUEST_COST_NS + if guessed && !self.has_types { TYPES_COST_NS } else { 0 };
+        self.has_types |= guessed;
         thread.buffer.clear();
         (thread.pending, thread.body, thread.file) = (head, body, file);
         thread.state = if thread.pending.is_empty() && !thread.fill() { State::Shutdown } else { State::Send };

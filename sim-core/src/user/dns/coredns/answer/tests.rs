@@ -241,3 +241,71 @@ fn what_is_no_query() {
     assert_eq!(word(&two), Some(0x8100 | rcode::FORMERR));
     assert_eq!(word(&good[..14]), Some(0x8100 | rcode::FORMERR));
 }
+
+mod any_input {
+    use super::*;
+    use crate::user::dns::coredns::cluster::Cluster;
+    use proptest::prelude::*;
+
+    /// A query with some bytes changed, and some cut off.
+    fn broken() -> impl Strategy<Value = Vec<u8>> {
+        let names = [
+            "db.default.svc.cluster.local",
+            "5.44.96.10.in-addr.arpa",
+            "a.b",
+            ".",
+            "_x._tcp.y.default.svc.cluster.local",
+        ];
+        let kinds = ["A", "SRV", "PTR", "TXT", "ANY", "SOA", "NS"];
+        let edits = proptest::collection::vec((0..80usize, any::<u8>()), 0..6);
+        (0..names.len(), 0..kinds.len(), edits, 0..80usize).prop_map(move |(name, kind, edits, cut)| {
+            let mut bytes = query(names[name], kinds[kind]).write(false);
+            for (at, byte) in edits {
+                if let Some(b) = bytes.get_mut(at) {
+                    *b = byte;
+                }
+            }
+            bytes.truncate(bytes.len().saturating_sub(cut.saturating_sub(60)));
+            bytes
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn is_answered_or_ignored(data in broken()) {
+            let known = knowledge(KUBEADM);
+            if let Verdict::Reply(reply) = known.answer(&data, &mut || 3) {
+                let id = reply.id.to_be_bytes();
+                let bytes = scrub(reply, false);
+                prop_assert_eq!(&bytes[..2], &id);
+                prop_assert!(bytes.len() <= 65_535);
+            }
+        }
+
+        #[test]
+        fn is_read_as_bytes(data in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = knowledge(KUBEADM).answer(&data, &mut || 3);
+            if let Some(message) = Message::parse(&data) {
+                for record in message.answers.iter().chain(&message.authority).chain(&message.additional) {
+                    let _ = (message::text(&record.name), message::rdata_text(&record.rdata));
+                }
+                let _ = (message.write(false), message.write(true));
+            }
+        }
+
+        #[test]
+        fn is_read_as_files(words in proptest::collection::vec("[{}#]|[.]:53|kubernetes|hosts|forward|ttl|[a-z0-9./=:]{1,9}|\n", 0..40)) {
+            let text = words.join(" ");
+            let _ = Corefile::parse("Corefile", &text);
+            let _ = Cluster::parse(&text);
+            let _ = crate::user::dns::resolver::Etc::parse(Some(&text), Some(&text));
+        }
+
+        #[test]
+        fn is_read_as_words(line in "(dig|nslookup|getent hosts|coredns)( ([-+@]?[a-z0-9=.]{0,9}|\\+no[a-z]{1,6}|-[46ptqx]|A|SRV|é))*") {
+            let words = crate::user::script::words(&line);
+            let _ = crate::user::parse(&words);
+            let _ = crate::user::parse_server(&words);
+        }
+    }
+}
