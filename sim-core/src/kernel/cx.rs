@@ -180,7 +180,7 @@ impl Cpu {
     /// One of those that are due.
     pub fn pop_hrtimer(&mut self) -> Option<Timer> {
         let now = self.now;
-        self.hrtimers.first_entry().filter(|e| e.key().0 <= now).map(|e| e.remove())
+        self.hrtimers.first_entry().filter(|e| e.key().0 <= now).map(std::collections::btree_map::OccupiedEntry::remove)
     }
 
     /// The next frame to receive: process_backlog takes over the whole input queue when its own is empty.

@@ -21,4 +21,4 @@ mod underlay;
 pub use diag::{Diagnostic, Diagnostics, SourceFile, read_file};
 pub use plan::Plan;
 pub use resolve::{load, resolve, setup_diagnostics};
-pub use run::{Options, Progress, RunError, SetupError, build, play, run};
+pub use run::{LOOKS, Options, Progress, RunError, SetupError, build, play, run};

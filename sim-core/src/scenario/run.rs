@@ -63,13 +63,17 @@ impl Default for Options {
     }
 }
 
+/// So often a run is looked at when its last command has ended.
+pub const LOOKS: usize = 3;
+
 /// Hears how far a run has come.
 pub trait Progress {
     /// `done` of `all` commands have ended.
     fn commands(&mut self, done: usize, all: usize);
 
-    /// The last command that ends by itself has ended; this is the world as the next one would find it.
-    fn settled(&mut self, _: &World) {}
+    /// The last command that ends by itself has ended; this is the world as the next one would find it, and then as the
+    /// one after that would, and so on for [`LOOKS`].
+    fn settled(&mut self, _: &World, _look: usize) {}
 }
 
 impl Progress for () {
@@ -389,8 +393,10 @@ impl<'a, A: Audience> Stage<'a, A> {
         self.audience.start();
         if end.is_none() {
             self.until_all_exited()?;
-            self.advance(self.last_exit.max(now) + BETWEEN_COMMANDS_NS)?;
-            progress.settled(&self.world);
+            for look in 0..LOOKS {
+                self.advance(self.last_exit.max(now) + (look as u64 + 1) * BETWEEN_COMMANDS_NS)?;
+                progress.settled(&self.world, look);
+            }
         }
         self.advance(end.unwrap_or(self.last_exit.max(now) + AFTER_LAST_NS))?;
         self.interrupt_endless()

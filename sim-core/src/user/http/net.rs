@@ -148,7 +148,7 @@ impl Net {
     fn step(&mut self, n: usize) {
         self.now += CALL_NS;
         let p = &mut self.programs[n];
-        let (prf, files) = (Prf::new(1), Files::default());
+        let prf = Prf::new(1);
         let mut env = Env {
             now: self.now,
             epoch_ns: EPOCH_S * 1_000_000_000,

@@ -22,6 +22,12 @@ fn files() -> Arc<Files> {
 /// A network with nginx (program 0) and http.server (program 1).
 fn net() -> Net {
     let mut net = Net::new();
+    // Nobody is asked for names.
+    for (path, text) in
+        [("/etc/resolv.conf", "options attempts:0\n"), ("/etc/hosts", "10.0.0.9 two\n10.0.0.1 two one\n")]
+    {
+        net.files.insert(path, File { content: Content::Text(text.into()), mtime_s: 0 });
+    }
     for line in ["nginx 80 /www", "python3 -m http.server 8000 --directory /www"] {
         net.serve(parse_server(&words(line)).unwrap().into_program(&files()));
     }
@@ -363,6 +369,22 @@ fn curl_fails() {
     );
     assert_eq!(run(&mut n, &["curl -s 10.0.0.1:81 10.0.0.1"]), ("hello from p1b\n".into(), 0));
     assert_eq!(run(&mut n, &["curl -s 10.0.0.1 10.0.0.1:81"]), ("hello from p1b\n".into(), 7));
+}
+
+#[test]
+fn names() {
+    let mut n = net();
+    n.black_hole = Some(Ipv4Addr::new(10, 0, 0, 9));
+    assert_eq!(
+        run(&mut n, &["curl -s -o /dev/null -w %{remote_ip}:%{num_connects}, http://one:80/ ONE/nope"]).0,
+        "10.0.0.1:1,"
+    );
+    let (text, code) = run(&mut n, &["curl -sv --http1.0 one one"]);
+    assert!(code == 0 && text.contains("* Closing connection 0\n* Hostname one was found in DNS cache\n"), "{text}");
+    // The first address does not answer: it gets half of the time.
+    let (text, code) = run(&mut n, &["curl -sv --connect-timeout 2 -w [%{time_connect}] two"]);
+    assert!(code == 0 && text.contains("*   Trying 10.0.0.9:80...\n*   Trying 10.0.0.1:80...\n"), "{text}");
+    assert!(text.contains("[1.0"), "{text}");
 }
 
 #[test]

@@ -298,7 +298,7 @@ impl Cubic {
         let offs = t.abs_diff(k);
         // offs is some minutes at most before the window is as large as it gets.
         let offs = offs.min(1 << 20);
-        let delta = (CUBE_RTT_SCALE * offs * offs / 1024 * offs >> 30) as u32;
+        let delta = ((CUBE_RTT_SCALE * offs * offs / 1024 * offs) >> 30) as u32;
         let target = if t < k {
             self.bic_origin_point.saturating_sub(delta)
         } else {

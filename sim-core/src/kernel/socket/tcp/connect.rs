@@ -192,7 +192,7 @@ fn hash_connect(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) -> Result<(), Er
         Some(perturb) => *perturb,
         None => cx.prf.draw(Purpose::EphemeralPort, &[u64::from(cx.ns.0), u64::from(index)]) as u32,
     };
-    let offset = perturb.wrapping_add((port_offset >> 32) as u32) % remaining & !1;
+    let offset = (perturb.wrapping_add((port_offset >> 32) as u32) % remaining) & !1;
     for parity in [0, 1] {
         for i in (0..remaining).step_by(2) {
             let port = (low + (offset + parity + i) % remaining) as u16;

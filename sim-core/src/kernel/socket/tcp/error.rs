@@ -83,10 +83,10 @@ fn hear(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, report: &Report<'_>, seq
     }
 }
 
-/// ip_icmp_error: for IP_RECVERR, with the TCP header that was quoted. Somebody who polls hears of it, even while the
+/// ip_icmp_error: whether IP_RECVERR asks for it or not. Somebody who polls hears of it, even while the
 /// program is in a call on the socket.
 fn queue_error(sk: &mut Sock, cx: &mut Cx<'_>, report: &Report<'_>, errno: Errno) {
-    if !sk.opt.recv_err || sk.errors.len() >= MAX_QUEUED_ERRORS {
+    if sk.errors.len() >= MAX_QUEUED_ERRORS {
         return;
     }
     let (icmp, data) = ((report.kind, report.code), report.inner.payload.to_vec());

@@ -324,7 +324,7 @@ fn disordered_ack(sk: &Sock, seg: &Segment) -> bool {
         && seg.seq == sk.rcv_nxt
         && seg.ack == sk.snd_una
         && !ack::may_update_window(sk, seg)
-        && (sk.rx_opt.ts_recent.wrapping_sub(sk.rx_opt.rcv_tsval) as u64) <= sk.rto * 1000 / HZ
+        && u64::from(sk.rx_opt.ts_recent.wrapping_sub(sk.rx_opt.rcv_tsval)) <= sk.rto * 1000 / HZ
 }
 
 /// tcp_reset_check: a reset right behind a FIN.

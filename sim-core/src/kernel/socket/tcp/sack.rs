@@ -35,7 +35,7 @@ pub(super) fn tag(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment,
         blocks.remove(0);
     }
     blocks.retain(|b| is_valid(sk, *b) && after(b.1, sk.snd_una));
-    blocks.sort_by(|a, b| (a.0.wrapping_sub(sk.snd_una)).cmp(&b.0.wrapping_sub(sk.snd_una)));
+    blocks.sort_by_key(|b| b.0.wrapping_sub(sk.snd_una));
     let fack = highest_sack_seq(sk);
     let mut reord = None;
     for block in blocks {
@@ -167,7 +167,7 @@ pub(super) fn split(sk: &mut Sock, at: usize, len: u32) -> bool {
     let Some(skb) = sk.rtx.get_mut(at) else { return false };
     let old = skb.pcount();
     let (head, tail) = halves(skb, len);
-    (sk.rtx[at], _) = (head, ());
+    *skb = head;
     sk.rtx.insert(at + 1, tail);
     adjust_pcount(sk, &head, old, head.pcount() + tail.pcount());
     true

@@ -216,8 +216,8 @@ fn fin_wait2(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seg: &Segment, paws: b
 fn rate_limited(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seg: &Segment) -> Status {
     let Some(tw) = ns.sockets.tcp.time_wait_mut(id) else { return Status::Success };
     let mut last = tw.last_oow_ack;
-    let pure = seg.len() == 0 && !seg.flags.syn || seg.flags.syn;
-    let limited = pure && rx::limited(ns, cx, &mut last);
+    // tcp_oow_rate_limited: data is not limited, unless it comes with a SYN.
+    let limited = (seg.len() == 0 || seg.flags.syn) && rx::limited(ns, cx, &mut last);
     if let Some(tw) = ns.sockets.tcp.time_wait_mut(id) {
         tw.last_oow_ack = last;
     }

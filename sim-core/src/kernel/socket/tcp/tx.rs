@@ -131,7 +131,7 @@ fn write_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mss: u32, nagle: N
         sk.wq.insert(1, tail);
         skb = sk.wq[0];
     }
-    if let Err(_) = send_new(ns, cx, sk, skb) {
+    if send_new(ns, cx, sk, skb).is_err() {
         return Pushed::Stuck;
     }
     // tcp_minshall_update
@@ -259,7 +259,7 @@ pub(super) fn tso_segs(sk: &Sock, mss: u32) -> u32 {
         bytes += u64::from(GSO_MAX_SIZE >> shift);
     }
     let bytes = bytes.min(u64::from(GSO_MAX_SIZE)) as u32;
-    (bytes / mss.max(1)).max(MIN_TSO_SEGS).min(GSO_MAX_SEGS)
+    (bytes / mss.max(1)).clamp(MIN_TSO_SEGS, GSO_MAX_SEGS)
 }
 
 impl Sock {

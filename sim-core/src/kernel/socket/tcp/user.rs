@@ -275,7 +275,7 @@ fn send_step(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mut s: Sending) -> 
         let mut room = goal.saturating_sub(tail);
         if sk.wq.is_empty() || room == 0 {
             if sk.wmem >= sk.sndbuf {
-                return wait_for_space(sk, s);
+                return wait_for_space(sk, &s);
             }
             entail(ns, cx, sk, mss);
             room = goal;
@@ -308,7 +308,7 @@ fn send_step(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mut s: Sending) -> 
 }
 
 /// wait_for_space of tcp_sendmsg_locked
-fn wait_for_space(sk: &mut Sock, s: Sending) -> Work {
+fn wait_for_space(sk: &mut Sock, s: &Sending) -> Work {
     sk.nospace = true;
     let ret = if s.nonblock {
         Some(if s.at > 0 { Ret::Sent(s.at) } else { Ret::Err(Errno::EAGAIN) })

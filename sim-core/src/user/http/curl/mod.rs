@@ -6,25 +6,27 @@
 mod names;
 mod options;
 mod request;
+mod resolve;
 mod response;
 mod show;
 mod transfer;
 mod url;
 mod write_out;
 
-use super::super::dns::resolver::{Etc, Family, Progress, Resolver};
 use crate::base::Time;
 use crate::base::time::{MS, US};
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::{Env, Program};
 use crate::kernel::errno::Errno;
-use crate::kernel::syscall::{Call, Fd, PollFd, Ret, SockOpt, SocketKind};
+use crate::kernel::syscall::{Call, Fd, PollFd, Ret, SockOpt};
+use crate::user::dns::resolver::Resolver;
 use options::Options;
 use request::Request;
 use response::Response;
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
-use url::{Resolve, Url};
+use url::Url;
 use write_out::Facts;
 
 /// --buffer of its tool: what one recv asks for.
@@ -46,7 +48,17 @@ const NEXT_COST_NS: u64 = 60_000;
 /// Reads the words behind the name.
 pub(in crate::user) fn parse(name: &Word, words: &[Word]) -> Result<Curl, SyntaxError> {
     let o = options::parse(name, words)?;
-    Ok(Curl { o: Arc::new(o), at: At::Start, target: 0, transfer: None, connections: vec![], made: 0, code: 0 })
+    Ok(Curl {
+        o: Arc::new(o),
+        at: At::Start,
+        target: 0,
+        transfer: None,
+        connections: vec![],
+        made: 0,
+        names: vec![],
+        resolver: None,
+        code: 0,
+    })
 }
 
 /// A run of curl.
@@ -61,6 +73,10 @@ pub struct Curl {
     connections: Vec<Connection>,
     /// Connections made so far: the number of the next one.
     made: u32,
+    /// Names that were looked up.
+    names: Vec<(String, VecDeque<Ipv4Addr>)>,
+    /// What looked them up.
+    resolver: Option<Resolver>,
     /// The exit status of the last transfer.
     code: i32,
 }
@@ -69,11 +85,11 @@ pub struct Curl {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum At {
     Start,
-    /// The name's addresses are looked for.
-    Resolve,
     /// An old connection: does it still stand?
     Alive,
     CloseDead,
+    /// A name is looked up.
+    Resolve,
     Socket,
     /// The socket's options, one after the other.
     Option(usize),
@@ -114,6 +130,10 @@ struct Transfer {
     single: Time,
     facts: Facts,
     connection: Connection,
+    resolver: Option<Resolver>,
+    /// Addresses that were not tried yet, and when the last one was.
+    addresses: VecDeque<Ipv4Addr>,
+    tried: Time,
     /// The connection stood before.
     reused: bool,
     /// When curl looks up from its sleep: pending timers.
@@ -124,7 +144,6 @@ struct Transfer {
     more: Vec<u8>,
     response: Response,
     retries: u32,
-    resolver: Option<Box<Resolver>>,
     /// What goes on when the connection is closed.
     after: After,
 }
@@ -133,6 +152,7 @@ struct Transfer {
 enum After {
     End(i32, String),
     Retry,
+    NextAddress,
     Redirect(Url),
 }
 
@@ -196,13 +216,15 @@ impl Curl {
                 single: env.now,
                 facts,
                 connection: none,
+                resolver: None,
+                addresses: VecDeque::new(),
+                tried: env.now,
                 reused: false,
                 timers: self.o.max_time_ms.map(|ms| env.now + ms * MS).into_iter().collect(),
                 out: vec![],
                 more: vec![],
                 response: Response::default(),
                 retries: 0,
-                resolver: None,
                 after: After::Retry,
             });
             if let Some(call) = self.begin(&mut t, env) {
@@ -237,59 +259,10 @@ impl Curl {
         self.connect(t, env)
     }
 
-    fn connect(&mut self, t: &mut Transfer, env: &mut Env<'_>) -> Option<Call> {
-        if let Resolve::Known(ip) = t.url.resolve() {
-            return self.connect_to(ip, t, env);
-        }
-        t.resolver = Some(Box::new(Resolver::by_name(&Etc::read(env), &t.url.host, Family::Unspec)));
-        self.resolve(Ret::Start, t, env)
-    }
-
-    /// getaddrinfo(3), which a thread of curl waits in.
-    ///
-    /// Differs: the first address is the only one that is tried.
-    fn resolve(&mut self, ret: Ret, t: &mut Transfer, env: &mut Env<'_>) -> Option<Call> {
-        if let Some(ms) = self.late(t, env) {
-            return self.end(t, 28, format!("Resolving timed out after {ms} milliseconds"), env);
-        }
-        let found = match t.resolver.as_mut().map(|r| r.step(ret, env)) {
-            Some(Progress::Call(Call::Poll { fds, timeout_ns })) => {
-                let left = self.o.max_time_ms.map(|ms| (t.started + ms * MS).0.saturating_sub(env.now.0));
-                let timeout_ns = timeout_ns.map(|ns| ns.min(left.unwrap_or(ns)));
-                return self.call(At::Resolve, Call::Poll { fds, timeout_ns });
-            }
-            Some(Progress::Call(call)) => return self.call(At::Resolve, call),
-            Some(Progress::Done(found)) => found.ok(),
-            None => None,
-        };
-        t.resolver = None;
-        match found.and_then(|f| f.addresses.first().copied()) {
-            Some(ip) => self.connect_to(ip, t, env),
-            None => {
-                let message = format!("Could not resolve host: {}", t.url.host);
-                self.info(&message, env);
-                self.info(&format!("Closing connection {}", self.made), env);
-                self.made += 1;
-                self.end(t, 6, message, env)
-            }
-        }
-    }
-
-    fn connect_to(&mut self, ip: Ipv4Addr, t: &mut Transfer, env: &mut Env<'_>) -> Option<Call> {
-        let (host, port) = (t.url.host.clone(), t.url.port);
-        let addr = SocketAddrV4::new(ip, port);
-        t.connection = Connection { number: self.made, fd: Fd(0), host, port, addr, local: None };
-        t.reused = false;
-        t.facts.name_us = since(t.started, env.now);
-        self.made += 1;
-        self.call(At::Socket, Call::Socket(SocketKind::Tcp))
-    }
-
     /// A system call of the transfer returned; none when the transfer is over.
     fn returned(&mut self, at: At, ret: Ret, t: &mut Transfer, env: &mut Env<'_>) -> Option<Call> {
         let fd = t.connection.fd;
         match (at, ret) {
-            (At::Resolve, ret) => self.resolve(ret, t, env),
             (At::Alive, Ret::Poll(ready)) if ready.iter().any(|r| r.any()) => {
                 self.info(&format!("Connection {} seems to be dead!", t.connection.number), env);
                 self.info(&format!("Closing connection {}", t.connection.number), env);
@@ -303,6 +276,7 @@ impl Curl {
                 self.send(t, env)
             }
             (At::CloseDead, _) => self.connect(t, env),
+            (At::Resolve, ret) => self.resolving(ret, t, env),
             (At::Socket, Ret::Fd(fd)) => {
                 t.connection.fd = fd;
                 self.option(0, t, env)
@@ -350,7 +324,13 @@ impl Curl {
             }
             (At::ConnectLook, _) => {
                 let limit = self.o.connect_timeout_ms.unwrap_or(CONNECT_TIMEOUT_MS);
-                if since(t.single, env.now) / 1000 >= limit {
+                let (since_start, since_try) = (since(t.single, env.now) / 1000, since(t.tried, env.now) / 1000);
+                // An address that others follow gets half of what is left.
+                let half = limit.saturating_sub(since(t.single, t.tried) / 1000).div_ceil(2);
+                if since_start >= limit || !t.addresses.is_empty() && since_try >= half {
+                    if since_start >= limit {
+                        t.addresses.clear();
+                    }
                     return self.not_connected(t, 28, "Timeout was reached", env);
                 }
                 self.wait(At::ConnectWait, t, env)
@@ -414,14 +394,6 @@ impl Curl {
     fn late(&self, t: &Transfer, env: &Env<'_>) -> Option<u64> {
         let limit = self.o.max_time_ms?;
         (since(t.started, env.now) / 1000 >= limit).then(|| since(t.single, env.now) / 1000)
-    }
-
-    fn not_connected(&mut self, t: &mut Transfer, code: i32, why: &str, env: &mut Env<'_>) -> Option<Call> {
-        let ms = since(t.single, env.now) / 1000;
-        let Connection { host, port, .. } = &t.connection;
-        let message = format!("Failed to connect to {host} port {port} after {ms} ms: {why}");
-        self.info(&message, env);
-        self.close(t, After::End(code, message), env)
     }
 
     fn info(&self, text: &str, env: &mut Env<'_>) {

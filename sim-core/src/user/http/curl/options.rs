@@ -36,6 +36,8 @@ pub(super) struct Options {
     /// -A; empty for none.
     pub agent: Option<String>,
     pub http10: bool,
+    /// -4
+    pub ipv4: bool,
     /// -f
     pub fail: bool,
     /// -L
@@ -159,8 +161,9 @@ impl<'a> Parser<'a> {
                 let data = if opt == Opt::DataRaw { text.to_owned() } else { not_a_file("data")? };
                 o.data = Some(o.data.take().map_or(data.clone(), |first| format!("{first}&{data}")));
             }
-            // The body is never held back, there is no .curlrc, and names have IPv4 addresses alone.
-            Opt::Disable | Opt::Http11 | Opt::Ipv4 | Opt::NoBuffer | Opt::ProgressMeter | Opt::StyledOutput => {}
+            Opt::Ipv4 => o.ipv4 = on,
+            // The body is never held back, and there is no .curlrc.
+            Opt::Disable | Opt::Http11 | Opt::NoBuffer | Opt::ProgressMeter | Opt::StyledOutput => {}
             Opt::Fail => o.fail = on,
             Opt::Get => o.get = on,
             Opt::GlobOff => self.globoff = on,

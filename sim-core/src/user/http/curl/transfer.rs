@@ -181,6 +181,7 @@ impl Curl {
         match std::mem::replace(&mut t.after, After::Retry) {
             After::End(code, message) => self.end(t, code, message, env),
             After::Retry => self.begin(t, env),
+            After::NextAddress => self.next_address(t, env),
             After::Redirect(url) => {
                 t.url = url;
                 t.facts.redirects += 1;

@@ -23,7 +23,7 @@ pub(super) struct BadUrl {
     pub message: String,
 }
 
-/// What becomes of a name: `localhost` is known to curl itself, others to the resolver.
+/// What curl knows about a name itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Resolve {
     Known(Ipv4Addr),
