@@ -427,7 +427,7 @@ pub enum Outcome {
     Done(Ret),
     /// It would block: call again when the process was woken, or answer for it when its time is out.
     Wait,
-    /// It goes on once what it sent was received ([`Spaces::go_on`]); [`Cpu::finished`](super::cx::Cpu) tells how it ended.
+    /// It goes on once what it sent was received ([`Spaces::go_on`]); then [`super::cx::Cpu`] tells how it ended.
     Later,
 }
 

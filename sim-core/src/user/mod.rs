@@ -1,7 +1,7 @@
 //! Programs in user space, as state machines over the system calls: `ping` and `arping` of iputils 20221126, `nc` of
-//! netcat-openbsd 1.219, `curl` 7.88, `dig` 9.18, `getent` and `iperf3` 3.12. Options, texts, exit statuses, the order of
-//! the system calls and the rules for waiting are those of the real programs. Besides, servers, and scripts of system
-//! calls.
+//! netcat-openbsd 1.219, `curl` 7.88, `dig` and `nslookup` 9.18, `getent` and `iperf3` 3.12. Options, texts, exit
+//! statuses, the order of the system calls and the rules for waiting are those of the real programs. Besides, servers,
+//! and scripts of system calls.
 
 mod args;
 mod arping;

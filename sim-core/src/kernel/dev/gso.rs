@@ -1,5 +1,5 @@
-//! Mirrors net/core/gso.c, tcp_gso_segment of net/ipv4/tcp_offload.c and inet_gso_segment of net/ipv4/af_inet.c: a frame
-//! that holds several TCP segments is cut into them where a device cannot do it.
+//! Mirrors net/core/gso.c, tcp_gso_segment of net/ipv4/tcp_offload.c and inet_gso_segment of net/ipv4/af_inet.c: a
+//! frame that holds several TCP segments is cut into them where a device cannot do it.
 
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;

@@ -1,5 +1,5 @@
-//! One question, or A and AAAA of one name, to the name servers (`__res_context_send`, res_send.c of glibc 2.36): who is
-//! asked when, how long is waited, which answers count.
+//! One question, or A and AAAA of one name, to the name servers (`__res_context_send`, res_send.c of glibc 2.36): who
+//! is asked when, how long is waited, which answers count.
 
 use super::conf::{MAX_SERVERS, ResolvConf};
 use super::message::{HEADER_LEN, Message, PORT, flag, rcode};

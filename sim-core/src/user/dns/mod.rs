@@ -1,4 +1,5 @@
-//! Names: glibc's resolver, the programs that ask (`dig`, `nslookup`, `getent`) and the server that answers (`coredns`).
+//! Names: glibc's resolver, the programs that ask (`dig`, `nslookup`, `getent`) and the server that answers
+//! (`coredns`).
 
 pub mod conf;
 pub mod coredns;

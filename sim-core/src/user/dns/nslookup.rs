@@ -333,7 +333,8 @@ fn data(rdata: &RData<'_>) -> String {
         RData::SRV(_) => "service = ",
         RData::SOA(s) => {
             return format!(
-                "\torigin = {}\n\tmail addr = {}\n\tserial = {}\n\trefresh = {}\n\tretry = {}\n\texpire = {}\n\tminimum = {}\n",
+                "\torigin = {}\n\tmail addr = {}\n\tserial = {}\n\trefresh = {}\n\tretry = {}\n\
+                 \texpire = {}\n\tminimum = {}\n",
                 plain(&s.mname),
                 plain(&s.rname),
                 s.serial,

@@ -1,8 +1,8 @@
 //! The stub resolver of glibc 2.36 as a state machine for other programs: getaddrinfo(3) and the functions behind
 //! `getent hosts`. `/etc/hosts` comes first, then name servers by `/etc/resolv.conf` (`hosts: files dns`).
 //!
-//! A program holds a [`Resolver`] while it looks a name up. It hands it what its calls returned and makes the calls that
-//! it asks for, until it is [`Progress::Done`]:
+//! A program holds a [`Resolver`] while it looks a name up. It hands it what its calls returned and makes the calls
+//! that it asks for, until it is [`Progress::Done`]:
 //!
 //! ```text
 //! let mut resolver = Resolver::by_name(etc, "web", Family::Unspec);

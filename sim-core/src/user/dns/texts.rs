@@ -178,7 +178,8 @@ fn nslookup() {
         "nslookup -type=srv _http._tcp.other.default 10.9.0.1",
         0,
         &format!(
-            "{server}_http._tcp.other.default.svc.cluster.local\tservice = 0 100 80 other.default.svc.cluster.local.\n\n"
+            "{server}_http._tcp.other.default.svc.cluster.local\tservice = \
+             0 100 80 other.default.svc.cluster.local.\n\n"
         ),
     );
     check("nslookup -type=mx other 10.9.0.1", 0, &format!("{server}*** Can't find other: No answer\n\n"));

@@ -1,5 +1,5 @@
-//! Mirrors tcp_ack of net/ipv4/tcp_input.c: what an ACK tells about what was sent, and how long a round trip takes. Read
-//! RFC 9293 section 3.10.7.4 (fifth), RFC 6298 and RFC 5961 section 5 before editing.
+//! Mirrors tcp_ack of net/ipv4/tcp_input.c: what an ACK tells about what was sent, and how long a round trip takes.
+//! Read RFC 9293 section 3.10.7.4 (fifth), RFC 6298 and RFC 5961 section 5 before editing.
 
 use super::rx::{Segment, now_s};
 use super::sock::{CaState, Sock, now_ms, now_us};
@@ -51,11 +51,6 @@ impl Found {
     /// FLAG_FORWARD_PROGRESS
     pub fn forward_progress(&self) -> bool {
         self.acked() || self.data_sacked
-    }
-
-    /// FLAG_DATA_ACKED
-    pub fn data_acked_now(&self) -> bool {
-        self.data_acked
     }
 
     /// FLAG_CA_ALERT: congestion control must look. ECN is not simulated.
@@ -111,7 +106,7 @@ pub(super) fn tcp_ack(
         return Ok(true);
     }
     clean_rtx_queue(ns, cx, sk, prior_fack, prior_una, &mut found);
-    recovery::rack_update_reo_wnd(ns, sk, seg.ack, &found);
+    recovery::rack_update_reo_wnd(sk, &found);
     if sk.tlp_high_seq != 0 {
         process_tlp_ack(cx, sk, seg.ack, &found);
     }
@@ -250,10 +245,10 @@ fn clean_rtx_queue(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, prior_fack: u
     if found.acked() {
         found.set_xmit_timer = true;
         if !sk.rx_opt.sack_ok {
-            recovery::remove_reno_sacks(sk, cleaned.segments, found);
+            recovery::remove_reno_sacks(sk, cleaned.segments);
         } else if before(cleaned.reord, prior_fack) {
             // A hole was filled that was never sent again.
-            recovery::check_sack_reordering(ns, sk, cleaned.reord, false);
+            recovery::check_sack_reordering(ns, sk, cleaned.reord);
         }
     } else if measured && sack_rtt.is_some_and(|rtt| sk.rtx.front().is_some_and(|skb| rtt > age(skb.sent_us))) {
         // The time-out may have been set by a stale estimate.

@@ -1,5 +1,5 @@
-//! Mirrors net/ipv4/tcp_cong.c (Reno) and net/ipv4/tcp_cubic.c: how many segments may be in flight. Read RFC 5681 and RFC
-//! 9438 before editing.
+//! Mirrors net/ipv4/tcp_cong.c (Reno) and net/ipv4/tcp_cubic.c: how many segments may be in flight. Read RFC 5681 and
+//! RFC 9438 before editing.
 
 use super::after;
 use super::sock::Sock;
@@ -26,8 +26,9 @@ impl Algorithm {
 }
 
 /// What the algorithm keeps (icsk_ca_priv).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Congestion {
+    #[default]
     Reno,
     Cubic(Box<Cubic>),
 }

@@ -47,7 +47,7 @@ pub(super) fn bind(ns: &mut NetNs, cx: &Cx<'_>, sk: &mut Sock, addr: SocketAddrV
     if sk.state != State::Close || sk.sport != 0 {
         return Err(Errno::EINVAL);
     }
-    (sk.rcv_saddr, sk.saddr) = (ip, ip);
+    (sk.ip.rcv_saddr, sk.ip.saddr) = (ip, ip);
     match port_for_bind(ns, cx, sk, addr.port()) {
         Ok(port) => {
             sk.sport = port;
@@ -56,7 +56,7 @@ pub(super) fn bind(ns: &mut NetNs, cx: &Cx<'_>, sk: &mut Sock, addr: SocketAddrV
             Ok(())
         }
         Err(e) => {
-            (sk.rcv_saddr, sk.saddr) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
+            (sk.ip.rcv_saddr, sk.ip.saddr) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
             Err(e)
         }
     }
@@ -93,11 +93,11 @@ fn conflicts(ns: &NetNs, sk: &Sock, port: u16) -> bool {
     let any = Ipv4Addr::UNSPECIFIED;
     holders.iter().filter(|id| **id != sk.id).any(|id| {
         let (addr, reuse, listens, dev) = match tcp.entry(*id) {
-            Some(Entry::Sock(o)) => (o.rcv_saddr, o.opt.reuse, o.state == State::Listen, o.dev),
+            Some(Entry::Sock(o)) => (o.ip.rcv_saddr, o.opt.reuse, o.state == State::Listen, o.dev),
             Some(Entry::TimeWait(tw)) => (tw.tuple.local, tw.reuse, false, None),
             _ => return false,
         };
-        let overlap = addr == any || sk.rcv_saddr == any || addr == sk.rcv_saddr;
+        let overlap = addr == any || sk.ip.rcv_saddr == any || addr == sk.ip.rcv_saddr;
         let same_dev = dev.is_none() || sk.dev.is_none() || dev == sk.dev;
         overlap && same_dev && !(reuse && sk.opt.reuse && !listens)
     })
@@ -105,22 +105,22 @@ fn conflicts(ns: &NetNs, sk: &Sock, port: u16) -> bool {
 
 /// tcp_v4_connect
 pub(super) fn connect(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, to: SocketAddrV4) -> Result<(), Errno> {
-    let src = (!sk.saddr.is_unspecified()).then_some(sk.saddr);
+    let src = (!sk.ip.saddr.is_unspecified()).then_some(sk.ip.saddr);
     let flow = Flow4 { src, oif: sk.dev, ..Flow4::to(*to.ip()) };
     let r = route::output(ns, &flow)?;
     if matches!(r.kind, RouteType::Broadcast | RouteType::Multicast) {
         return Err(Errno::ENETUNREACH);
     }
-    if sk.saddr.is_unspecified() {
-        (sk.saddr, sk.rcv_saddr) = (r.src, r.src);
+    if sk.ip.saddr.is_unspecified() {
+        (sk.ip.saddr, sk.ip.rcv_saddr) = (r.src, r.src);
     }
-    (sk.daddr, sk.dport) = (r.dst, to.port());
+    (sk.ip.daddr, sk.dport) = (r.dst, to.port());
     sk.rx_opt.mss_clamp = TCP_MSS_DEFAULT;
     sk.state = State::SynSent;
     if let Err(e) = hash_connect(ns, cx, sk) {
         (sk.state, sk.dport) = (State::Close, 0);
         if !sk.bound {
-            (sk.saddr, sk.rcv_saddr) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
+            (sk.ip.saddr, sk.ip.rcv_saddr) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
         }
         return Err(e);
     }
@@ -183,8 +183,8 @@ fn hash_connect(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) -> Result<(), Er
     // secure_ipv4_port_ephemeral: the same for all connections between the same addresses and port.
     let input = [
         u64::from(cx.ns.0),
-        u64::from(u32::from(sk.saddr)),
-        u64::from(u32::from(sk.daddr)) << 16 | u64::from(sk.dport),
+        u64::from(u32::from(sk.ip.saddr)),
+        u64::from(u32::from(sk.ip.daddr)) << 16 | u64::from(sk.dport),
     ];
     let port_offset = cx.prf.draw(Purpose::EphemeralPort, &input);
     let index = (port_offset % TABLE_PERTURB_SIZE) as u16;

@@ -100,7 +100,7 @@ pub(super) fn mtu_reduced(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mtu: u
         return;
     }
     if mtu < sk.pmtu_cookie && matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do) {
-        let flow = Flow4 { src: Some(sk.saddr), ..Flow4::to(sk.daddr) };
+        let flow = Flow4 { src: Some(sk.ip.saddr), ..Flow4::to(sk.ip.daddr) };
         exception::update_pmtu(ns, &flow, mtu);
         let mtu = sk.route(ns).map_or(mtu, |r| r.mtu);
         if sk.pmtu_cookie > mtu {
@@ -122,7 +122,7 @@ fn simple_retransmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
     recovery::xmit_retransmit_queue(ns, cx, sk);
 }
 
-/// tcp_ld_RTO_revert: the way is gone, not the network full; the time-out is as it was before it was doubled (RFC 6069).
+/// tcp_ld_RTO_revert: the way is gone, not the network full; the time-out is as it was before it doubled (RFC 6069).
 fn revert_rto(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seq: u32) {
     if seq != sk.snd_una || sk.retransmits == 0 || sk.backoff == 0 || sk.owned {
         return;

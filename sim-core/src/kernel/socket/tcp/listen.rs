@@ -546,8 +546,8 @@ fn create_child(ns: &mut NetNs, cx: &mut Cx<'_>, parent: &Sock, req: &Request, s
     sk.state = State::SynRecv;
     sk.opt = parent.opt;
     (sk.rcvbuf, sk.sndbuf) = (parent.rcvbuf, parent.sndbuf);
-    (sk.saddr, sk.rcv_saddr, sk.sport) = (tuple.local, tuple.local, tuple.local_port);
-    (sk.daddr, sk.dport, sk.dev) = (tuple.remote, tuple.remote_port, req.dev);
+    (sk.ip.saddr, sk.ip.rcv_saddr, sk.sport) = (tuple.local, tuple.local, tuple.local_port);
+    (sk.ip.daddr, sk.dport, sk.dev) = (tuple.remote, tuple.remote_port, req.dev);
     let [local, remote] = tuple.words();
     sk.inet_id = cx.prf.draw(Purpose::IpId, &[u64::from(cx.ns.0), local, remote, cx.now().0]) as u16;
     sk.tsoffset = req.ts_off;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   user        system calls: what a program asks                  tcp.c
-//!   connect     ports, connect, bind                               tcp_ipv4.c, inet_hashtables.c, inet_connection_sock.c
+//!   connect     ports, connect, bind                               tcp_ipv4.c, inet_hashtables.c
 //!   listen      SYN queue, accept queue, children                  tcp_minisocks.c, tcp_input.c, syncookies.c
 //!   timewait    what is left of a closed connection                tcp_minisocks.c
 //!   rx          from the segment to the receive queue              tcp_ipv4.c, tcp_input.c
@@ -59,7 +59,7 @@ pub const MAX_CONNECTIONS: usize = 1 << 18;
 const TABLE_PERTURB_SIZE: u64 = 1 << 16;
 
 /// A socket of the kernel's, whether a program has it or not. Stale once it is gone: nothing is found by it then.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct SockId {
     index: u32,
     generation: u32,
@@ -216,7 +216,7 @@ impl Tcp {
     fn listener(&self, tuple: &Tuple) -> Option<SockId> {
         let on_port = self.listeners.get(&tuple.local_port)?;
         let bound = |want: Ipv4Addr| {
-            let is = |id: &&SockId| self.sock(**id).is_some_and(|sk| sk.rcv_saddr == want);
+            let is = |id: &&SockId| self.sock(**id).is_some_and(|sk| sk.ip.rcv_saddr == want);
             on_port.iter().find(is).copied()
         };
         bound(tuple.local).or_else(|| bound(Ipv4Addr::UNSPECIFIED))

@@ -99,7 +99,7 @@ pub(super) fn end_cwnd_reduction(cx: &Cx<'_>, sk: &mut Sock) {
 }
 
 /// tcp_enter_cwr: the own queue was full, or a probe has told of a loss.
-pub(super) fn enter_cwr(_ns: &NetNs, _cx: &Cx<'_>, sk: &mut Sock) {
+pub(super) fn enter_cwr(sk: &mut Sock) {
     sk.prior_ssthresh = 0;
     if sk.ca_state < CaState::Cwr {
         sk.undo_marker = 0;
@@ -155,33 +155,14 @@ pub(super) fn fastretrans_alert(
         }
     }
     match sk.ca_state {
-        CaState::Recovery => {
-            if !found.snd_una_advanced {
-                if !sk.rx_opt.sack_ok && dupack {
-                    add_reno_sack(sk, 1);
-                }
-            } else if try_undo_partial(ns, cx, sk, prior_una) {
-                return Rexmit::None;
-            }
-            if try_undo_dsack(cx, sk) {
-                try_to_open(sk, found);
-            }
-            identify_loss(ns, cx, sk, found);
-            if sk.ca_state != CaState::Recovery {
-                if !time_to_recover(sk) {
-                    return Rexmit::None;
-                }
-                enter_recovery(cx, sk);
-            }
-            Rexmit::Lost
-        }
+        CaState::Recovery => in_recovery(ns, cx, sk, prior_una, dupack, found),
         CaState::Loss => {
-            let rexmit = process_loss(ns, cx, sk, dupack, found);
+            let rexmit = process_loss(cx, sk, dupack, found);
             if sk.ca_state != CaState::Loss {
                 timer::set_xmit_timer(ns, cx, sk);
             }
             identify_loss(ns, cx, sk, found);
-            if !matches!(sk.ca_state, CaState::Open) && !found.lost_retrans {
+            if sk.ca_state != CaState::Open && !found.lost_retrans {
                 return rexmit;
             }
             open_or_recover(ns, cx, sk, found, rexmit)
@@ -200,6 +181,35 @@ pub(super) fn fastretrans_alert(
     }
 }
 
+/// TCP_CA_Recovery of tcp_fastretrans_alert
+fn in_recovery(
+    ns: &mut NetNs,
+    cx: &mut Cx<'_>,
+    sk: &mut Sock,
+    prior_una: u32,
+    dupack: bool,
+    found: &mut Found,
+) -> Rexmit {
+    if !found.snd_una_advanced {
+        if !sk.rx_opt.sack_ok && dupack {
+            add_reno_sack(sk, 1);
+        }
+    } else if try_undo_partial(ns, cx, sk, prior_una) {
+        return Rexmit::None;
+    }
+    if try_undo_dsack(cx, sk) {
+        try_to_open(sk);
+    }
+    identify_loss(ns, cx, sk, found);
+    if sk.ca_state != CaState::Recovery {
+        if !time_to_recover(sk) {
+            return Rexmit::None;
+        }
+        enter_recovery(sk);
+    }
+    Rexmit::Lost
+}
+
 /// The rest of tcp_fastretrans_alert in Open, Disorder and CWR.
 fn open_or_recover(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, found: &mut Found, rexmit: Rexmit) -> Rexmit {
     if sk.ca_state <= CaState::Disorder {
@@ -207,10 +217,10 @@ fn open_or_recover(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, found: &mut F
     }
     identify_loss(ns, cx, sk, found);
     if !time_to_recover(sk) {
-        try_to_open(sk, found);
+        try_to_open(sk);
         return rexmit;
     }
-    enter_recovery(cx, sk);
+    enter_recovery(sk);
     Rexmit::Lost
 }
 
@@ -224,7 +234,7 @@ fn check_sack_reneging(cx: &mut Cx<'_>, ns: &mut NetNs, sk: &mut Sock) -> bool {
 }
 
 /// tcp_try_to_open
-fn try_to_open(sk: &mut Sock, _found: &Found) {
+fn try_to_open(sk: &mut Sock) {
     if sk.retrans_out == 0 {
         sk.retrans_stamp = 0;
     }
@@ -321,7 +331,7 @@ fn add_reno_sack(sk: &mut Sock, count: u32) {
 }
 
 /// tcp_remove_reno_sacks
-pub(super) fn remove_reno_sacks(sk: &mut Sock, acked: u32, _found: &Found) {
+pub(super) fn remove_reno_sacks(sk: &mut Sock, acked: u32) {
     if acked > 0 {
         sk.delivered = sk.delivered.wrapping_add(acked.saturating_sub(sk.sacked_out).max(1));
         sk.sacked_out = sk.sacked_out.saturating_sub(acked - 1);
@@ -329,7 +339,7 @@ pub(super) fn remove_reno_sacks(sk: &mut Sock, acked: u32, _found: &Found) {
 }
 
 /// tcp_enter_recovery
-fn enter_recovery(cx: &Cx<'_>, sk: &mut Sock) {
+fn enter_recovery(sk: &mut Sock) {
     // tcp_init_undo
     sk.prior_ssthresh = 0;
     sk.undo_marker = sk.snd_una;
@@ -338,14 +348,13 @@ fn enter_recovery(cx: &Cx<'_>, sk: &mut Sock) {
         sk.prior_ssthresh = sk.current_ssthresh();
         init_cwnd_reduction(sk);
     }
-    let _ = cx;
     set_ca_state(sk, CaState::Recovery);
 }
 
 /// tcp_enter_loss: the time-out has expired.
 pub(super) fn enter_loss(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
     let new_recovery = sk.ca_state < CaState::Recovery;
-    timeout_mark_lost(ns, cx, sk);
+    timeout_mark_lost(cx, sk);
     if sk.ca_state <= CaState::Disorder
         || !after(sk.high_seq, sk.snd_una)
         || sk.ca_state == CaState::Loss && sk.retransmits == 0
@@ -372,7 +381,7 @@ pub(super) fn enter_loss(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
 }
 
 /// tcp_timeout_mark_lost
-fn timeout_mark_lost(ns: &NetNs, cx: &Cx<'_>, sk: &mut Sock) {
+fn timeout_mark_lost(cx: &Cx<'_>, sk: &mut Sock) {
     let reneg = sk.is_sack_reneg || sk.rtx.front().is_some_and(|skb| skb.sacked);
     if reneg {
         sk.sacked_out = 0;
@@ -391,11 +400,10 @@ fn timeout_mark_lost(ns: &NetNs, cx: &Cx<'_>, sk: &mut Sock) {
         }
         mark_lost(sk, at);
     }
-    let _ = ns;
 }
 
 /// tcp_process_loss: ACKs after a time-out (F-RTO, RFC 5682).
-fn process_loss(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, dupack: bool, found: &mut Found) -> Rexmit {
+fn process_loss(cx: &Cx<'_>, sk: &mut Sock, dupack: bool, found: &Found) -> Rexmit {
     let recovered = !before(sk.snd_una, sk.high_seq);
     if (found.snd_una_advanced || sk.tlp_high_seq != 0) && try_undo_loss(cx, sk, false) {
         return Rexmit::None;
@@ -431,7 +439,6 @@ fn process_loss(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, dupack: bool, fo
             sk.sacked_out = 0;
         }
     }
-    let _ = ns;
     Rexmit::Lost
 }
 
@@ -507,7 +514,7 @@ fn try_undo_partial(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, prior_una: u
     if sk.undo_marker == 0 || !packet_delayed(sk) {
         return false;
     }
-    check_sack_reordering(ns, sk, prior_una, true);
+    check_sack_reordering(ns, sk, prior_una);
     if sk.retrans_out > 0 {
         return true;
     }
@@ -518,7 +525,7 @@ fn try_undo_partial(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, prior_una: u
 }
 
 /// tcp_check_sack_reordering: how far apart segments may arrive.
-pub(super) fn check_sack_reordering(ns: &NetNs, sk: &mut Sock, low_seq: u32, ts: bool) {
+pub(super) fn check_sack_reordering(ns: &NetNs, sk: &mut Sock, low_seq: u32) {
     let fack = sack::highest_sack_seq(sk);
     if !before(low_seq, fack) {
         return;
@@ -530,11 +537,10 @@ pub(super) fn check_sack_reordering(ns: &NetNs, sk: &mut Sock, low_seq: u32, ts:
         sk.reordering = metric.div_ceil(mss).min(most);
     }
     sk.reord_seen += 1;
-    let _ = ts;
 }
 
 /// tcp_dsack_seen: how many segments were received twice.
-pub(super) fn dsack_seen(_ns: &NetNs, sk: &mut Sock, start: u32, end: u32, found: &mut Found) -> u32 {
+pub(super) fn dsack_seen(sk: &mut Sock, start: u32, end: u32, found: &mut Found) -> u32 {
     let len = end.wrapping_sub(start);
     let segments = if len > sk.mss_cache { len.div_ceil(sk.mss_cache.max(1)) } else { 1 };
     if sk.tlp_high_seq != 0 && !after(sk.tlp_high_seq, end) && after(end, start) && sk.tlp_retrans {
@@ -568,7 +574,7 @@ fn may_raise_cwnd(ns: &NetNs, sk: &Sock, found: &Found) -> bool {
     if i64::from(sk.reordering) > ns.sockets.tcp.sysctl.reordering {
         return found.forward_progress();
     }
-    found.data_acked_now()
+    found.data_acked
 }
 
 /// tcp_xmit_recovery
@@ -699,7 +705,7 @@ pub(super) fn rack_reo_timeout(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
     rack_detect_loss(cx, sk);
     if prior != sk.in_flight() {
         if sk.ca_state != CaState::Recovery {
-            enter_recovery(cx, sk);
+            enter_recovery(sk);
         }
         if sk.in_cwnd_reduction() {
             let lost = sk.lost_out.saturating_sub(lost_before);
@@ -713,7 +719,7 @@ pub(super) fn rack_reo_timeout(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
 }
 
 /// tcp_rack_update_reo_wnd: what was received twice tells that it was not lost but late.
-pub(super) fn rack_update_reo_wnd(_ns: &NetNs, sk: &mut Sock, ack: u32, found: &Found) {
+pub(super) fn rack_update_reo_wnd(sk: &mut Sock, found: &Found) {
     let r = &mut sk.rack;
     // One round at a time.
     if before(found.prior_delivered, r.last_delivered) {
@@ -727,7 +733,6 @@ pub(super) fn rack_update_reo_wnd(_ns: &NetNs, sk: &mut Sock, ack: u32, found: &
     } else if r.reo_wnd_persist == 0 {
         r.reo_wnd_steps = 1;
     }
-    let _ = ack;
 }
 
 /// tcp_retransmit_timestamp: when the episode's first retransmission was sent.

@@ -1,6 +1,6 @@
 //! Mirrors tcp_v4_rcv and tcp_v4_do_rcv of net/ipv4/tcp_ipv4.c, tcp_rcv_established, tcp_rcv_synsent_state_process and
-//! tcp_rcv_state_process of net/ipv4/tcp_input.c: what a segment does to a connection. Read RFC 9293 section 3.10.7 before
-//! editing.
+//! tcp_rcv_state_process of net/ipv4/tcp_input.c: what a segment does to a connection. Read RFC 9293 section 3.10.7
+//! before editing.
 
 use super::options::Options;
 use super::sock::{RxSkb, Sock, State, now_ms, now_us};

@@ -23,7 +23,7 @@ pub(super) fn tag(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment,
         return;
     }
     let mut blocks = seg.options.sacks().to_vec();
-    let dsack = check_dsack(ns, sk, &blocks, seg.ack, prior_una, found);
+    let dsack = check_dsack(sk, &blocks, seg.ack, prior_una, found);
     // A SACK of what was acknowledged a window ago is no news.
     if before(seg.ack, prior_una.wrapping_sub(sk.max_window)) {
         return;
@@ -45,12 +45,12 @@ pub(super) fn tag(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment,
         && before(reord, fack)
         && sk.undo_marker == 0
     {
-        recovery::check_sack_reordering(ns, sk, reord, false);
+        recovery::check_sack_reordering(ns, sk, reord);
     }
 }
 
 /// tcp_check_dsack: the first block is about what was received twice.
-fn check_dsack(ns: &NetNs, sk: &mut Sock, blocks: &[(u32, u32)], ack: u32, prior_una: u32, found: &mut Found) -> bool {
+fn check_dsack(sk: &mut Sock, blocks: &[(u32, u32)], ack: u32, prior_una: u32, found: &mut Found) -> bool {
     let (start, end) = blocks[0];
     let duplicate = before(start, ack);
     let inside = blocks.get(1).is_some_and(|b| !after(end, b.1) && !before(start, b.0));
@@ -62,7 +62,7 @@ fn check_dsack(ns: &NetNs, sk: &mut Sock, blocks: &[(u32, u32)], ack: u32, prior
         return true;
     }
     found.dsacking_ack = true;
-    let pcount = recovery::dsack_seen(ns, sk, start, end, found);
+    let pcount = recovery::dsack_seen(sk, start, end, found);
     // D-SACK for already forgotten data.
     if let Some(left) = sk.undo_retrans
         && left > 0

@@ -31,7 +31,7 @@ pub(super) const TCP_MIN_MSS: u32 = 88;
 const TCP_DEFAULT_SCALING_RATIO: u64 = 128;
 
 /// enum of net/tcp_states.h, without those that have a structure of their own (requests and minisockets).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs, reason = "RFC 9293 section 3.3.2")]
 pub(super) enum State {
     Established,
@@ -39,6 +39,7 @@ pub(super) enum State {
     SynRecv,
     FinWait1,
     FinWait2,
+    #[default]
     Close,
     CloseWait,
     LastAck,
@@ -183,8 +184,24 @@ impl TxSkb {
     }
 }
 
+/// The addresses of inet_sock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addresses {
+    /// inet_rcv_saddr; unspecified for any.
+    pub rcv_saddr: Ipv4Addr,
+    pub saddr: Ipv4Addr,
+    pub daddr: Ipv4Addr,
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        let any = Ipv4Addr::UNSPECIFIED;
+        Addresses { rcv_saddr: any, saddr: any, daddr: any }
+    }
+}
+
 /// struct tcp_sock with its inet_connection_sock, inet_sock and sock.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::kernel) struct Sock {
     pub(super) id: SockId,
     /// None once no program has it (SOCK_DEAD), and as long as none has accepted it.
@@ -195,11 +212,8 @@ pub(in crate::kernel) struct Sock {
     pub(super) state: State,
     pub(super) opt: Options,
 
-    /// inet_rcv_saddr; unspecified for any.
-    pub(super) rcv_saddr: Ipv4Addr,
-    pub(super) saddr: Ipv4Addr,
+    pub(super) ip: Addresses,
     pub(super) sport: u16,
-    pub(super) daddr: Ipv4Addr,
     pub(super) dport: u16,
     /// SOCK_BINDADDR_LOCK and SOCK_BINDPORT_LOCK
     pub(super) bound: bool,
@@ -424,144 +438,29 @@ impl Sock {
         let sysctl = &ns.sockets.tcp.sysctl;
         Sock {
             id,
-            fd: None,
-            dead: false,
             owner,
-            state: State::Close,
-            opt: Options::default(),
-            rcv_saddr: Ipv4Addr::UNSPECIFIED,
-            saddr: Ipv4Addr::UNSPECIFIED,
-            sport: 0,
-            daddr: Ipv4Addr::UNSPECIFIED,
-            dport: 0,
-            bound: false,
-            in_ports: false,
-            hashed: false,
-            dev: None,
-            inet_id: 0,
-            connecting: false,
-            err: None,
-            err_soft: None,
-            errors: VecDeque::new(),
-            shut_read: false,
-            shut_write: false,
-            done: false,
-            confirm: false,
-            nospace: false,
-            owned: false,
-            backlog: VecDeque::new(),
-            ack_deferred: false,
-            write_timer_deferred: false,
-            delack_timer_deferred: false,
-            mtu_reduced: None,
-            work: None,
-            sent: 0,
-            rcv_nxt: 0,
-            copied_seq: 0,
-            rcv_wup: 0,
-            rcv_wnd: 0,
-            rcv_ssthresh: 0,
-            window_clamp: 0,
             rcvbuf: sysctl.rmem[1] as u64,
-            rmem: 0,
             scaling_ratio: TCP_DEFAULT_SCALING_RATIO,
-            queue: VecDeque::new(),
-            ofo: VecDeque::new(),
-            ack: Ack::default(),
-            dsack: None,
-            selective_acks: Vec::new(),
-            rcvq_space: 0,
-            rcvq_seq: 0,
-            rcvq_time_us: 0,
-            rcv_rtt_us: 0,
-            rcv_rtt_seq: 0,
-            rcv_rtt_time_us: 0,
-            rcv_rtt_last_tsecr: 0,
-            compressed_ack: 0,
-            compressed_ack_rcv_nxt: 0,
-            dup_ack_counter: 0,
-            last_oow_ack: None,
-            rx_opt: RxOpt::default(),
-            tsoffset: 0,
-            snd_una: 0,
-            snd_nxt: 0,
-            snd_wl1: 0,
-            snd_wnd: 0,
-            max_window: 0,
-            write_seq: 0,
-            pushed_seq: 0,
-            snd_sml: 0,
-            buf: VecDeque::new(),
-            buf_seq: 0,
-            rtx: VecDeque::new(),
-            wq: VecDeque::new(),
-            wmem: 0,
             sndbuf: sysctl.wmem[1] as u64,
-            advmss: 0,
             mss_cache: TCP_MSS_DEFAULT,
-            pmtu_cookie: 0,
             header_len: 20,
-            lsndtime: 0,
-            wstamp_us: 0,
-            fin_queued: false,
-            srtt_us: 0,
-            mdev_us: TCP_TIMEOUT_INIT as u32 * 4000,
-            mdev_max_us: 0,
-            rttvar_us: 0,
-            rtt_seq: 0,
+            mdev_us: (TCP_TIMEOUT_INIT * 1_000_000 / HZ) as u32,
             rto: TCP_TIMEOUT_INIT,
-            rtt_min: MinRtt::default(),
             snd_cwnd: TCP_INIT_CWND,
-            snd_cwnd_cnt: 0,
-            snd_cwnd_used: 0,
-            snd_cwnd_stamp: 0,
             snd_ssthresh: TCP_INFINITE_SSTHRESH,
-            prior_cwnd: 0,
-            prior_ssthresh: 0,
-            prr_delivered: 0,
-            prr_out: 0,
-            packets_out: 0,
-            sacked_out: 0,
-            lost_out: 0,
-            retrans_out: 0,
-            max_packets_out: 0,
-            cwnd_usage_seq: 0,
-            is_cwnd_limited: false,
-            delivered: 0,
-            bytes_acked: 0,
             reordering: sysctl.reordering as u32,
-            reord_seen: 0,
-            ca_state: CaState::Open,
             ca: Congestion::new(sysctl.congestion_control),
-            high_seq: 0,
-            undo_marker: 0,
-            undo_retrans: None,
-            retrans_stamp: 0,
-            total_retrans: 0,
-            frto: false,
-            tlp_high_seq: 0,
-            tlp_retrans: false,
-            is_sack_reneg: false,
-            rack: Rack::default(),
-            xmit: XmitTimer::default(),
-            retransmits: 0,
-            backoff: 0,
-            probes_out: 0,
-            probes_tstamp: 0,
-            keepalive_timer: Pending::default(),
-            rcv_tstamp: 0,
-            listen: None,
-            parent: None,
+            ..Sock::default()
         }
     }
 
     pub(super) fn tuple(&self) -> Tuple {
-        Tuple { local: self.saddr, local_port: self.sport, remote: self.daddr, remote_port: self.dport }
+        Tuple { local: self.ip.saddr, local_port: self.sport, remote: self.ip.daddr, remote_port: self.dport }
     }
 
     /// getsockname(2)
     pub(super) fn name(&self) -> SocketAddrV4 {
-        let addr = if self.saddr.is_unspecified() { self.rcv_saddr } else { self.saddr };
+        let addr = if self.ip.saddr.is_unspecified() { self.ip.rcv_saddr } else { self.ip.saddr };
         SocketAddrV4::new(addr, self.sport)
     }
 

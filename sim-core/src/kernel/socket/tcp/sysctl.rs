@@ -166,8 +166,8 @@ impl TcpSysctl {
     /// Sets `net.ipv4.tcp_NAME`.
     ///
     /// # Errors
-    /// ENOENT if there is no such name, or no such congestion control; EINVAL if it is no number or out of range; EACCES
-    /// if it can only be read.
+    /// ENOENT if there is no such name, or no such congestion control; EINVAL if it is no number or out of range;
+    /// EACCES if it can only be read.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Errno> {
         match name {
             "rmem" => three(&mut self.rmem, value),

@@ -1,5 +1,5 @@
-//! Mirrors net/ipv4/tcp_timer.c, and the timers of include/net/inet_connection_sock.h: what happens when nothing happens.
-//! Read RFC 6298, RFC 9293 sections 3.8.3 and 3.8.4 and RFC 5482 before editing.
+//! Mirrors net/ipv4/tcp_timer.c, and the timers of include/net/inet_connection_sock.h: what happens when nothing
+//! happens. Read RFC 6298, RFC 9293 sections 3.8.3 and 3.8.4 and RFC 5482 before editing.
 
 use super::sock::{Sock, State, now_ms, now_us};
 use super::transmit;

@@ -101,8 +101,8 @@ fn syn_options(ns: &NetNs, sk: &Sock, now_ms: u32) -> Options {
 impl Sock {
     /// The route to the peer (__sk_dst_check): it is looked up anew each time, as it may have changed.
     pub(super) fn route(&self, ns: &NetNs) -> Result<route::Output, Errno> {
-        let src = (!self.saddr.is_unspecified()).then_some(self.saddr);
-        let flow = Flow4 { src, oif: self.dev, any_src: true, ..Flow4::to(self.daddr) };
+        let src = (!self.ip.saddr.is_unspecified()).then_some(self.ip.saddr);
+        let flow = Flow4 { src, oif: self.dev, any_src: true, ..Flow4::to(self.ip.daddr) };
         route::output(ns, &flow)
     }
 
@@ -167,7 +167,7 @@ pub(super) fn transmit(
     }
     let sent = queue_xmit(ns, cx, sk, skb, &fields);
     if sent == Err(Errno::ENOBUFS) {
-        super::recovery::enter_cwr(ns, cx, sk);
+        super::recovery::enter_cwr(sk);
     }
     sent
 }

@@ -1,5 +1,5 @@
-//! Mirrors the upper half of net/ipv4/tcp_output.c: how much is sent at once, when, and what is sent again. Read RFC 9293
-//! sections 3.7.4 and 3.8.6.2, RFC 5681 section 4.1 and RFC 8985 section 7 before editing.
+//! Mirrors the upper half of net/ipv4/tcp_output.c: how much is sent at once, when, and what is sent again. Read RFC
+//! 9293 sections 3.7.4 and 3.8.6.2, RFC 5681 section 4.1 and RFC 8985 section 7 before editing.
 
 use super::sack;
 use super::sock::{Sock, State, TCP_INIT_CWND, TxSkb, now_us};

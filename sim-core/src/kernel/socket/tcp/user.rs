@@ -1,9 +1,9 @@
-//! Mirrors net/ipv4/tcp.c and the stream part of net/ipv4/af_inet.c: the system calls on a TCP socket, and release_sock of
-//! net/core/sock.c.
+//! Mirrors net/ipv4/tcp.c and the stream part of net/ipv4/af_inet.c: the system calls on a TCP socket, and release_sock
+//! of net/core/sock.c.
 //!
-//! A call locks its socket. Each piece that it sends leaves this CPU at once and is received, answered and perhaps answered
-//! again before the call goes on; what comes back for a locked socket waits in its backlog until the call lets go. So a
-//! call that sends is cut where it sends: [`Work`] says what is left of it.
+//! A call locks its socket. Each piece that it sends leaves this CPU at once and is received, answered and perhaps
+//! answered again before the call goes on; what comes back for a locked socket waits in its backlog until the call lets
+//! go. So a call that sends is cut where it sends: [`Work`] says what is left of it.
 
 use super::connect;
 use super::data;
@@ -223,7 +223,7 @@ fn accept(ns: &mut NetNs, sk: &mut Sock, pid: Pid, nonblock: bool, child_nonbloc
     ns.sockets.open.insert(fd, socket);
     let Some(child) = ns.sockets.tcp.sock_mut(child) else { return Outcome::Done(Ret::Err(Errno::ECONNABORTED)) };
     (child.fd, child.owner, child.parent) = (Some(fd), pid, None);
-    Outcome::Done(Ret::Accepted { fd, from: SocketAddrV4::new(child.daddr, child.dport) })
+    Outcome::Done(Ret::Accepted { fd, from: SocketAddrV4::new(child.ip.daddr, child.dport) })
 }
 
 /// A send(2) under way.
@@ -260,7 +260,11 @@ fn may_send(sk: &mut Sock) -> Result<(), Errno> {
         return Err(e);
     }
     if sk.shut_write || !sk.state.may_send() {
-        return Err(if sk.state == State::Close && sk.daddr.is_unspecified() { Errno::ENOTCONN } else { Errno::EPIPE });
+        return Err(if sk.state == State::Close && sk.ip.daddr.is_unspecified() {
+            Errno::ENOTCONN
+        } else {
+            Errno::EPIPE
+        });
     }
     Ok(())
 }
@@ -517,7 +521,11 @@ pub(in crate::kernel::socket) fn close_orphan(ns: &mut NetNs, cx: &mut Cx<'_>, i
 }
 
 fn peer(sk: &Sock) -> Result<Ret, Errno> {
-    if sk.state.is_synchronized() { Ok(Ret::Addr(SocketAddrV4::new(sk.daddr, sk.dport))) } else { Err(Errno::ENOTCONN) }
+    if sk.state.is_synchronized() {
+        Ok(Ret::Addr(SocketAddrV4::new(sk.ip.daddr, sk.dport)))
+    } else {
+        Err(Errno::ENOTCONN)
+    }
 }
 
 /// do_tcp_setsockopt and sk_setsockopt

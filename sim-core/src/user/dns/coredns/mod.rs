@@ -2,9 +2,9 @@
 //! reads a Corefile ([`corefile`]), and what it would see of the API server ([`cluster`]), from files of its namespace.
 //! Without a Corefile it uses kubeadm's.
 //!
-//! Differs: goroutines are no processes: what comes at once is answered in turn. The cache plugin holds nothing, so that
-//! a TTL never counts down; kubeadm's Corefile disables it for the cluster's zone. forward asks over UDP also for who
-//! came over TCP.
+//! Differs: goroutines are no processes: what comes at once is answered in turn. The cache plugin holds nothing, so
+//! that a TTL never counts down; kubeadm's Corefile disables it for the cluster's zone. forward asks over UDP also for
+//! who came over TCP.
 
 mod answer;
 pub mod cluster;

@@ -110,7 +110,8 @@ fn records_of_the_cluster() {
             "SRV",
             0,
             vec![
-                "_http._tcp.node-wrk-2-ubuntu24.wrk-2.svc.cluster.local. 30 SRV 0 100 80 node-wrk-2-ubuntu24.wrk-2.svc.cluster.local.",
+                "_http._tcp.node-wrk-2-ubuntu24.wrk-2.svc.cluster.local. 30 SRV \
+                 0 100 80 node-wrk-2-ubuntu24.wrk-2.svc.cluster.local.",
             ],
         ),
         ("_http._udp.node-wrk-2-ubuntu24.wrk-2.svc.cluster.local", "SRV", 3, vec![]),
@@ -173,7 +174,8 @@ fn what_is_not_the_clusters_is_forwarded_or_refused() {
 
 #[test]
 fn the_hosts_plugin() {
-    let text = ". {\n hosts {\n 10.0.0.1 www.example.org www\n 10.0.0.2 www.example.org\n FALL\n }\n kubernetes cluster.local\n}\n";
+    let text = ". {\n hosts {\n 10.0.0.1 www.example.org www\n 10.0.0.2 www.example.org\n FALL\n }\n \
+                kubernetes cluster.local\n}\n";
     let falls = knowledge(&text.replace("FALL", "fallthrough"));
     let strict = knowledge(&text.replace("FALL", "ttl 60"));
     let (_, reply) = ask(&falls, &query("WWW.example.org", "A")).unwrap();
@@ -247,6 +249,10 @@ mod any_input {
     use crate::user::dns::coredns::cluster::Cluster;
     use proptest::prelude::*;
 
+    const FILE_WORD: &str = "[{}#]|[.]:53|kubernetes|hosts|forward|ttl|[a-z0-9./=:]{1,9}|\n";
+    const LINE: &str = "(dig|nslookup|getent hosts|coredns)\
+        ( ([-+@]?[a-z0-9=.]{0,9}|\\+no[a-z]{1,6}|-[46ptqx]|A|SRV|é))*";
+
     /// A query with some bytes changed, and some cut off.
     fn broken() -> impl Strategy<Value = Vec<u8>> {
         let names = [
@@ -294,7 +300,7 @@ mod any_input {
         }
 
         #[test]
-        fn is_read_as_files(words in proptest::collection::vec("[{}#]|[.]:53|kubernetes|hosts|forward|ttl|[a-z0-9./=:]{1,9}|\n", 0..40)) {
+        fn is_read_as_files(words in proptest::collection::vec(FILE_WORD, 0..40)) {
             let text = words.join(" ");
             let _ = Corefile::parse("Corefile", &text);
             let _ = Cluster::parse(&text);
@@ -302,7 +308,7 @@ mod any_input {
         }
 
         #[test]
-        fn is_read_as_words(line in "(dig|nslookup|getent hosts|coredns)( ([-+@]?[a-z0-9=.]{0,9}|\\+no[a-z]{1,6}|-[46ptqx]|A|SRV|é))*") {
+        fn is_read_as_words(line in LINE) {
             let words = crate::user::script::words(&line);
             let _ = crate::user::parse(&words);
             let _ = crate::user::parse_server(&words);
