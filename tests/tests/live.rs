@@ -323,10 +323,7 @@ lessons! {
     reset "reset" false
     retransmission "retransmission" false
     syn_black_hole "syn-black-hole" false
-    mtu_black_hole "mtu-black-hole" false
     delayed_ack "delayed-ack" false
-    keep_alive "keep-alive" false
-    time_wait "time-wait" false
 }
 
 fn check(lab: &str, name: &str, traffic: &[(&str, &str)]) {
