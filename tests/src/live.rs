@@ -9,7 +9,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use regex::Regex;
+use serde_json::json;
 use sim_core::kernel::show;
+use sim_core::kernel::syscall::Shutdown;
 use sim_core::observe::{Memory, Outputs};
 use sim_core::scenario::plan::{Plan, Script, Traffic};
 use sim_core::scenario::{self, SourceFile};
@@ -146,18 +148,23 @@ fn ifmap(plan: &Plan) -> Vec<u8> {
 }
 
 /// Hardware addresses that nobody chose are drawn at random: the real devices get ours. As ours, they leave no checksum
-/// to others.
+/// to others, and no segments. The machine may prefer another congestion control.
 fn like_ours(lab: &Lab, plan: &Plan) {
     let world = scenario::build(plan, &mut sim_core::kernel::trace::Mute).expect("it was built a moment ago");
     for m in world.machines() {
+        let run = |name: &str, command: &str| {
+            let out = lab.exec(name, command);
+            assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+        };
         for (ns, name) in m.spaces().iter() {
+            // Where cubic is not for everybody: what is short does not tell one from the other.
+            if !lab.exec(name, "sysctl -qw net.ipv4.tcp_congestion_control=cubic").status.success() {
+                run(name, "sysctl -qw net.ipv4.tcp_congestion_control=reno");
+            }
             let links = show::links(m.spaces(), ns, m.now());
             for l in links.iter().filter(|l| l.arphrd == 1) {
-                let address = format!("ip link set dev {} address {}", l.name, l.address);
-                for command in [address, format!("ethtool -K {} tx off", l.name)] {
-                    let out = lab.exec(name, &command);
-                    assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
-                }
+                run(name, &format!("ip link set dev {} address {}", l.name, l.address));
+                run(name, &format!("ethtool -K {} tx off", l.name));
             }
         }
     }
@@ -280,7 +287,15 @@ fn servers(lab: &Lab, plan: &Plan) -> Running {
 fn traffic(lab: &Lab, plan: &Plan) -> Vec<[String; 3]> {
     let mut heard: Vec<[String; 3]> = vec![];
     let mut behind: Vec<(usize, Child)> = vec![];
+    #[expect(clippy::disallowed_types, reason = "the real kernel has a real clock")]
+    let start = std::time::Instant::now();
     for t in &plan.traffic {
+        let at = match t {
+            Traffic::Run(run) => run.at,
+            Traffic::Script(script) => script.at,
+            Traffic::Sleep(_) => None,
+        };
+        sleep(at.map_or(Duration::ZERO, |at| Duration::from_nanos(at.0).saturating_sub(start.elapsed())));
         let (from, text, background, child) = match t {
             Traffic::Sleep(ns) => {
                 sleep(Duration::from_nanos(*ns));
@@ -327,32 +342,54 @@ fn scripted(lab: &Lab, script: &Script) -> Child {
     child
 }
 
-/// The lines of a script as `script.py` reads them: what errors call it, a tab, words.
+/// The lines of a script as `script.py` reads them.
 fn steps(lines: &[Step]) -> String {
     let mut text = String::new();
     for line in lines {
         let seconds = |ns: u64| ns as f64 / 1e9;
-        let words = match line {
-            Step::Socket { protocol: Protocol::Udp, name: None } => "socket".to_owned(),
-            Step::SetSockOpt(opt) => format!("setsockopt {}", opt.text),
-            Step::Bind(addr) => format!("bind {addr}"),
-            Step::Connect(addr) => format!("connect {addr}"),
-            Step::Send { payload: Payload { text, size, byte, end }, to } if text.is_empty() && end.is_empty() => {
-                format!("send {size} {byte} {}", to.map_or_else(String::new, |to| to.to_string()))
+        let call = match line {
+            Step::Socket { protocol, name } => {
+                let protocol = if *protocol == Protocol::Udp { "udp" } else { "tcp" };
+                json!(["socket", protocol, name.as_deref().unwrap_or("")])
             }
-            Step::Recv { timeout_ns, size, errqueue: false, until: Until::Once } => {
-                format!("recv {} {size}", timeout_ns.map_or_else(|| "-".to_owned(), |ns| seconds(ns).to_string()))
+            Step::Use(name) => json!(["use", &**name]),
+            Step::SetSockOpt(opt) => {
+                let words: Vec<&str> = opt.text.split(' ').collect();
+                json!(["setsockopt", words[0], words[1], words[2]])
             }
-            Step::Close => "close".to_owned(),
-            Step::Sleep(ns) => format!("sleep {}", seconds(*ns)),
+            Step::SetTimeout(ns) => json!(["settimeout", ns.map(seconds)]),
+            Step::Bind(addr) => json!(["bind", addr.to_string()]),
+            Step::Connect(addr) => json!(["connect", addr.to_string()]),
+            Step::Listen(backlog) => json!(["listen", backlog]),
+            Step::Accept { timeout_ns, name } => {
+                json!(["accept", timeout_ns.map(seconds), name.as_deref().unwrap_or("")])
+            }
+            Step::Send { payload: Payload { text, size, byte, end }, to } => {
+                json!(["send", &**text, size, byte, &**end, to.map(|to| to.to_string())])
+            }
+            Step::Recv { timeout_ns, size, errqueue: false, until } => {
+                let total = match until {
+                    Until::Once => None,
+                    Until::Total(bytes) => Some(*bytes),
+                    Until::End => Some(0),
+                };
+                json!(["recv", timeout_ns.map(seconds), size, total])
+            }
+            Step::Shutdown(Shutdown::Read) => json!(["shutdown", "read"]),
+            Step::Shutdown(Shutdown::Write) => json!(["shutdown", "write"]),
+            Step::Shutdown(Shutdown::Both) => json!(["shutdown", "both"]),
+            Step::Close => json!(["close"]),
+            Step::Sleep(ns) => json!(["sleep", seconds(*ns)]),
             Step::Repeat(times, body) => {
                 (0..*times).for_each(|_| text += &steps(body));
                 continue;
             }
             Step::Cost(_) => continue,
-            _ => panic!("{line} has no counterpart"),
+            Step::Recv { errqueue: true, .. } => panic!("{line} has no counterpart"),
         };
-        text += &format!("{line}\t{words}\n");
+        let mut words = vec![json!(line.to_string())];
+        words.extend(call.as_array().into_iter().flatten().cloned());
+        text += &format!("{}\n", serde_json::Value::Array(words));
     }
     text
 }

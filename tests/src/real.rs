@@ -105,7 +105,7 @@ pub struct Captures {
 }
 
 impl Captures {
-    /// Starts to capture ARP, ICMP and UDP: what a namespace says of itself besides is not of interest.
+    /// Starts to capture ARP, ICMP, UDP and TCP: what a namespace says of itself besides is not of interest.
     ///
     /// # Panics
     /// tcpdump does not start.
@@ -120,7 +120,7 @@ impl Captures {
             tcpdump.args(["netns", "exec", &name, "tcpdump", "-npU", "--immediate-mode", "-Z", "root", "-s", "9000"]);
             let format = ["--time-stamp-precision=nano", "-y", "LINUX_SLL2", "-i", "any", "-B", "8192", "-w"];
             tcpdump.args(format).arg(&file);
-            tcpdump.args(["arp or icmp or udp"]).stdout(Stdio::null());
+            tcpdump.args(["arp or icmp or udp or tcp"]).stdout(Stdio::null());
             tcpdump.stderr(File::create(&err).expect("a file"));
             children.push(tcpdump.spawn().expect("ip runs"));
             let listening = || std::fs::read_to_string(&err).is_ok_and(|t| t.contains("listening on"));

@@ -299,20 +299,31 @@ live! { LAB:
 
 /// The lessons, as they stand. A Python script does not start as fast as ours, so that times are compared of commands
 /// only.
-#[test]
-fn lessons() {
-    for (lab, times) in [
-        ("other-node-by-hand", true),
-        ("ttl-exceeded", true),
-        ("routing-loop", true),
-        ("pmtu", false),
-        ("port-clash", false),
-        ("udp-fragments", false),
-        ("nat-by-hand", false),
-    ] {
-        let path = scenarios::root().join("scenarios/labs").join(lab).join("scenario.yaml");
-        live::check_file(&path, Compare { times, ..Compare::default() });
-    }
+fn lesson(lab: &str, times: bool) {
+    let path = scenarios::root().join("scenarios/labs").join(lab).join("scenario.yaml");
+    live::check_file(&path, Compare { times, ..Compare::default() });
+}
+
+macro_rules! lessons {
+    ($($name:ident $lab:literal $times:literal)*) => {
+        mod lesson { $(#[test] fn $name() { super::lesson($lab, $times); })* }
+    };
+}
+
+lessons! {
+    other_node_by_hand "other-node-by-hand" true
+    ttl_exceeded "ttl-exceeded" true
+    routing_loop "routing-loop" true
+    pmtu "pmtu" false
+    port_clash "port-clash" false
+    udp_fragments "udp-fragments" false
+    nat_by_hand "nat-by-hand" false
+    handshake "handshake" false
+    half_close "half-close" false
+    reset "reset" false
+    retransmission "retransmission" false
+    syn_black_hole "syn-black-hole" false
+    delayed_ack "delayed-ack" false
 }
 
 fn check(lab: &str, name: &str, traffic: &[(&str, &str)]) {

@@ -1,16 +1,25 @@
 """A script of a scenario on the real kernel: the same calls, the same lines about what came of them.
 
-Lines of words stand on the standard input; `udpecho PORT` as the only argument is the server of that name.
+Lines stand on the standard input, each a list in JSON: what errors call it, the call, its arguments. `udpecho PORT`,
+`tcpecho PORT` and `slowd PORT` as arguments are the servers of these names.
 """
 import errno
+import json
 import os
 import socket
+import struct
 import sys
+import threading
 import time
 
-LEVELS = {"ip": socket.SOL_IP, "socket": socket.SOL_SOCKET}
-OPTIONS = {"ttl": 2, "tos": 1, "recverr": 11, "pmtudisc": 10, "broadcast": 6, "rcvbuf": 8, "reuseaddr": 2, "dontroute": 5}
-MODES = {"dont": 0, "want": 1, "do": 2, "probe": 3, "interface": 4, "omit": 5}
+LEVELS = {"ip": socket.SOL_IP, "socket": socket.SOL_SOCKET, "tcp": socket.IPPROTO_TCP}
+OPTIONS = {
+    "ip": {"ttl": 2, "tos": 1, "recverr": 11, "pmtudisc": 10},
+    "socket": {"broadcast": 6, "rcvbuf": 8, "sndbuf": 7, "reuseaddr": 2, "dontroute": 5, "keepalive": 9, "linger": 13},
+    "tcp": {"nodelay": 1, "maxseg": 2, "cork": 3, "keepidle": 4, "keepintvl": 5, "keepcnt": 6, "quickack": 12,
+            "user_timeout": 18},
+}
+VALUES = {"dont": 0, "want": 1, "do": 2, "probe": 3, "interface": 4, "omit": 5, "on": 1, "off": 0}
 
 
 def address(text):
@@ -30,61 +39,161 @@ def echo(port):
             pass
 
 
-def receive(sock, timeout, size):
-    sock.settimeout(None if timeout is None else timeout)
+def stream(port, serve):
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("", port))
+    listener.listen(16)
+    print("ready", flush=True)
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+
+def send_back(sock):
     try:
-        data, peer = sock.recvfrom(size)
-        print(f"recv: {len(data)} bytes from {peer[0]}:{peer[1]}")
-    except TimeoutError:
-        print("recv: timed out")
-    finally:
-        sock.settimeout(None)
+        while data := sock.recv(65536):
+            sock.sendall(data)
+    except OSError:
+        pass
+    sock.close()
 
 
-def step(sock, words):
-    """One line; the socket that the next one uses."""
-    call, *args = words
-    if call == "socket":
-        if sock is not None:
-            sock.close()
-        return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    if call == "setsockopt":
-        level, name, value = args
+def slow(sock):
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        for line in sock.makefile():
+            delay, size = line.split()
+            time.sleep(float(delay))
+            sock.send(b"x" * int(size))
+    except OSError:
+        pass
+    sock.close()
+
+
+class Script:
+    """The sockets by name; the one in use; the one that listened last."""
+
+    def __init__(self):
+        self.sockets = {}
+        self.name = ""
+        self.listener = None
+
+    def step(self, call, *args):
+        if call == "socket":
+            kind = socket.SOCK_DGRAM if args[0] == "udp" else socket.SOCK_STREAM
+            self.hold(socket.socket(socket.AF_INET, kind), args[1])
+        elif call == "use":
+            self.name = args[0]
+        elif call == "sleep":
+            time.sleep(args[0])
+        elif call == "accept":
+            self.accept(*args)
+        else:
+            sock = self.sockets.get(self.name)
+            if sock is None:
+                raise OSError(errno.EBADF, "")
+            getattr(self, call)(sock, *args)
+
+    def say(self, text):
+        print(f"{self.name}: {text}" if self.name else text)
+
+    def hold(self, sock, name):
+        old = self.sockets.get(name)
+        self.sockets[name] = sock
+        self.name = name
+        if old is not None and old is not self.listener:
+            old.close()
+
+    def accept(self, timeout, name):
+        sock = self.listener or self.sockets[self.name]
+        sock.settimeout(timeout)
+        try:
+            connection, peer = sock.accept()
+            self.hold(connection, name)
+            self.say(f"accept: from {peer[0]}:{peer[1]}")
+        except TimeoutError:
+            self.say("accept: timed out")
+
+    def setsockopt(self, sock, level, name, value):
         if name == "bindtodevice":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, value.encode())
+        elif name == "linger":
+            value = struct.pack("ii", 0, 0) if value == "off" else struct.pack("ii", 1, int(value))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
         else:
-            sock.setsockopt(LEVELS[level], OPTIONS[name], MODES[value] if value in MODES else int(value))
-    elif call == "bind":
-        sock.bind(address(args[0]))
-    elif call == "connect":
-        sock.connect(address(args[0]))
-    elif call == "send":
-        data = bytes([int(args[1])]) * int(args[0])
-        if len(args) == 3:
-            sock.sendto(data, address(args[2]))
-        else:
+            value = VALUES[value] if value in VALUES else int(value)
+            sock.setsockopt(LEVELS[level], OPTIONS[level][name], value)
+
+    def settimeout(self, sock, seconds):
+        sock.settimeout(seconds)
+
+    def bind(self, sock, to):
+        sock.bind(address(to))
+
+    def connect(self, sock, to):
+        try:
+            sock.connect(address(to))
+        except TimeoutError as e:
+            if e.errno is not None:
+                raise
+            self.say(f"connect {to}: timed out")
+
+    def listen(self, sock, backlog):
+        sock.listen(backlog)
+        self.listener = sock
+
+    def send(self, sock, text, size, byte, end, to):
+        data = text.encode() + bytes([byte]) * size + end.encode()
+        if to is not None:
+            sock.sendto(data, address(to))
+        elif sock.type == socket.SOCK_DGRAM:
             sock.send(data)
-    elif call == "recv":
-        receive(sock, float(args[0]) if args[0] != "-" else None, int(args[1]))
-    elif call == "sleep":
-        time.sleep(float(args[0]))
-    elif call == "close":
+        else:
+            sock.sendall(data)
+
+    def recv(self, sock, timeout, size, total):
+        """`total` is none for one call, zero for all there is."""
+        before = sock.gettimeout()
+        if timeout is not None:
+            sock.settimeout(timeout)
+        received, whence = 0, ""
+        try:
+            while True:
+                data, peer = sock.recvfrom(size)
+                received += len(data)
+                whence = f" from {peer[0]}:{peer[1]}" if peer else ""
+                if not data or total is None or 0 < total <= received:
+                    break
+            self.say(f"recv: {received} bytes{whence}")
+        except OSError as e:
+            if received:
+                self.say(f"recv: {received} bytes")
+            if not isinstance(e, TimeoutError) or e.errno is not None:
+                raise
+            self.say("recv: timed out")
+        finally:
+            if timeout is not None and sock.fileno() >= 0:
+                sock.settimeout(before)
+
+    def shutdown(self, sock, how):
+        sock.shutdown({"read": socket.SHUT_RD, "write": socket.SHUT_WR, "both": socket.SHUT_RDWR}[how])
+
+    def close(self, sock):
         sock.close()
-    else:
-        raise ValueError(call)
-    return sock
+        del self.sockets[self.name]
 
 
 def main():
-    if sys.argv[1:2] == ["udpecho"]:
-        echo(int(sys.argv[2]))
-    sock = None
+    servers = {"udpecho": echo, "tcpecho": lambda p: stream(p, send_back), "slowd": lambda p: stream(p, slow)}
+    if len(sys.argv) == 3:
+        servers[sys.argv[1]](int(sys.argv[2]))
+    script = Script()
     for line in sys.stdin:
-        shown, _, words = line.rstrip("\n").partition("\t")
+        shown, *call = json.loads(line)
         try:
-            sock = step(sock, words.split())
+            script.step(*call)
         except OSError as e:
-            print(f"{shown}: {errno.errorcode[e.errno]} ({os.strerror(e.errno)})")
+            script.say(f"{shown}: {errno.errorcode[e.errno]} ({os.strerror(e.errno)})")
 
 
 main()
