@@ -92,6 +92,12 @@ impl Segment {
         f.l3().get(self.data.clone()).unwrap_or_default()
     }
 
+    /// The bytes of its options.
+    fn options_of<'a>(&self, f: &'a Frame) -> &'a [u8] {
+        let begin = self.data.start - self.header_len as usize + TCP_HLEN;
+        f.l3().get(begin..self.data.start).unwrap_or_default()
+    }
+
     /// As it is queued.
     pub fn to_skb(&self, f: &Frame) -> RxSkb {
         RxSkb {
@@ -134,7 +140,7 @@ pub(in crate::kernel) fn tcp_v4_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfInde
 
 fn deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: SockId, seg: &Segment, f: Frame) -> Flow {
     match ns.sockets.tcp.entry(id) {
-        Some(Entry::Sock(sk)) if sk.owned => backlog(ns, cx, dev, id, f),
+        Some(Entry::Sock(sk)) if sk.owned => backlog(ns, cx, dev, id, seg, f),
         Some(Entry::Sock(_)) => {
             let Some(mut sk) = ns.sockets.tcp.take(id) else { return cx.kill(f, DropReason::NoSocket) };
             let flow = do_rcv(ns, cx, dev, &mut sk, seg, f);
@@ -148,8 +154,13 @@ fn deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: SockId, seg: &Segm
 }
 
 /// tcp_add_backlog: a system call works on the socket.
-fn backlog(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: SockId, f: Frame) -> Flow {
+fn backlog(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: SockId, seg: &Segment, f: Frame) -> Flow {
     let Some(sk) = ns.sockets.tcp.sock_mut(id) else { return cx.kill(f, DropReason::NoSocket) };
+    if let Some((_, tail)) = sk.backlog.back_mut()
+        && coalesce(tail, seg, &f)
+    {
+        return cx.end(f, Fate::Consumed(Consumer::Tcp));
+    }
     let waiting: u64 = sk.backlog.iter().map(|(_, f)| u64::from(f.truesize)).sum();
     let limit = sk.rcvbuf * 2 + (sk.sndbuf >> 1) + (64 << 10);
     if waiting + sk.rmem > limit {
@@ -157,6 +168,32 @@ fn backlog(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: SockId, f: Frame) 
     }
     sk.backlog.push_back((dev, f));
     Flow::Break(Fate::Queued)
+}
+
+/// The coalescing of tcp_add_backlog: of two ACKs with the same options the second one is enough.
+///
+/// Differs: Linux puts data together, too, where the buffers allow it.
+fn coalesce(tail: &mut Frame, seg: &Segment, f: &Frame) -> bool {
+    let Some(last) = Segment::parse(tail) else { return false };
+    let special = |flags: &Flags| flags.syn || flags.rst;
+    let alike = seg.len() == 0
+        && !seg.flags.fin
+        && last.end_seq == seg.seq
+        && !special(&last.flags)
+        && !special(&seg.flags)
+        && last.flags.ack
+        && seg.flags.ack
+        && last.options_of(tail) == seg.options_of(f);
+    if !alike {
+        return false;
+    }
+    if !before(seg.ack, last.ack) {
+        let at = last.data.start - last.header_len as usize;
+        let Some(header) = tail.l3_mut().get_mut(at..) else { return false };
+        header[8..12].copy_from_slice(&seg.ack.to_be_bytes());
+        header[14..16].copy_from_slice(&seg.window.to_be_bytes());
+    }
+    true
 }
 
 /// tcp_v4_do_rcv

@@ -250,6 +250,8 @@ pub(in crate::kernel) struct Sock {
     pub(super) mtu_reduced: Option<u32>,
     /// What the system call has still to do.
     pub(super) work: Option<Work>,
+    /// More may be sent because of a segment of the backlog.
+    pub(super) more: bool,
     /// So many bytes of the call that waits are queued already.
     pub(super) sent: usize,
 

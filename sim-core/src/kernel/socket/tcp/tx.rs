@@ -33,7 +33,12 @@ pub(super) enum Nagle {
 
 /// tcp_data_snd_check: an ACK may have made room for more.
 pub(super) fn data_snd_check(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
-    push_pending(ns, cx, sk);
+    if sk.owned {
+        // From the backlog: what the first piece causes is received before the next one goes out.
+        sk.more = !sk.wq.is_empty() && push_one_frame(ns, cx, sk, Nagle::Options, 0) == Pushed::Sent;
+    } else {
+        push_pending(ns, cx, sk);
+    }
     check_space(ns, cx, sk);
 }
 
@@ -104,6 +109,9 @@ fn write_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mss: u32, nagle: N
         }
         quota = 1;
     }
+    let quota = quota.min(max_segs);
+    grow(sk, (quota * mss).saturating_sub(skb.len()));
+    skb = sk.wq[0];
     // tcp_snd_wnd_test
     let first_end = if skb.len() > mss { skb.seq.wrapping_add(mss) } else { skb.end_seq };
     if after(first_end, sk.wnd_end()) {
@@ -123,7 +131,7 @@ fn write_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mss: u32, nagle: N
     }
     let mut limit = mss;
     if segments > 1 {
-        limit = mss_split_point(sk, &skb, mss, quota.min(max_segs), nagle);
+        limit = mss_split_point(sk, &skb, mss, quota, nagle);
     }
     if skb.len() > limit {
         let (head, tail) = sack::halves(&skb, limit);
@@ -144,6 +152,30 @@ fn write_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mss: u32, nagle: N
     }
     sk.cwnd_validate(cx, cwnd_limited);
     if push_one > 0 { Pushed::Stuck } else { Pushed::Sent }
+}
+
+/// tcp_grow_skb: the first piece of the queue takes up to `amount` bytes of the second.
+fn grow(sk: &mut Sock, amount: u32) {
+    let (Some(first), Some(second)) = (sk.wq.front().copied(), sk.wq.get(1).copied()) else { return };
+    let len = amount.min(second.len());
+    if len == 0 || first.fin {
+        return;
+    }
+    let eaten = len == second.len();
+    let first = &mut sk.wq[0];
+    first.end_seq = first.end_seq.wrapping_add(len);
+    first.truesize += len;
+    if eaten {
+        // tcp_eat_one_skb
+        first.end_seq = second.end_seq;
+        (first.fin, first.push) = (second.fin, first.push || second.push);
+        sk.wmem = sk.wmem.saturating_sub(u64::from(second.truesize - len));
+        sk.wq.remove(1);
+    } else {
+        let second = &mut sk.wq[1];
+        second.seq = second.seq.wrapping_add(len);
+        second.truesize -= len;
+    }
 }
 
 /// The first piece of the queue goes out for the first time (tcp_transmit_skb and tcp_event_new_data_sent).

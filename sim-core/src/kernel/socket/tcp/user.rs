@@ -20,6 +20,7 @@ use crate::kernel::errno::Errno;
 use crate::kernel::netns::NetNs;
 use crate::kernel::socket::{MAX_SOCKETS, Socket};
 use crate::kernel::syscall::{Call, Fd, Outcome, PollFd, Ready, Ret, Shutdown, SockOpt, SocketKind};
+use crate::kernel::trace::DropReason;
 use std::net::SocketAddrV4;
 
 /// The memory of a segment besides its payload, as tcp_stream_alloc_skb counts it.
@@ -144,8 +145,12 @@ fn release(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, closing: bool) {
                 let _ = rx::do_rcv(ns, cx, dev, sk, &seg, f);
             }
             None => {
-                let _ = cx.kill(f, crate::kernel::trace::DropReason::PktTooSmall);
+                let _ = cx.kill(f, DropReason::PktTooSmall);
             }
+        }
+        if std::mem::take(&mut sk.more) {
+            let then = Box::new(Work::Release { closing });
+            sk.work = Some(Work::Push { nagle: Nagle::Options, then });
         }
         return;
     }
@@ -369,28 +374,8 @@ fn recv(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, size: usize, nonblock: b
         return Outcome::Done(Ret::Err(Errno::ENOTCONN));
     }
     let mut out = Vec::new();
-    while let Some(skb) = sk.queue.front() {
-        if out.len() >= size {
-            break;
-        }
-        let offset = sk.copied_seq.wrapping_sub(skb.seq) as usize;
-        let rest = skb.data.get(offset..).unwrap_or_default();
-        let take = rest.len().min(size - out.len());
-        out.extend_from_slice(&rest[..take]);
-        sk.copied_seq = sk.copied_seq.wrapping_add(take as u32);
-        if take < rest.len() {
-            break;
-        }
-        let (truesize, fin) = (skb.truesize, skb.fin);
-        sk.queue.pop_front();
-        sk.rmem = sk.rmem.saturating_sub(u64::from(truesize));
-        if fin {
-            sk.copied_seq = sk.copied_seq.wrapping_add(1);
-            break;
-        }
-    }
+    while out.len() < size && copy_one(ns, cx, sk, &mut out, size) {}
     if !out.is_empty() {
-        window::space_adjust(ns, cx, sk);
         data::cleanup_rbuf(ns, cx, sk, out.len());
         return Outcome::Done(Ret::Data(out));
     }
@@ -407,6 +392,29 @@ fn recv(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, size: usize, nonblock: b
         return Outcome::Done(Ret::Err(Errno::ENOTCONN));
     }
     if nonblock { Outcome::Done(Ret::Err(Errno::EAGAIN)) } else { Outcome::Wait }
+}
+
+/// A round of tcp_recvmsg_locked: what the first buffer has. Whether there may be more.
+fn copy_one(ns: &NetNs, cx: &Cx<'_>, sk: &mut Sock, out: &mut Vec<u8>, size: usize) -> bool {
+    let Some(skb) = sk.queue.front() else { return false };
+    let offset = sk.copied_seq.wrapping_sub(skb.seq) as usize;
+    let rest = skb.data.get(offset..).unwrap_or_default();
+    let take = rest.len().min(size - out.len());
+    out.extend_from_slice(&rest[..take]);
+    let (whole, truesize, fin) = (take == rest.len(), skb.truesize, skb.fin);
+    sk.copied_seq = sk.copied_seq.wrapping_add(take as u32);
+    if take > 0 {
+        window::space_adjust(ns, cx, sk);
+    }
+    if !whole {
+        return false;
+    }
+    sk.queue.pop_front();
+    sk.rmem = sk.rmem.saturating_sub(u64::from(truesize));
+    if fin {
+        sk.copied_seq = sk.copied_seq.wrapping_add(1);
+    }
+    !fin
 }
 
 /// inet_shutdown
