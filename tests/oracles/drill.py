@@ -337,7 +337,7 @@ class Drill:
             self.learned.append((f"+{dt:.3f} " if dt > 0.006 else "") + ("> @%d " % tag if tag else "> ") + text)
             self.now = at
         left = end - self.now
-        if left >= 0.05:
+        if left >= 0.03:
             self.learned.append(f"nothing for {left * 1000:.0f}ms")
         self.now = end
 
