@@ -1,6 +1,7 @@
 //! What the integration tests share.
 //!
 //! * [`census`]: births and deaths of frames.
+//! * [`drill`]: scripts of segments, one by one.
 //! * [`judge`]: does a run show what the real kernel showed?
 //! * [`recordings`]: what the real kernel showed, lab by lab and case by case.
 //! * [`lab`]: the same labs and cases, simulated.
@@ -9,6 +10,7 @@
 //! * [`scenarios`]: the scenarios of the course.
 
 pub mod census;
+pub mod drill;
 pub mod iptables;
 pub mod judge;
 pub mod lab;

@@ -84,6 +84,10 @@ pub(super) fn tcp_ack(
         return Ok(old_ack(ns, cx, sk, seg, found));
     }
     if after(seg.ack, sk.snd_nxt) {
+        // RFC 9293 section 3.10.7.4.
+        if challenge {
+            rx::send_challenge_ack(ns, cx, sk);
+        }
         return Err(DropReason::TcpAckUnsentData);
     }
     if after(seg.ack, prior_una) {

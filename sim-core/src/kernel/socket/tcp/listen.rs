@@ -147,9 +147,12 @@ pub(super) fn listener_rcv(
     }
     if seg.flags.ack {
         if !seg.flags.syn
-            && let Some(child) = cookie_check(ns, cx, dev, sk, seg)
+            && let Some(req) = cookie_check(ns, cx, dev, sk, seg)
         {
-            return child_process(ns, cx, dev, sk, child, seg, f);
+            return match cookie_sock(ns, cx, sk, &req, seg) {
+                Some(child) => child_process(ns, cx, dev, sk, child, seg, f),
+                None => cx.kill(f, DropReason::TcpListenOverflow),
+            };
         }
         transmit::send_reset(ns, cx, &f);
         return cx.kill(f, DropReason::TcpFlags);
@@ -195,7 +198,7 @@ fn conn_request(
     let sysctl = ns.sockets.tcp.sysctl;
     let Some(listen) = sk.listen.as_deref() else { return cx.kill(f, DropReason::NoSocket) };
     let mut cookie = false;
-    if (sysctl.syncookies == 2 || listen.requests >= listen.backlog) && tw_isn.is_none() {
+    if (sysctl.syncookies == 2 || listen.requests > listen.backlog) && tw_isn.is_none() {
         // tcp_syn_flood_action
         cookie = sysctl.syncookies != 0;
         if !cookie {
@@ -663,15 +666,12 @@ fn cookie_hash(cx: &Cx<'_>, tuple: &Tuple, count: u32, which: u64) -> u32 {
 }
 
 /// cookie_v4_check: an ACK that echoes a cookie is the end of a handshake that nobody remembers.
-fn cookie_check(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, sk: &mut Sock, seg: &Segment) -> Option<Box<Sock>> {
+fn cookie_check(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, sk: &Sock, seg: &Segment) -> Option<Request> {
     let sysctl = ns.sockets.tcp.sysctl;
     let sent = sk.listen.as_deref()?.cookie_sent?;
     // tcp_synq_no_recent_overflow
     let recent = cx.jiffies().wrapping_sub(sent) <= u64::from(MAX_COOKIE_AGE) * 60 * HZ;
     if sysctl.syncookies == 0 || !recent && sysctl.syncookies != 2 {
-        return None;
-    }
-    if sk.listen.as_deref().is_some_and(|l| l.queue.len() as u32 > l.backlog) {
         return None;
     }
     let (isn, rcv_isn) = (seg.ack.wrapping_sub(1), seg.seq.wrapping_sub(1));
@@ -700,5 +700,13 @@ fn cookie_check(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, sk: &mut Sock, se
             req.rcv_wscale = clamp.rcv_wscale;
         }
     }
-    create_child(ns, cx, sk, &req, seg)
+    Some(req)
+}
+
+/// tcp_get_cookie_sock: the accept queue may be full by now.
+fn cookie_sock(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, req: &Request, seg: &Segment) -> Option<Box<Sock>> {
+    if sk.listen.as_deref().is_some_and(|l| l.queue.len() as u32 > l.backlog) {
+        return None;
+    }
+    create_child(ns, cx, sk, req, seg)
 }
