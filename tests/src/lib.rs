@@ -8,6 +8,7 @@
 //! * [`live`]: the same lab on the real kernel and in ours.
 //! * [`real`]: scenarios on the real kernel, with the real tools.
 //! * [`scenarios`]: the scenarios of the course.
+//! * [`wire`]: a wire that treats packets badly.
 
 pub mod census;
 pub mod drill;
@@ -18,3 +19,4 @@ pub mod live;
 pub mod real;
 pub mod recordings;
 pub mod scenarios;
+pub mod wire;

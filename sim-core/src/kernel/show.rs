@@ -3,6 +3,7 @@
 
 pub use super::dev::Stats;
 pub use super::rules::RuleInfo;
+pub use super::socket::tcp::{SkMem, TcpInfo, TcpState, TcpTimer};
 pub use route_get::{RouteGet, RouteQuery, route_get};
 
 mod route_get;
@@ -16,6 +17,7 @@ use super::neigh::{Neigh, NeighKey};
 use super::netfilter::Iptables;
 use super::netlink::{FdbState, NudState, RouteType, Scope};
 use super::netns::Spaces;
+use super::socket::tcp;
 use super::timer::{HZ, TICK_NS};
 use crate::base::{IfIndex, Mac, NsId, Time};
 use ipnet::Ipv4Net;
@@ -481,6 +483,11 @@ pub fn conntrack_table(spaces: &Spaces, ns: NsId) -> &Conntrack {
 /// The rules of a namespace, as iptables-save(8) and `iptables -S` read them.
 pub fn iptables(spaces: &Spaces, ns: NsId) -> &Iptables {
     &spaces.get(ns).iptables
+}
+
+/// The TCP sockets of a namespace, as `ss -tan` lists them: connections, requests and minisockets among them.
+pub fn tcp(spaces: &Spaces, ns: NsId) -> Vec<TcpInfo> {
+    tcp::list(spaces.get(ns))
 }
 
 /// A value of /proc/sys by its dotted name; none if there is no such name.

@@ -53,7 +53,7 @@ pub(super) struct Listen {
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     listener: SockId,
-    tuple: Tuple,
+    pub tuple: Tuple,
     rcv_isn: u32,
     snt_isn: u32,
     mss: u32,
@@ -73,7 +73,7 @@ pub(super) struct Request {
     /// The last ACK came while the accept queue was full.
     acked: bool,
     last_oow_ack: Option<u64>,
-    timer: Pending,
+    pub timer: Pending,
     dev: Option<IfIndex>,
 }
 

@@ -17,6 +17,7 @@
 //!   transmit    one segment                                        tcp_output.c
 //!   timer       what happens when nothing happens                  tcp_timer.c
 //!   error       what ICMP tells                                    tcp_ipv4.c
+//!   info        what is told of it all                             tcp_diag.c, inet_diag.c
 //! ```
 
 mod ack;
@@ -24,6 +25,7 @@ mod congestion;
 mod connect;
 mod data;
 mod error;
+mod info;
 mod listen;
 mod options;
 mod recovery;
@@ -39,7 +41,9 @@ mod user;
 mod window;
 
 pub(in crate::kernel) use error::tcp_v4_err;
+pub(in crate::kernel) use info::list;
 pub(in crate::kernel) use rx::tcp_v4_rcv;
+pub use info::{SkMem, TcpInfo, TcpState, TcpTimer};
 pub use timer::Timeout;
 pub(in crate::kernel) use timer::expire;
 pub(in crate::kernel) use user::go_on;

@@ -43,7 +43,7 @@ pub(super) struct TimeWait {
     tos: u8,
     dev: Option<IfIndex>,
     last_oow_ack: Option<u64>,
-    timer: Pending,
+    pub timer: Pending,
 }
 
 /// tcp_fin_time in ticks.
