@@ -81,9 +81,8 @@ fn path() -> impl Strategy<Value = Path> {
             Path::Wire(Quality { loss_ppm, double_ppm, late_ppm, late_ns, latency_ns })
         },
     );
-    let link = (1..50_000u64, 0..6u32, prop_oneof![Just(1_000), Just(20_000), Just(1_000_000)], 5..200u32).prop_map(
-        |(latency_us, loss_percent, kbit, queue)| Path::Link { latency_us, loss_percent, kbit, queue },
-    );
+    let link = (1..50_000u64, 0..6u32, prop_oneof![Just(1_000), Just(20_000), Just(1_000_000)], 5..200u32)
+        .prop_map(|(latency_us, loss_percent, kbit, queue)| Path::Link { latency_us, loss_percent, kbit, queue });
     prop_oneof![Just(Path::Veth), link, wire]
 }
 
@@ -114,7 +113,8 @@ impl Case {
         let Case { seed, mtu, .. } = self;
         let host = |n: usize, before: &str| {
             let (name, own, other) = (["a", "b"][n], MACS[n], MACS[1 - n]);
-            let machine = if matches!(self.path, Path::Link { .. }) { format!("machine: {name}, ") } else { String::new() };
+            let machine =
+                if matches!(self.path, Path::Link { .. }) { format!("machine: {name}, ") } else { String::new() };
             format!(
                 "    {name}: {{{machine}setup: [{before}ip link set lo up, ip link set eth0 address {own} mtu {mtu} up, \
                  ip addr add 10.0.0.{}/24 dev eth0, ip neigh add 10.0.0.{} lladdr {other} dev eth0 nud permanent]}}\n",
@@ -327,7 +327,9 @@ impl Player {
             }
             (Op::Send(_) | Op::Recv { .. }, Ret::Err(Errno::EAGAIN | Errno::EINTR)) => {}
             (Op::Send(_), Ret::Err(Errno::EPIPE)) if side.fin || side.failed.is_some() || other.closed => {}
-            (Op::Send(_) | Op::Recv { .. }, Ret::Err(e @ (Errno::ECONNRESET | Errno::EPIPE))) if other.closed || other.shut_read => {
+            (Op::Send(_) | Op::Recv { .. }, Ret::Err(e @ (Errno::ECONNRESET | Errno::EPIPE)))
+                if other.closed || other.shut_read =>
+            {
                 side.failed = Some(*e);
             }
             (Op::Recv { .. } | Op::Shutdown(_), Ret::Err(Errno::ENOTCONN))
@@ -418,7 +420,8 @@ fn play(case: &Case) -> Result<(), String> {
     let ns = |world: &World, name| world.namespace(name).expect("it was made");
     let hosts = [ns(&world, "a"), ns(&world, "b")];
     if let Path::Wire(quality) = case.path {
-        let station = Station::new(Relay::new([quality; 2], case.seed), vec![(IfIndex(2), MACS[0]), (IfIndex(3), MACS[1])]);
+        let station =
+            Station::new(Relay::new([quality; 2], case.seed), vec![(IfIndex(2), MACS[0]), (IfIndex(3), MACS[1])]);
         let wire = ns(&world, "wire");
         world.spawn(wire, station, Time(0)).expect("a place for a process");
     }
@@ -472,7 +475,13 @@ fn bounded(world: &World, hosts: &[NsId]) -> Result<(), String> {
 /// The same cases in every run.
 fn config() -> ProptestConfig {
     let rng_seed = proptest::test_runner::RngSeed::Fixed(11);
-    ProptestConfig { cases: 512, rng_seed, failure_persistence: None, max_shrink_iters: 2_000, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases: 512,
+        rng_seed,
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

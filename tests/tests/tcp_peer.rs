@@ -223,7 +223,18 @@ impl Ours {
         options.extend(case.nonblock.then_some(SockOpt::NonBlock(true)));
         let (case, fd) = (case.clone(), Fd(0));
         let state = Doing::Options;
-        Box::new(Ours { case, seen, state, options, listener: None, fd, shut: false, full: false, empty: false, slept: false })
+        Box::new(Ours {
+            case,
+            seen,
+            state,
+            options,
+            listener: None,
+            fd,
+            shut: false,
+            full: false,
+            empty: false,
+            slept: false,
+        })
     }
 
     fn go(&mut self, state: Doing, call: Call) -> Call {
@@ -620,16 +631,35 @@ quarters! {
 struct Tr;
 impl sim_core::kernel::trace::Sink for Tr {
     fn step(&mut self, s: &sim_core::kernel::trace::Step) {
-        if std::env::var("TR").is_ok() && let sim_core::kernel::trace::What::Ended(f) = s.what { println!("   {:?} {:?}", s.ns, f); }
+        if std::env::var("TR").is_ok()
+            && let sim_core::kernel::trace::What::Ended(f) = s.what
+        {
+            println!("   {:?} {:?}", s.ns, f);
+        }
     }
     fn tap(&mut self, t: &sim_core::kernel::trace::Tap<'_>) {
-        if std::env::var("TR").is_err() { return; }
+        if std::env::var("TR").is_err() {
+            return;
+        }
         let b = &t.bytes[14..];
-        if b.len() < 40 || b[9] != 6 { return; }
+        if b.len() < 40 || b[9] != 6 {
+            return;
+        }
         let tcp = &b[20..];
         let w = |o: usize| u32::from_be_bytes([tcp[o], tcp[o + 1], tcp[o + 2], tcp[o + 3]]);
         let len = u16::from_be_bytes([b[2], b[3]]) as usize - 20 - (tcp[12] >> 4) as usize * 4;
-        println!("{} {:?} {:?} {}>{} seq {} len {len} ack {} fl {:x} win {}", t.at, t.ns, t.pkt_type, b[15], b[19], w(4), w(8), tcp[13], w(12) & 0xffff);
+        println!(
+            "{} {:?} {:?} {}>{} seq {} len {len} ack {} fl {:x} win {}",
+            t.at,
+            t.ns,
+            t.pkt_type,
+            b[15],
+            b[19],
+            w(4),
+            w(8),
+            tcp[13],
+            w(12) & 0xffff
+        );
     }
     fn namespace(&mut self, _: NsId, _: &str) {}
     fn device(&mut self, _: &sim_core::kernel::trace::DevName) {}

@@ -42,8 +42,8 @@ mod window;
 
 pub(in crate::kernel) use error::tcp_v4_err;
 pub(in crate::kernel) use info::list;
-pub(in crate::kernel) use rx::tcp_v4_rcv;
 pub use info::{SkMem, TcpInfo, TcpState, TcpTimer};
+pub(in crate::kernel) use rx::tcp_v4_rcv;
 pub use timer::Timeout;
 pub(in crate::kernel) use timer::expire;
 pub(in crate::kernel) use user::go_on;
