@@ -9,7 +9,7 @@ use super::netfilter::targets::RejectWith;
 use super::netlink::RouteType;
 use super::netns::NetNs;
 use crate::base::Mac;
-use crate::wire::{ETH_HLEN, ETH_P_IP, IPPROTO_TCP, IPPROTO_UDP, be16, checksum, put_ethernet};
+use crate::wire::{ETH_HLEN, ETH_P_IP, IPPROTO_TCP, IPPROTO_UDP, be16, checksum, pseudo_sum, put_ethernet};
 use smoltcp::wire::{Ipv4Packet, TcpPacket, TcpSeqNumber};
 
 /// Bytes of a TCP header without options.
@@ -65,7 +65,7 @@ fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
     let Ok(r) = route::output(ns, &flow) else { return };
     let mut out = cx.new_frame(Some(f.id));
     write_reset(out.put_l3(IP_HLEN + TCP_HLEN, 0), &p, &tcp, ns.sysctl.ip_default_ttl);
-    out.truesize = truesize(IP_HLEN + TCP_HLEN);
+    (out.truesize, out.csum_partial, out.csum_valid) = (truesize(IP_HLEN + TCP_HLEN), true, true);
     out.nfct = nf_conntrack_attach(&mut ns.ct, f.nfct);
     nf_ct_set_closing(&mut ns.ct, &CtCx::of(cx), f.nfct);
     match f.nf_bridge {
@@ -108,5 +108,5 @@ fn write_reset(out: &mut [u8], p: &Ipv4Packet<&[u8]>, tcp: &TcpPacket<&[u8]>, tt
         rst.set_ack_number(tcp.seq_number() + taken);
         rst.set_ack(true);
     }
-    rst.fill_checksum(&src.into(), &dst.into());
+    rst.set_checksum(pseudo_sum(src, dst, IPPROTO_TCP, TCP_HLEN));
 }

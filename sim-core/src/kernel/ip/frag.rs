@@ -71,7 +71,8 @@ pub(in crate::kernel) fn bridge_fragment(ns: &mut NetNs, cx: &mut Cx<'_>, port: 
 }
 
 /// ip_do_fragment: pieces that came in may leave as they are (frag_list), if they fit.
-fn cut(ns: &mut NetNs, cx: &mut Cx<'_>, via: Via, mtu: u32, f: Frame) -> Flow {
+fn cut(ns: &mut NetNs, cx: &mut Cx<'_>, via: Via, mtu: u32, mut f: Frame) -> Flow {
+    f.complete_checksum();
     let hlen = Ipv4Packet::new_unchecked(f.l3()).header_len() as usize;
     let mtu = if f.frag_max_size == 0 { mtu as usize } else { (mtu as usize).min(f.frag_max_size.into()) };
     let room = mtu.saturating_sub(hlen);

@@ -294,7 +294,7 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
     let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: false, ident: output::Ident::Flow };
     // icmp_glue_bits: an error belongs to the connection that it is about.
     let nfct = nf_conntrack_attach(&mut ns.ct, f.nfct);
-    let origin = output::Origin { cause: Some(f.id), nfct, bound: None, summed: true };
+    let origin = output::Origin { cause: Some(f.id), nfct, summed: true, ..output::Origin::default() };
     let _ = output::send(ns, cx, &r, &h, origin, ICMP_HLEN + quote.len(), |out| {
         out[4..8].copy_from_slice(&word.to_be_bytes());
         out[ICMP_HLEN..].copy_from_slice(quote);

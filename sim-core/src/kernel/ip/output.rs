@@ -48,6 +48,8 @@ pub(in crate::kernel) struct Origin {
     pub bound: Option<IfIndex>,
     /// The kernel itself makes the transport checksum.
     pub summed: bool,
+    /// It covers the pseudo header only: a device completes it.
+    pub partial: bool,
 }
 
 /// Where a packet leaves.
@@ -78,7 +80,7 @@ pub(in crate::kernel) fn send(
     fill: impl FnOnce(&mut [u8]),
 ) -> Result<(), Errno> {
     let mut f = cx.new_frame(origin.cause);
-    (f.nfct, f.csum_valid) = (origin.nfct, origin.summed);
+    (f.nfct, f.csum_valid, f.csum_partial) = (origin.nfct, origin.summed, origin.partial);
     fill(f.put_l3(IP_HLEN + len, IP_HLEN));
     f.truesize = truesize(IP_HLEN + len);
     send_made(ns, cx, r, h, origin.bound, f)

@@ -11,12 +11,12 @@ use crate::kernel::ip::icmp::{self, DEST_UNREACH, FRAG_NEEDED, REDIRECT, Report,
 use crate::kernel::ip::output::{self, Header, Origin};
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::ip::{self, IP_HLEN};
-use crate::kernel::netlink::RouteType;
+use crate::kernel::netlink::{Feature, RouteType};
 use crate::kernel::netns::NetNs;
 use crate::kernel::nf_hook::nf_reset_ct;
 use crate::kernel::syscall::{Fd, From, Message, PmtuDisc};
 use crate::kernel::trace::{DropReason, Fate, Flow};
-use crate::wire::{IPPROTO_UDP, UDP_HLEN, be16};
+use crate::wire::{IPPROTO_UDP, UDP_HLEN, be16, pseudo_sum};
 use smoltcp::wire::{Ipv4Packet, UdpPacket};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -299,15 +299,21 @@ pub(super) fn send(
     let h = header(ns, s, &r, len);
     may_send(super::find_mut(ns, fd)?)?;
     let (src, dst) = (r.src, r.dst);
-    let origin = Origin { bound: flow.oif, summed: true, ..Origin::default() };
+    // __ip_append_data: a datagram in one piece, by a device that completes checksums.
+    let partial = IP_HLEN + len <= mtu as usize && ns.dev(r.oif).is_some_and(|d| d.features.contains(&Feature::Tx));
+    let origin = Origin { bound: flow.oif, summed: true, partial, ..Origin::default() };
     let sent = output::send(ns, cx, &r, &h, origin, len, |out| {
         out[UDP_HLEN..].copy_from_slice(data);
         let mut p = UdpPacket::new_unchecked(out);
         p.set_src_port(own_port);
         p.set_dst_port(to.port());
         p.set_len(len as u16);
-        // A sum of zero is sent as ffff: zero would mean that there is none.
-        p.fill_checksum(&src.into(), &dst.into());
+        if partial {
+            p.set_checksum(pseudo_sum(src, dst, IPPROTO_UDP, len));
+        } else {
+            // A sum of zero is sent as ffff: zero would mean that there is none.
+            p.fill_checksum(&src.into(), &dst.into());
+        }
     });
     raw::unless_full(ns, fd, sent)
 }

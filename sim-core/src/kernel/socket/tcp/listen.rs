@@ -316,6 +316,7 @@ fn send_synack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &mut Request) {
         oif: req.dev,
         cause: None,
         nfct: crate::kernel::conntrack::Nfct::None,
+        partial: true,
     };
     transmit::send_reply(ns, cx, &reply, &fields);
 }
@@ -458,8 +459,16 @@ fn send_request_ack(ns: &mut NetNs, cx: &mut Cx<'_>, req: &Request, seg: &Segmen
         window: (req.rcv_wnd >> req.rcv_wscale).min(65_535) as u16,
         options,
     };
-    let reply =
-        Reply { from: seg.to, to: seg.from, tos: 0, ttl: None, oif: req.dev, cause: Some(seg.frame), nfct: seg.nfct };
+    let reply = Reply {
+        from: seg.to,
+        to: seg.from,
+        tos: 0,
+        ttl: None,
+        oif: req.dev,
+        cause: Some(seg.frame),
+        nfct: seg.nfct,
+        partial: false,
+    };
     transmit::send_reply(ns, cx, &reply, &fields);
 }
 

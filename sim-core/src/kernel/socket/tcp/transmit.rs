@@ -295,6 +295,8 @@ pub(super) struct Reply {
     /// The frame that is answered, and its connection.
     pub cause: Option<FrameId>,
     pub nfct: Nfct,
+    /// Its checksum is left to the device, as a socket's own segments' are.
+    pub partial: bool,
 }
 
 /// ip_send_unicast_reply
@@ -305,11 +307,17 @@ pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields:
     // A reply of ip_send_unicast_reply has DF, and so no id (ip_select_ident of the CPU's own socket).
     let h = Header { protocol: IPPROTO_TCP, tos: reply.tos, ttl, df: true, ident: Ident::Zero };
     let nfct = nf_conntrack_attach(&mut ns.ct, reply.nfct);
-    let origin = Origin { cause: reply.cause, nfct, bound: reply.oif, summed: true };
+    let partial = reply.partial;
+    let origin = Origin { cause: reply.cause, nfct, bound: reply.oif, summed: true, partial };
     let (src, dst) = (r.src, r.dst);
     let _ = output::send(ns, cx, &r, &h, origin, TCP_HLEN + fields.options.len(), |out| {
         write_header(out, reply.from.port(), reply.to.port(), fields);
-        TcpPacket::new_unchecked(out).fill_checksum(&src.into(), &dst.into());
+        if partial {
+            let sum = pseudo_sum(src, dst, IPPROTO_TCP, out.len());
+            out[16..18].copy_from_slice(&sum.to_be_bytes());
+        } else {
+            TcpPacket::new_unchecked(out).fill_checksum(&src.into(), &dst.into());
+        }
     });
 }
 
@@ -334,7 +342,7 @@ pub(super) fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
 
 /// An answer to `seg`, which came as `f`.
 pub(super) fn reply_to(f: &Frame, seg: &super::rx::Segment) -> Reply {
-    Reply { from: seg.to, to: seg.from, tos: 0, ttl: None, oif: None, cause: Some(f.id), nfct: f.nfct }
+    Reply { from: seg.to, to: seg.from, tos: 0, ttl: None, oif: None, cause: Some(f.id), nfct: f.nfct, partial: false }
 }
 
 /// `end_seq` lies in the window from `seq` to `end` (tcp_in_window).
