@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 
 use super::{HOST, PEER};
 
-const FLAGS: [(char, u8); 8] =
-    [('S', 2), ('F', 1), ('R', 4), ('P', 8), ('U', 32), ('E', 64), ('W', 128), ('.', 16)];
+const FLAGS: [(char, u8); 8] = [('S', 2), ('F', 1), ('R', 4), ('P', 8), ('U', 32), ('E', 64), ('W', 128), ('.', 16)];
 /// The sequence number of every SYN of the peer's.
 const PEER_ISN: u32 = 1000;
 
