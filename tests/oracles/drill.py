@@ -40,6 +40,8 @@ class Drill:
         self.host_isn, self.last_ts, self.last_packet = {}, {}, {}
         self.ports, self.server_port = {}, 8080
         self.listener = self.conn = None
+        # A socket that a script forgets stays open all the same.
+        self.kept = []
         self.queue = []
         self.out = []
 
@@ -129,6 +131,7 @@ class Drill:
         try:
             if name == "socket":
                 self.conn = tcp_socket()
+                self.kept.append(self.conn)
                 self.conn.setblocking(False)
             elif name == "listen":
                 self.listener = self.listener or tcp_socket()
@@ -144,6 +147,7 @@ class Drill:
                 s.connect((PEER, int(args[0]) if args else 8080))
             elif name == "accept":
                 self.conn, _ = self.listener.accept()
+                self.kept.append(self.conn)
                 self.conn.setblocking(False)
             elif name == "send":
                 return str(s.send(b"x" * int(args[0])))

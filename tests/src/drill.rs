@@ -1,9 +1,9 @@
 //! Scripts in the manner of packetdrill (<https://github.com/google/packetdrill>): one TCP, and at the other end of
-//! its wire the test, which makes every segment by hand and looks at every segment that comes. `tests/oracles/drill.py`
-//! runs the same scripts against a real kernel.
+//! its wire the test, which makes every segment by hand and looks at every segment that comes.
+//! `tests/oracles/drill.py` runs the same scripts against a real kernel.
 //!
-//! The host is 192.0.2.1 and serves port 8080; the peer is 192.0.2.2 and its port 1234, or 1234 + N where a segment says
-//! `@N`. One line is one event; a word `+SECONDS` in front of it says how long after the event before.
+//! The host is 192.0.2.1 and serves port 8080; the peer is 192.0.2.2 and its port 1234, or 1234 + N where a segment
+//! says `@N`. One line is one event; a word `+SECONDS` in front of it says how long after the event before.
 //!
 //! ```text
 //! # A comment names the rule and what Linux chooses.
@@ -22,8 +22,8 @@
 //! close, error (SO_ERROR), poll, set OPTION VALUE; none waits. `listener` in front of a call means the listening
 //! socket, which `listener prepare` makes.
 //!
-//! Sequence numbers of both sides are relative to the first SYN, flags are those of packetdrill. A timestamp `*` that is
-//! echoed is the host's last. Times are taken as the kernel's timer wheel can keep them, which depends on its phase.
+//! Sequence numbers of both sides are relative to the first SYN, flags are those of packetdrill. A timestamp `*` that
+//! is echoed is the host's last. Times are taken as the kernel's timer wheel can keep them, which depends on its phase.
 
 mod calls;
 mod segment;
@@ -267,8 +267,8 @@ impl Drill {
         self.came.extend(frames.into_iter().filter(|(_, p)| p.len() > 20 && p[9] == 6 && p[12..16] == HOST.octets()));
     }
 
-    /// Calls of a process of its own: the first, then what is to be done with the descriptor that it gives. Returns what
-    /// the last returned.
+    /// Calls of processes of their own: the first, then what is to be done with the descriptor that it gives. Returns
+    /// what the last returned.
     fn execute(&mut self, ns: NsId, first: &[Call], then: impl Fn(Fd) -> Call) -> Result<Ret, String> {
         let mut ret = Ret::Done;
         let mut fd = Fd(0);

@@ -110,7 +110,9 @@ pub(super) fn enter_cwr(sk: &mut Sock) {
 
 /// tcp_try_keep_open
 pub(super) fn try_keep_open(sk: &mut Sock) {
-    let disorder = sk.sacked_out > 0 || sk.lost_out > 0 || sk.retrans_out > 0 || sk.undo_marker != 0;
+    // tcp_any_retrans_done
+    let retransmitted = sk.retrans_out > 0 || sk.rtx.front().is_some_and(|skb| skb.ever_retrans);
+    let disorder = sk.sacked_out > 0 || sk.lost_out > 0 || retransmitted;
     let state = if disorder { CaState::Disorder } else { CaState::Open };
     if sk.ca_state != state {
         set_ca_state(sk, state);

@@ -101,7 +101,7 @@ impl Segment {
     /// As it is queued.
     pub fn to_skb(&self, f: &Frame) -> RxSkb {
         RxSkb {
-            seq: self.seq.wrapping_add(u32::from(self.flags.syn)),
+            seq: self.seq,
             end_seq: self.end_seq,
             fin: self.flags.fin,
             data: self.payload(f).to_vec(),

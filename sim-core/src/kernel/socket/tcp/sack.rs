@@ -32,7 +32,10 @@ pub(super) fn tag(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment,
         return;
     }
     if dsack {
-        blocks.remove(0);
+        let block = blocks.remove(0);
+        if is_valid(sk, block) && after(block.1, prior_una) {
+            count_dsack(sk, block);
+        }
     }
     blocks.retain(|b| is_valid(sk, *b) && after(b.1, sk.snd_una));
     blocks.sort_by_key(|b| b.0.wrapping_sub(sk.snd_una));
@@ -72,6 +75,22 @@ fn check_dsack(sk: &mut Sock, blocks: &[(u32, u32)], ack: u32, prior_una: u32, f
         sk.undo_retrans = Some(left.saturating_sub(pcount.max(1)));
     }
     true
+}
+
+/// The part of tcp_sacktag_one that accounts a D-SACK for what was sent again and is still queued.
+fn count_dsack(sk: &mut Sock, (start, end): (u32, u32)) {
+    for skb in &sk.rtx {
+        let whole = !before(skb.seq, start) && !after(skb.end_seq, end);
+        if let Some(left) = sk.undo_retrans
+            && left > 0
+            && whole
+            && (skb.retrans || skb.ever_retrans)
+            && sk.undo_marker != 0
+            && after(skb.end_seq, sk.undo_marker)
+        {
+            sk.undo_retrans = Some(left.saturating_sub(skb.pcount()));
+        }
+    }
 }
 
 /// tcp_is_sackblock_valid

@@ -203,6 +203,8 @@ fn connect_call(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, addr: SocketAddr
         State::SynSent | State::SynRecv => Outcome::Wait,
         State::Close => {
             sk.connecting = false;
+            // tcp_disconnect: it may connect anew.
+            (sk.shut_read, sk.shut_write) = (false, false);
             refuse(sk.err.take().or(sk.err_soft.take()).unwrap_or(Errno::ECONNABORTED))
         }
         _ => {
