@@ -38,10 +38,8 @@ enum Op {
     Poll { read: bool, write: bool, ms: u64 },
 }
 
-fn op() -> impl Strategy<Value = Op> {
-    let size = || prop_oneof![1..10usize, 1..3_000usize, 1..30_000usize, 1..150_000usize];
-    let shutdown = prop_oneof![Just(Shutdown::Read), Just(Shutdown::Write), Just(Shutdown::Both)];
-    let options = prop_oneof![
+fn option() -> impl Strategy<Value = SockOpt> {
+    prop_oneof![
         any::<bool>().prop_map(SockOpt::NonBlock),
         any::<bool>().prop_map(SockOpt::NoDelay),
         any::<bool>().prop_map(SockOpt::Cork),
@@ -51,13 +49,18 @@ fn op() -> impl Strategy<Value = Op> {
         prop_oneof![1..5_000u32, 5_000..200_000u32].prop_map(SockOpt::SendBuf),
         prop_oneof![Just(None), Just(Some(0)), Just(Some(3))].prop_map(SockOpt::Linger),
         (1..2_000u64).prop_map(|ms| SockOpt::RecvTimeout(ms * MS)),
-    ];
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let size = || prop_oneof![1..10usize, 1..3_000usize, 1..30_000usize, 1..150_000usize];
+    let shutdown = prop_oneof![Just(Shutdown::Read), Just(Shutdown::Write), Just(Shutdown::Both)];
     prop_oneof![
         10 => size().prop_map(Op::Send),
         10 => (size(), any::<bool>()).prop_map(|(size, dontwait)| Op::Recv { size, dontwait }),
         1 => shutdown.prop_map(Op::Shutdown),
         1 => Just(Op::Close),
-        5 => options.prop_map(Op::Option),
+        5 => option().prop_map(Op::Option),
         2 => (0..1_500u64).prop_map(Op::Sleep),
         2 => (any::<bool>(), any::<bool>(), 0..1_000u64).prop_map(|(read, write, ms)| Op::Poll { read, write, ms }),
     ]
@@ -93,7 +96,7 @@ struct Case {
     path: Path,
     mtu: u32,
     /// Of the one that connects, and of the one that is connected to: before and after the connection is there.
-    before: [Vec<Op>; 2],
+    before: [Vec<SockOpt>; 2],
     ops: [Vec<Op>; 2],
     /// At the end it reads to the end of the stream, or else it just ends.
     drains: [bool; 2],
@@ -101,7 +104,7 @@ struct Case {
 
 fn case() -> impl Strategy<Value = Case> {
     let ops = || prop::collection::vec(op(), 0..24);
-    let before = || prop::collection::vec(op().prop_filter("an option", |o| matches!(o, Op::Option(_))), 0..3);
+    let before = || prop::collection::vec(option(), 0..3);
     let mtu = prop_oneof![Just(1500u32), Just(1400), Just(600), Just(9000)];
     (0..1_u64 << 60, path(), mtu, [before(), before()], [ops(), ops()], any::<[bool; 2]>())
         .prop_map(|(seed, path, mtu, before, ops, drains)| Case { seed, path, mtu, before, ops, drains })
@@ -184,7 +187,7 @@ struct Player {
     /// 0 connects, 1 listens.
     me: usize,
     oracle: Oracle,
-    before: Vec<Op>,
+    before: Vec<SockOpt>,
     ops: Vec<Op>,
     drains: bool,
     fd: Fd,
@@ -211,7 +214,7 @@ enum Doing {
 
 impl Player {
     fn new(case: &Case, me: usize, oracle: &Oracle) -> Box<Self> {
-        let [mut before, mut ops] = [case.before[me].clone(), case.ops[me].clone()];
+        let (mut before, mut ops) = (case.before[me].clone(), case.ops[me].clone());
         before.reverse();
         ops.reverse();
         let (oracle, fd, last) = (oracle.clone(), Fd(0), Op::Sleep(0));
@@ -301,6 +304,8 @@ impl Player {
         let other = sides[1 - self.me].clone();
         let side = &mut sides[self.me];
         let before = side.wrong.len();
+        // Bytes for somebody who will not read them reset the connection.
+        let reset = other.closed || other.shut_read || side.shut_read;
         match (&self.last, &ret) {
             (Op::Send(size), Ret::Sent(n)) if (1..=*size).contains(n) => side.accepted += *n as u64,
             (Op::Recv { size, .. }, Ret::Data(data)) => {
@@ -327,11 +332,11 @@ impl Player {
             }
             (Op::Send(_) | Op::Recv { .. }, Ret::Err(Errno::EAGAIN | Errno::EINTR)) => {}
             (Op::Send(_), Ret::Err(Errno::EPIPE)) if side.fin || side.failed.is_some() || other.closed => {}
-            (Op::Send(_) | Op::Recv { .. }, Ret::Err(e @ (Errno::ECONNRESET | Errno::EPIPE))) if other.closed || other.shut_read => {
+            (Op::Send(_) | Op::Recv { .. }, Ret::Err(e @ (Errno::ECONNRESET | Errno::EPIPE))) if reset => {
                 side.failed = Some(*e);
             }
             (Op::Recv { .. } | Op::Shutdown(_), Ret::Err(Errno::ENOTCONN))
-                if side.failed.is_some() || side.fin || other.closed || other.shut_read => {}
+                if reset || side.failed.is_some() || side.fin => {}
             (Op::Shutdown(_) | Op::Close | Op::Option(_) | Op::Sleep(_), Ret::Done) => {}
             (Op::Sleep(_) | Op::Poll { .. }, Ret::Err(Errno::EINTR)) | (Op::Poll { .. }, Ret::Poll(_)) => {}
             _ => side.wrong.push(String::new()),
@@ -356,7 +361,7 @@ impl Player {
             }
             (Doing::Before, Ret::Done) => match self.before.pop() {
                 // Connecting waits.
-                Some(Op::Option(opt)) if !matches!(opt, SockOpt::NonBlock(_)) => {
+                Some(opt) if !matches!(opt, SockOpt::NonBlock(_)) => {
                     if let SockOpt::Linger(time) = opt {
                         look(&self.oracle)[self.me].lingers = time == Some(0);
                     }

@@ -47,7 +47,7 @@ pub use info::{SkMem, TcpInfo, TcpState, TcpTimer};
 pub use timer::Timeout;
 pub(in crate::kernel) use timer::expire;
 pub(in crate::kernel) use user::go_on;
-pub(super) use user::{call, close_orphan, open, poll};
+pub(super) use user::{call, close_orphan, interrupted, open, poll};
 
 use crate::base::NsId;
 use listen::Request;
