@@ -102,7 +102,9 @@ impl Case {
         }
         let mut options = Vec::new();
         for (ppm, option) in [
-            (250_000, SockOpt::RecvBuf(dice.pick(&[1, 2_000, 5_000, 20_000, 100_000]))),
+            // A smaller buffer does not hold what it promises: Linux closes the window over what it has to drop, and
+            // smoltcp 0.14 forgets its retransmission timer then.
+            (250_000, SockOpt::RecvBuf(dice.pick(&[10_000, 10_000, 20_000, 50_000, 100_000]))),
             (250_000, SockOpt::SendBuf(dice.pick(&[1, 5_000, 20_000, 100_000]))),
             (200_000, SockOpt::NoDelay(true)),
             (100_000, SockOpt::QuickAck(false)),
@@ -223,7 +225,18 @@ impl Ours {
         options.extend(case.nonblock.then_some(SockOpt::NonBlock(true)));
         let (case, fd) = (case.clone(), Fd(0));
         let state = Doing::Options;
-        Box::new(Ours { case, seen, state, options, listener: None, fd, shut: false, full: false, empty: false, slept: false })
+        Box::new(Ours {
+            case,
+            seen,
+            state,
+            options,
+            listener: None,
+            fd,
+            shut: false,
+            full: false,
+            empty: false,
+            slept: false,
+        })
     }
 
     fn go(&mut self, state: Doing, call: Call) -> Call {
@@ -390,9 +403,10 @@ impl Theirs {
         if case.timestamps {
             socket.set_tsval_generator(Some(|| CLOCK.get()));
         }
-        // smoltcp 0.14 forgets its retransmission timer when the window closes over data in flight. Where that data is
-        // dropped, for want of memory here, keepalives bring the duplicate ACKs that it goes on from.
-        socket.set_keep_alive(Some(Duration::from_secs(5)));
+        // Where that happens all the same, these bring the duplicate ACKs that it goes on from.
+        // But they carry a byte that is none of the stream's, which must not be the one that a SYN cookie comes back with.
+        let cookies = case.sysctls.iter().any(|c| c.contains("syncookies"));
+        socket.set_keep_alive((!cookies).then_some(Duration::from_secs(5)));
         socket.set_nagle_enabled(case.nagle);
         socket.set_ack_delay(case.ack_delay.then_some(Duration::from_millis(10)));
         if case.we_connect {
@@ -558,7 +572,7 @@ fn run(case: &Case) -> Result<Time, String> {
     let look = |n: usize| seen[n].lock().expect("nobody panics with it").clone();
     let mut until = Time(SEC);
     while !(look(0).closed && look(1).closed) {
-        let stopped = world.run(until, &mut Tr).map_err(|e| e.to_string())?;
+        let stopped = world.run(until, &mut Mute).map_err(|e| e.to_string())?;
         if let Some(wrong) = look(0).wrong.or(look(1).wrong) {
             return Err(wrong);
         }
@@ -615,29 +629,4 @@ quarters! {
     every_fourth_seed_and_one: 1,
     every_fourth_seed_and_two: 2,
     every_fourth_seed_and_three: 3,
-}
-
-struct Tr;
-impl sim_core::kernel::trace::Sink for Tr {
-    fn step(&mut self, s: &sim_core::kernel::trace::Step) {
-        if std::env::var("TR").is_ok() && let sim_core::kernel::trace::What::Ended(f) = s.what { println!("   {:?} {:?}", s.ns, f); }
-    }
-    fn tap(&mut self, t: &sim_core::kernel::trace::Tap<'_>) {
-        if std::env::var("TR").is_err() { return; }
-        let b = &t.bytes[14..];
-        if b.len() < 40 || b[9] != 6 { return; }
-        let tcp = &b[20..];
-        let w = |o: usize| u32::from_be_bytes([tcp[o], tcp[o + 1], tcp[o + 2], tcp[o + 3]]);
-        let len = u16::from_be_bytes([b[2], b[3]]) as usize - 20 - (tcp[12] >> 4) as usize * 4;
-        println!("{} {:?} {:?} {}>{} seq {} len {len} ack {} fl {:x} win {}", t.at, t.ns, t.pkt_type, b[15], b[19], w(4), w(8), tcp[13], w(12) & 0xffff);
-    }
-    fn namespace(&mut self, _: NsId, _: &str) {}
-    fn device(&mut self, _: &sim_core::kernel::trace::DevName) {}
-}
-#[test]
-fn one() {
-    let Ok(seed) = std::env::var("SEED") else { return };
-    let case = Case::new(seed.parse().unwrap());
-    println!("{case:?}");
-    println!("{:?}", run(&case));
 }
