@@ -119,7 +119,8 @@ impl Case {
             let machine =
                 if matches!(self.path, Path::Link { .. }) { format!("machine: {name}, ") } else { String::new() };
             format!(
-                "    {name}: {{{machine}setup: [{before}ip link set lo up, ip link set eth0 address {own} mtu {mtu} up, \
+                "    {name}: {{{machine}setup: [{before}ip link set lo up, \
+                 ip link set eth0 address {own} mtu {mtu} up, \
                  ip addr add 10.0.0.{}/24 dev eth0, ip neigh add 10.0.0.{} lladdr {other} dev eth0 nud permanent]}}\n",
                 n + 1,
                 2 - n
@@ -302,14 +303,14 @@ impl Player {
     }
 
     /// What the last operation returned is what it may return.
-    fn check(&mut self, ret: Ret) {
+    fn check(&mut self, ret: &Ret) {
         let mut sides = look(&self.oracle);
         let other = sides[1 - self.me].clone();
         let side = &mut sides[self.me];
         let before = side.wrong.len();
         // Bytes for somebody who will not read them reset the connection.
         let reset = other.closed || other.shut_read || side.shut_read;
-        match (&self.last, &ret) {
+        match (&self.last, ret) {
             (Op::Send(size), Ret::Sent(n)) if (1..=*size).contains(n) => side.accepted += *n as u64,
             (Op::Recv { size, .. }, Ret::Data(data)) => {
                 if data.len() > *size || data.is_empty() {
@@ -401,7 +402,7 @@ impl Program for Player {
             }
             Doing::Armed => self.call(),
             Doing::Called => {
-                self.check(ret);
+                self.check(&ret);
                 self.next()
             }
             Doing::Quiet => self.go(Doing::Shut, Call::Shutdown { fd, how: Shutdown::Write }),
@@ -415,7 +416,7 @@ impl Program for Player {
                 if ret == Ret::Err(Errno::EINTR) && !forlorn {
                     self.wrong(format!("stuck (other: {other:?})"));
                 }
-                self.check(ret);
+                self.check(&ret);
                 if more {
                     return self.drain();
                 }
@@ -449,7 +450,7 @@ fn play(case: &Case) -> Result<(), String> {
     let mut until = Time(2 * SEC);
     while !look(&oracle).iter().all(|side| side.done) {
         if world.run(until, &mut census).map_err(|e| e.to_string())? == Stopped::Time {
-            until = until + SEC;
+            until += SEC;
             bounded(&world, &hosts)?;
         }
         if until > LIMIT {

@@ -87,34 +87,7 @@ impl Case {
         };
         let sizes = [size(dice), size(dice)];
         let wire = [quality(dice), quality(dice)];
-        let mut sysctls = Vec::new();
-        for (ppm, command) in [
-            (150_000, "sysctl -w net.ipv4.tcp_sack=0"),
-            (200_000, "sysctl -w net.ipv4.tcp_timestamps=0"),
-            (100_000, "sysctl -w net.ipv4.tcp_window_scaling=0"),
-            (200_000, "sysctl -w net.ipv4.tcp_congestion_control=reno"),
-            (50_000, "sysctl -w net.ipv4.tcp_syncookies=2"),
-            (50_000, "sysctl -w net.ipv4.tcp_recovery=0"),
-        ] {
-            if dice.chance(ppm) {
-                sysctls.push(command);
-            }
-        }
-        let mut options = Vec::new();
-        for (ppm, option) in [
-            // A smaller buffer does not hold what it promises: Linux closes the window over what it has to drop, and
-            // smoltcp 0.14 forgets its retransmission timer then.
-            (250_000, SockOpt::RecvBuf(dice.pick(&[10_000, 10_000, 20_000, 50_000, 100_000]))),
-            (250_000, SockOpt::SendBuf(dice.pick(&[1, 5_000, 20_000, 100_000]))),
-            (200_000, SockOpt::NoDelay(true)),
-            (100_000, SockOpt::QuickAck(false)),
-            (100_000, SockOpt::KeepAlive(true)),
-            (50_000, SockOpt::MaxSeg(dice.pick(&[88, 200, 536, 1400]))),
-        ] {
-            if dice.chance(ppm) {
-                options.push(option);
-            }
-        }
+        let (sysctls, options) = (sysctls(dice), options(dice));
         let big = sizes[0].max(sizes[1]) > 20_000;
         let least = if big { 400 } else { 1 };
         let pause = |dice: &mut Dice| if dice.chance(200_000) { dice.below(20 * MS) } else { 0 };
@@ -164,6 +137,42 @@ spec:
         let plan = scenario::resolve(&SourceFile::new("peer", text)).unwrap_or_else(|e| panic!("{}", e.render(false)));
         scenario::build(&plan, &mut Mute).unwrap_or_else(|e| panic!("{e:?}"))
     }
+}
+
+fn sysctls(dice: &mut Dice) -> Vec<&'static str> {
+    let mut sysctls = Vec::new();
+    for (ppm, command) in [
+        (150_000, "sysctl -w net.ipv4.tcp_sack=0"),
+        (200_000, "sysctl -w net.ipv4.tcp_timestamps=0"),
+        (100_000, "sysctl -w net.ipv4.tcp_window_scaling=0"),
+        (200_000, "sysctl -w net.ipv4.tcp_congestion_control=reno"),
+        (50_000, "sysctl -w net.ipv4.tcp_syncookies=2"),
+        (50_000, "sysctl -w net.ipv4.tcp_recovery=0"),
+    ] {
+        if dice.chance(ppm) {
+            sysctls.push(command);
+        }
+    }
+    sysctls
+}
+
+fn options(dice: &mut Dice) -> Vec<SockOpt> {
+    let mut options = Vec::new();
+    for (ppm, option) in [
+        // A smaller buffer does not hold what it promises: Linux closes the window over what it has to drop, and
+        // smoltcp 0.14 forgets its retransmission timer then.
+        (250_000, SockOpt::RecvBuf(dice.pick(&[10_000, 10_000, 20_000, 50_000, 100_000]))),
+        (250_000, SockOpt::SendBuf(dice.pick(&[1, 5_000, 20_000, 100_000]))),
+        (200_000, SockOpt::NoDelay(true)),
+        (100_000, SockOpt::QuickAck(false)),
+        (100_000, SockOpt::KeepAlive(true)),
+        (50_000, SockOpt::MaxSeg(dice.pick(&[88, 200, 536, 1400]))),
+    ] {
+        if dice.chance(ppm) {
+            options.push(option);
+        }
+    }
+    options
 }
 
 fn quality(dice: &mut Dice) -> Quality {
@@ -404,7 +413,7 @@ impl Theirs {
             socket.set_tsval_generator(Some(|| CLOCK.get()));
         }
         // Where that happens all the same, these bring the duplicate ACKs that it goes on from.
-        // But they carry a byte that is none of the stream's, which must not be the one that a SYN cookie comes back with.
+        // But they carry a byte that is none of the stream's: no SYN cookie must come back with it.
         let cookies = case.sysctls.iter().any(|c| c.contains("syncookies"));
         socket.set_keep_alive((!cookies).then_some(Duration::from_secs(5)));
         socket.set_nagle_enabled(case.nagle);
@@ -577,7 +586,7 @@ fn run(case: &Case) -> Result<Time, String> {
             return Err(wrong);
         }
         if stopped == Stopped::Time {
-            until = until + SEC;
+            until += SEC;
         }
         if until > LIMIT {
             return Err(format!("stuck: {:?} {:?} {:?}", look(0), look(1), connections(&world, ours)));
