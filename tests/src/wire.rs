@@ -6,6 +6,7 @@ use sim_core::engine::{Env, Program};
 use sim_core::kernel::errno::Errno;
 use sim_core::kernel::syscall::{Call, Fd, PollFd, Ret, SendTo, SocketKind};
 use std::collections::BTreeMap;
+use std::collections::btree_map::OccupiedEntry;
 
 /// Parts per million.
 const PPM: u64 = 1_000_000;
@@ -108,7 +109,7 @@ impl Lane {
 
     /// The next packet that has arrived by now.
     pub fn arrive(&mut self, now: Time) -> Option<Vec<u8>> {
-        self.under_way.first_entry().filter(|e| e.key().0 <= now).map(|e| e.remove())
+        self.under_way.first_entry().filter(|e| e.key().0 <= now).map(OccupiedEntry::remove)
     }
 
     /// When the next one arrives.

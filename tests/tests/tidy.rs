@@ -28,7 +28,7 @@ const NOWHERE: [(&str, &str); 7] = [
     (r"\bunimplemented!", "finish it, or leave it out"),
     (r"\bdbg!", "remove it"),
     (r"(^|[^x])Hash(Map|Set)\b", "BTreeMap, or FxHashMap where it is only looked up"),
-    (r"\b(Instant|SystemTime)\b", "base::Time"),
+    (r"\b(Instant::now|SystemTime)\b", "base::Time"),
     (r"\bthread_rng\b", "base::Prf"),
     (r#"["'( ]/(home|root|Users|work)/"#, "a path of one machine: a relative one"),
 ];

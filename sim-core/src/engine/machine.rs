@@ -407,11 +407,11 @@ impl Machine {
     /// A signal ends what a process waits in.
     fn interrupt(&mut self, pid: Pid) {
         let Some(p) = self.processes.get_mut(&pid) else { return };
-        let State::Waiting(_, deadline) = &p.state else { return };
+        let State::Waiting(call, deadline) = &p.state else { return };
         if let Deadline::Wheel(id) = *deadline {
             self.cpu.timers.cancel(id);
         }
-        p.state = State::Ready(Ret::Err(Errno::EINTR));
+        p.state = State::Ready(syscall::interrupted(&mut self.spaces, p.ns, call));
         p.wait += 1;
         self.run_queue.push_back(pid);
     }
@@ -511,7 +511,7 @@ impl Machine {
         let Some(p) = self.processes.get_mut(&pid) else { return };
         let ns = p.ns;
         if p.alarmed || p.interrupted {
-            p.state = State::Ready(Ret::Err(Errno::EINTR));
+            p.state = State::Ready(syscall::interrupted(&mut self.spaces, ns, &call));
             self.run_queue.push_front(pid);
             return;
         }

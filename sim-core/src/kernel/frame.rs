@@ -116,7 +116,12 @@ const SK_BUFF: u32 = 256;
 /// The truesize of a frame for an IPv4 packet of `len` bytes, as `ip_append_data` allocates it: link header and
 /// alignment on top, rounded up to a slab. Measured on Linux 6.18 by SIOCOUTQ: 832 up to 225 bytes, 1280, 2304, …
 pub fn truesize(len: usize) -> u32 {
-    let data = (len as u32 + 31).next_multiple_of(64) + SHARED_INFO;
+    alloc_truesize(len + 31)
+}
+
+/// The truesize of what `alloc_skb(size)` allocates.
+pub fn alloc_truesize(size: usize) -> u32 {
+    let data = (size as u32).next_multiple_of(64) + SHARED_INFO;
     let head = if data <= SMALL_HEAD { SMALL_HEAD } else { data.next_power_of_two() };
     head + SK_BUFF
 }

@@ -445,6 +445,11 @@ pub fn recv_timeout_ns(spaces: &Spaces, ns: NsId, fd: Fd) -> u64 {
     socket::recv_timeout_ns(spaces.get(ns), fd)
 }
 
+/// What `call` returns when a signal ends its wait.
+pub fn interrupted(spaces: &mut Spaces, ns: NsId, call: &Call) -> Ret {
+    socket::interrupted(spaces.get_mut(ns), call).unwrap_or(Ret::Err(Errno::EINTR))
+}
+
 /// close(2) for all sockets of a process that has ended.
 pub fn close_all(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, pid: Pid) {
     socket::close_all(spaces.enter(cx, ns), cx, pid);

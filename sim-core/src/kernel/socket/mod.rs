@@ -243,6 +243,13 @@ pub fn recv_timeout_ns(ns: &NetNs, fd: Fd) -> u64 {
     ns.sockets.open.get(&fd).map_or(0, |s| s.recv_timeout_ns)
 }
 
+/// A signal came while `call` waits: what it has done by then, if it is not EINTR.
+pub fn interrupted(ns: &mut NetNs, call: &Call) -> Option<Ret> {
+    let Call::Send { fd, .. } = call else { return None };
+    let id = ns.sockets.open.get(fd)?.tcp?;
+    tcp::interrupted(ns, id).map(Ret::Sent)
+}
+
 /// close(2) for all sockets of a process that has ended.
 pub fn close_all(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid) {
     let Sockets { open, copied, ports, .. } = &mut ns.sockets;

@@ -1,6 +1,7 @@
 //! Mirrors the receive queue and delayed ACKs of net/ipv4/tcp_input.c (tcp_data_queue, tcp_fin, tcp_event_data_recv,
 //! __tcp_ack_snd_check). Read RFC 9293 sections 3.8.6.3 and 3.10.7.4 and RFC 2018 before editing.
 
+use super::prune::rmem_schedule;
 use super::rx::{Segment, Verdict};
 use super::sock::{RxSkb, Sock, State, now_us};
 use super::timer;
@@ -70,7 +71,7 @@ fn out_of_window(sk: &mut Sock, why: DropReason) -> Verdict {
 
 /// The next segment has come.
 fn in_order(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment, skb: RxSkb) -> Verdict {
-    if !rmem_schedule(ns, sk, skb.data.len()) {
+    if !rmem_schedule(ns, sk, &skb) {
         (sk.ack.nomem, sk.ack.now, sk.ack.scheduled) = (true, true, true);
         sk.wake(cx);
         if !sk.queue.is_empty() && !skb.data.is_empty() {
@@ -102,47 +103,9 @@ fn in_order(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment, skb: 
     Verdict::Taken
 }
 
-/// tcp_try_rmem_schedule: the memory for `len` bytes more; the queue out of order is given up first.
-///
-/// Differs: Linux first copies what is queued into fewer buffers (tcp_collapse).
-fn rmem_schedule(ns: &NetNs, sk: &mut Sock, len: usize) -> bool {
-    // tcp_can_ingest
-    let fits = |sk: &Sock| sk.rmem + len as u64 <= sk.rcvbuf;
-    if fits(sk) {
-        return true;
-    }
-    // tcp_prune_queue
-    if sk.rmem == 0 {
-        return false;
-    }
-    window::clamp(ns, sk);
-    if !fits(sk) {
-        prune_ofo(sk);
-    }
-    fits(sk)
-}
-
-/// tcp_prune_ofo_queue: the farthest segments first, until an eighth of the buffer is free.
-fn prune_ofo(sk: &mut Sock) {
-    let mut goal = sk.rcvbuf >> 3;
-    while let Some(last) = sk.ofo.pop_back() {
-        let size = u64::from(last.truesize);
-        sk.rmem -= size;
-        goal = goal.saturating_sub(size);
-        if goal == 0 {
-            if sk.rmem <= sk.rcvbuf {
-                break;
-            }
-            goal = sk.rcvbuf >> 3;
-        }
-    }
-    // What was announced by SACK is gone.
-    sk.selective_acks.clear();
-}
-
 /// tcp_data_queue_ofo
 fn queue_ofo(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment, mut skb: RxSkb) -> Verdict {
-    if !rmem_schedule(ns, sk, skb.data.len()) || sk.ofo.len() >= MAX_OFO {
+    if !rmem_schedule(ns, sk, &skb) || sk.ofo.len() >= MAX_OFO {
         sk.wake(cx);
         return Verdict::Drop(DropReason::ProtoMem);
     }

@@ -8,6 +8,7 @@
 //!   timewait    what is left of a closed connection                tcp_minisocks.c
 //!   rx          from the segment to the receive queue              tcp_ipv4.c, tcp_input.c
 //!   data        the receive queue, delayed ACKs                    tcp_input.c
+//!   prune       what came takes too much memory                    tcp_input.c
 //!   window      how much may come                                  tcp_input.c, tcp_output.c
 //!   ack         what an ACK tells                                  tcp_input.c
 //!   sack        what SACK blocks tell                              tcp_input.c
@@ -28,6 +29,7 @@ mod error;
 mod info;
 mod listen;
 mod options;
+mod prune;
 mod recovery;
 mod rx;
 mod sack;
@@ -47,7 +49,7 @@ pub(in crate::kernel) use rx::tcp_v4_rcv;
 pub use timer::Timeout;
 pub(in crate::kernel) use timer::expire;
 pub(in crate::kernel) use user::go_on;
-pub(super) use user::{call, close_orphan, open, poll};
+pub(super) use user::{call, close_orphan, interrupted, open, poll};
 
 use crate::base::NsId;
 use listen::Request;

@@ -249,8 +249,9 @@ fn send(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, pid: Pid, data: &[u8], n
         return if nonblock { Outcome::Done(Ret::Err(Errno::EAGAIN)) } else { Outcome::Wait };
     }
     let at = std::mem::take(&mut sk.sent);
-    if let Err(e) = may_send(sk) {
-        return Outcome::Done(if at > 0 { Ret::Sent(at) } else { Ret::Err(e) });
+    if !may_send(sk) {
+        // do_error: the error is told by the next call if this one has sent something.
+        return Outcome::Done(if at > 0 { Ret::Sent(at) } else { Ret::Err(stream_error(sk)) });
     }
     if data.is_empty() {
         return Outcome::Done(Ret::Sent(0));
@@ -262,18 +263,19 @@ fn send(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, pid: Pid, data: &[u8], n
 }
 
 /// What tcp_sendmsg_locked looks at before each wait.
-fn may_send(sk: &mut Sock) -> Result<(), Errno> {
-    if let Some(e) = sk.err.take() {
-        return Err(e);
-    }
-    if sk.shut_write || !sk.state.may_send() {
-        return Err(if sk.state == State::Close && sk.ip.daddr.is_unspecified() {
-            Errno::ENOTCONN
-        } else {
-            Errno::EPIPE
-        });
-    }
-    Ok(())
+fn may_send(sk: &Sock) -> bool {
+    sk.err.is_none() && !sk.shut_write && sk.state.may_send()
+}
+
+/// sk_stream_error
+fn stream_error(sk: &mut Sock) -> Errno {
+    sk.err.take().unwrap_or(Errno::EPIPE)
+}
+
+/// A signal ends a send(2) that waits (sk_stream_wait_memory): it has sent what is queued already.
+pub(in crate::kernel::socket) fn interrupted(ns: &mut NetNs, id: SockId) -> Option<usize> {
+    let sk = ns.sockets.tcp.sock_mut(id)?;
+    Some(std::mem::take(&mut sk.sent)).filter(|sent| *sent > 0)
 }
 
 /// tcp_sendmsg_locked up to the next piece that is sent; what is left to do then.

@@ -40,7 +40,7 @@ pub(super) fn select_initial(sysctl: &TcpSysctl, space: u32, mss: u32, clamp: u3
 
 impl Sock {
     /// tcp_win_from_space: the payload that fits so many bytes of memory.
-    fn win_from_space(&self, space: u64) -> u32 {
+    pub(super) fn win_from_space(&self, space: u64) -> u32 {
         ((space * self.scaling_ratio) >> TCP_RMEM_TO_WIN_SCALE).min(u64::from(i32::MAX as u32)) as u32
     }
 
