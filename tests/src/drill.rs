@@ -18,9 +18,9 @@
 //! accepted <mss 1000,sackOK,TS 100 0>       a connection to the host, of 50 ms; `connected` is one from it
 //! ```
 //!
-//! Calls: socket, bind PORT, connect [PORT], listen BACKLOG, accept, send BYTES, recv BYTES, shutdown read|write|both,
-//! close, error (SO_ERROR), poll, set OPTION VALUE; none waits. `listener` in front of a call means the listening
-//! socket, which `listener prepare` makes.
+//! Calls: `socket`, `bind PORT`, `connect [PORT]`, `listen BACKLOG`, `accept`, `send BYTES`, `recv BYTES`,
+//! `shutdown read|write|both`, `close`, `error` (`SO_ERROR`), `poll`, `set OPTION VALUE`; none waits. `listener` in
+//! front of a call means the listening socket, which `listener prepare` makes.
 //!
 //! Sequence numbers of both sides are relative to the first SYN, flags are those of packetdrill. A timestamp `*` that
 //! is echoed is the host's last. Times are taken as the kernel's timer wheel can keep them, which depends on its phase.
