@@ -3,6 +3,9 @@
  *   load udp  ADDRESS PORT SECONDS   sends 64 B datagrams on a connected socket
  *   load ping ADDRESS 0    SECONDS   sends 64 B ICMP echo requests; nobody reads the answers
  *   load sink ADDRESS PORT SECONDS   receives datagrams, until none comes for half a second
+ *   load connect ADDRESS PORT SECONDS   connects and closes
+ *   load bulk    ADDRESS PORT SECONDS   sends on one connection and waits for its end
+ *   load serve   ADDRESS PORT SECONDS   takes connections and reads each to its end, until none comes for half a second
  *
  * Prints what it sent or received and its CPU time, softirq work in its context included.
  */
@@ -15,12 +18,14 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #define BATCH 64
 #define PAYLOAD 64
 #define ICMP_FILTER 1
 
 static char buffers[BATCH][2048];
+static char chunk[64 << 10];
 static struct iovec vectors[BATCH];
 static struct mmsghdr messages[BATCH];
 
@@ -84,6 +89,67 @@ static unsigned long receive_all(int fd, double duration)
 	}
 }
 
+static int stream(const struct sockaddr_in *to)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)to, sizeof(*to)))
+		die("connect");
+	return fd;
+}
+
+static unsigned long connect_all(const struct sockaddr_in *to, double duration)
+{
+	double start = seconds(CLOCK_MONOTONIC);
+	unsigned long made = 0;
+
+	for (; seconds(CLOCK_MONOTONIC) - start < duration; made++)
+		close(stream(to));
+	return made;
+}
+
+static void bulk(const struct sockaddr_in *to, double duration)
+{
+	double start = seconds(CLOCK_MONOTONIC);
+	int fd = stream(to);
+
+	while (seconds(CLOCK_MONOTONIC) - start < duration)
+		if (write(fd, chunk, sizeof(chunk)) < 0)
+			die("write");
+	shutdown(fd, SHUT_WR);
+	while (read(fd, chunk, sizeof(chunk)) > 0)
+		;
+	close(fd);
+}
+
+static unsigned long serve(const struct sockaddr_in *at, double duration)
+{
+	double start = seconds(CLOCK_MONOTONIC);
+	unsigned long served = 0;
+	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+	struct pollfd p = { fd, POLLIN, 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (const struct sockaddr *)at, sizeof(*at)) || listen(fd, 4096))
+		die("listen");
+	puts("ready");
+	fflush(stdout);
+	for (;;) {
+		int peer;
+
+		if (poll(&p, 1, 500) <= 0) {
+			if (served || seconds(CLOCK_MONOTONIC) - start > duration + 2)
+				return served;
+			continue;
+		}
+		peer = accept(fd, NULL, NULL);
+		while (read(peer, chunk, sizeof(chunk)) > 0)
+			;
+		close(peer);
+		served++;
+	}
+}
+
 /* An echo request with its checksum (RFC 1071). */
 static void echo_request(unsigned char *m)
 {
@@ -128,6 +194,16 @@ int main(int argc, char **argv)
 		puts("ready");
 		fflush(stdout);
 		count = receive_all(fd, duration);
+	} else if (!strcmp(argv[1], "serve")) {
+		pin(1);
+		count = serve(&to, duration);
+	} else if (!strcmp(argv[1], "connect")) {
+		pin(0);
+		count = connect_all(&to, duration);
+	} else if (!strcmp(argv[1], "bulk")) {
+		pin(0);
+		bulk(&to, duration);
+		count = 0;
 	} else {
 		int ping = !strcmp(argv[1], "ping");
 		unsigned int nothing = ~0u;

@@ -89,3 +89,23 @@ pub fn cluster(services: usize) -> Setup {
     }
     s
 }
+
+/// [`cluster`] for many connections, of which none is cut or summed by a device, and few are left when they have ended.
+pub fn tcp_cluster(services: usize) -> Setup {
+    let mut s = cluster(services);
+    for (ns, devices) in
+        [(POD1, &["eth0"][..]), (POD2, &["eth0"]), (NODE1, &["eth0", "veth"]), (NODE2, &["eth0", "veth"])]
+    {
+        for dev in devices {
+            s.run(ns, &format!("ethtool -K {dev} tso off gso off gro off tx off rx off"));
+        }
+    }
+    for pod in [POD1, POD2] {
+        s.run(pod, "sysctl -qw net.ipv4.tcp_max_tw_buckets=64");
+    }
+    for node in [NODE1, NODE2] {
+        s.run(node, "sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_time_wait=1");
+        s.run(node, "sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_close=1");
+    }
+    s
+}

@@ -2,7 +2,7 @@
 
 use sim_core::base::{Mac, NsId};
 use sim_core::engine::{Env, Program};
-use sim_core::kernel::syscall::{Call, Fd, Ret, SendTo, SockOpt, SocketKind};
+use sim_core::kernel::syscall::{Call, Fd, Ret, SendTo, Shutdown, SockOpt, SocketKind};
 use sim_core::kernel::trace::{DevName, Sink, Step, Tap};
 use sim_core::observe::pcap;
 use sim_core::wire::{ethertype, sll2};
@@ -131,6 +131,150 @@ impl Program for Pinger {
         }
         self.left -= 1;
         Call::Send { fd: self.fd, to: Some(SendTo::Ip(self.to)), data: self.request.clone() }
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Program> {
+        Box::new(self.clone())
+    }
+}
+
+/// Connects and closes.
+#[derive(Clone)]
+pub struct Connector {
+    to: SocketAddrV4,
+    left: u32,
+    fd: Fd,
+    connected: bool,
+}
+
+impl Connector {
+    /// Makes `count` connections to `to`, one after the other.
+    pub fn new(to: SocketAddrV4, count: u32) -> Box<Self> {
+        Box::new(Connector { to, left: count, fd: Fd(0), connected: false })
+    }
+}
+
+impl Program for Connector {
+    fn step(&mut self, ret: Ret, _: &mut Env<'_>) -> Call {
+        match ret {
+            Ret::Fd(fd) => {
+                self.fd = fd;
+                return Call::Connect { fd, addr: self.to };
+            }
+            Ret::Done if !self.connected => {
+                self.connected = true;
+                return Call::Close { fd: self.fd };
+            }
+            Ret::Start | Ret::Done => {}
+            other => panic!("{other:?}"),
+        }
+        if self.left == 0 {
+            return Call::Exit(0);
+        }
+        self.left -= 1;
+        self.connected = false;
+        Call::Socket(SocketKind::Tcp)
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Program> {
+        Box::new(self.clone())
+    }
+}
+
+/// Bytes that [`StreamSender`] sends and [`StreamServer`] reads in one call.
+const CHUNK: usize = 64 << 10;
+
+/// Sends bytes on one connection and waits for its end.
+#[derive(Clone)]
+pub struct StreamSender {
+    to: SocketAddrV4,
+    left: usize,
+    fd: Fd,
+    shut: bool,
+}
+
+impl StreamSender {
+    /// Sends `bytes` bytes to `to`.
+    pub fn new(to: SocketAddrV4, bytes: usize) -> Box<Self> {
+        Box::new(StreamSender { to, left: bytes, fd: Fd(0), shut: false })
+    }
+}
+
+impl Program for StreamSender {
+    fn step(&mut self, ret: Ret, _: &mut Env<'_>) -> Call {
+        match ret {
+            Ret::Start => return Call::Socket(SocketKind::Tcp),
+            Ret::Fd(fd) => {
+                self.fd = fd;
+                return Call::Connect { fd, addr: self.to };
+            }
+            Ret::Done if self.shut => return Call::Recv { fd: self.fd, size: CHUNK, dontwait: false, errqueue: false },
+            Ret::Sent(bytes) => self.left -= bytes,
+            Ret::Eof => return Call::Exit(0),
+            Ret::Done => {}
+            other => panic!("{other:?}"),
+        }
+        if self.left == 0 {
+            self.shut = true;
+            return Call::Shutdown { fd: self.fd, how: Shutdown::Write };
+        }
+        Call::Send { fd: self.fd, to: None, data: vec![0x5a; self.left.min(CHUNK)] }
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Program> {
+        Box::new(self.clone())
+    }
+}
+
+/// Takes connections, one after the other, and reads each to its end.
+#[derive(Clone)]
+pub struct StreamServer {
+    port: u16,
+    left: u32,
+    listener: Fd,
+    fd: Option<Fd>,
+    listens: bool,
+}
+
+impl StreamServer {
+    /// Ends after `count` connections to `port`.
+    pub fn new(port: u16, count: u32) -> Box<Self> {
+        Box::new(StreamServer { port, left: count, listener: Fd(0), fd: None, listens: false })
+    }
+}
+
+impl Program for StreamServer {
+    fn step(&mut self, ret: Ret, _: &mut Env<'_>) -> Call {
+        match (ret, self.fd) {
+            (Ret::Start, _) => return Call::Socket(SocketKind::Tcp),
+            (Ret::Fd(fd), _) => {
+                self.listener = fd;
+                return Call::SetSockOpt { fd, opt: SockOpt::ReuseAddr(true) };
+            }
+            (Ret::Done, None) if self.port != 0 => {
+                let addr = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, self.port);
+                self.port = 0;
+                return Call::Bind { fd: self.listener, addr };
+            }
+            (Ret::Done, None) if !self.listens => {
+                self.listens = true;
+                return Call::Listen { fd: self.listener, backlog: 4096 };
+            }
+            (Ret::Done, _) => {}
+            (Ret::Accepted { fd, .. }, _) => self.fd = Some(fd),
+            (Ret::Data(_), Some(_)) => {}
+            (Ret::Eof, Some(fd)) => {
+                self.fd = None;
+                self.left -= 1;
+                return Call::Close { fd };
+            }
+            (other, _) => panic!("{other:?}"),
+        }
+        match self.fd {
+            Some(fd) => Call::Recv { fd, size: CHUNK, dontwait: false, errqueue: false },
+            None if self.left == 0 => Call::Exit(0),
+            None => Call::Accept { fd: self.listener, nonblock: false },
+        }
     }
 
     fn boxed_clone(&self) -> Box<dyn Program> {

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 /// The port of every UDP Service.
 pub const UDP_PORT: u16 = 9000;
 /// The port of every TCP Service.
-const TCP_PORT: u16 = 9001;
+pub const TCP_PORT: u16 = 9001;
 /// Endpoints of a Service.
 const ENDPOINTS: usize = 3;
 

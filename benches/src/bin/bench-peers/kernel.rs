@@ -4,7 +4,7 @@ use crate::{Case, Cost, Load};
 use anyhow::{Context, bail, ensure};
 use podhop_benches::lab::{Setup, Step};
 use podhop_benches::paths::{NODE1, NODE2, POD1, POD2};
-use podhop_benches::rules::UDP_PORT;
+use podhop_benches::rules::{TCP_PORT, UDP_PORT};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -65,29 +65,27 @@ impl<'a> Kernel<'a> {
     /// # Errors
     /// A program fails, or nothing arrives.
     pub fn run(&self) -> anyhow::Result<Cost> {
-        let sink = match self.load {
-            Load::Udp(_) => Some(self.sink()?),
-            Load::Ping(_) => None,
+        // What a pod receives has gone all the way: datagrams, the answers of pings, segments and their ACKs.
+        let (kind, to, port, server, ends) = match self.load {
+            Load::Udp(to) => ("udp", to, UDP_PORT, Some("sink"), &[POD2][..]),
+            Load::Ping(to) => ("ping", to, 0, None, &[POD1][..]),
+            Load::Connect(to) => ("connect", to, TCP_PORT, Some("serve"), &[][..]),
+            Load::Bulk(to) => ("bulk", to, TCP_PORT, Some("serve"), &[POD1, POD2][..]),
         };
-        // What the pod receives has gone all the way: the datagrams in one case, the answers in the other.
-        let last = if sink.is_some() { POD2 } else { POD1 };
-        let (received, softirq) = (received(last)?, softirq()?);
-        let (kind, to) = match self.load {
-            Load::Udp(to) => ("udp", to),
-            Load::Ping(to) => ("ping", to),
-        };
-        let arguments = [kind, &to.to_string(), &UDP_PORT.to_string(), &self.seconds.to_string()];
+        let server = server.map(|kind| self.server(kind, port)).transpose()?;
+        let (before, softirq) = (received(ends)?, softirq()?);
+        let arguments = [kind, &to.to_string(), &port.to_string(), &self.seconds.to_string()];
         let out = run(inside(POD1).arg(&self.loads.0).args(arguments), None)?;
         let (sent, sender) = numbers(&out)?;
         let softirq = self::softirq()? - softirq;
         let mut cost = Cost { sender: sender + softirq, ..Cost::default() };
-        if let Some(mut sink) = sink {
+        if let Some(mut server) = server {
             let mut out = String::new();
-            sink.stdout.take().context("a pipe")?.read_to_string(&mut out)?;
-            ensure!(sink.wait()?.success(), "the receiver failed");
+            server.stdout.take().context("a pipe")?.read_to_string(&mut out)?;
+            ensure!(server.wait()?.success(), "the receiver failed");
             cost.receiver = numbers(out.trim_start_matches("ready\n"))?.1;
         }
-        cost.packets = self::received(last)? - received;
+        cost.packets = if ends.is_empty() { sent } else { received(ends)? - before };
         cost.lost = sent.saturating_sub(cost.packets);
         ensure!(cost.packets > 0, "no packet arrived");
         Ok(cost)
@@ -125,8 +123,8 @@ impl<'a> Kernel<'a> {
     }
 
     /// A receiver in the second pod, when it is ready.
-    fn sink(&self) -> anyhow::Result<Child> {
-        let arguments = ["sink", "0.0.0.0", &UDP_PORT.to_string(), &self.seconds.to_string()];
+    fn server(&self, kind: &str, port: u16) -> anyhow::Result<Child> {
+        let arguments = [kind, "0.0.0.0", &port.to_string(), &self.seconds.to_string()];
         let mut child = inside(POD2).arg(&self.loads.0).args(arguments).stdout(Stdio::piped()).spawn()?;
         let pipe = child.stdout.as_mut().context("a pipe")?;
         let mut line = String::new();
@@ -186,10 +184,14 @@ fn count(text: &str, words: &str) -> anyhow::Result<u64> {
     Ok(line.trim().parse()?)
 }
 
-/// Packets that a pod has received.
-fn received(ns: &str) -> anyhow::Result<u64> {
-    let text = run(inside(ns).args(["cat", "/sys/class/net/eth0/statistics/rx_packets"]), None)?;
-    Ok(text.trim().parse()?)
+/// Packets that these pods have received.
+fn received(pods: &[&str]) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for ns in pods {
+        let text = run(inside(ns).args(["cat", "/sys/class/net/eth0/statistics/rx_packets"]), None)?;
+        sum += text.trim().parse::<u64>()?;
+    }
+    Ok(sum)
 }
 
 /// CPU seconds of a process as the scheduler counts them.

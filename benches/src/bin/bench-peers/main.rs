@@ -60,6 +60,17 @@ pub enum Load {
     Udp(Ipv4Addr),
     /// Echo requests, which are answered.
     Ping(Ipv4Addr),
+    /// Connections to this address, closed as soon as they are made.
+    Connect(Ipv4Addr),
+    /// As many bytes as go on one connection.
+    Bulk(Ipv4Addr),
+}
+
+impl Load {
+    /// What is counted.
+    fn unit(self) -> &'static str {
+        if let Load::Connect(_) = self { "connection" } else { "packet" }
+    }
 }
 
 /// A path that is measured.
@@ -67,7 +78,7 @@ pub struct Case {
     name: String,
     setup: Setup,
     load: Load,
-    /// Interfaces that a packet crosses, with its answer if it has one.
+    /// Interfaces that a packet crosses, with its answer if it has one; all the packets of a connection.
     interfaces: u64,
     listeners: Listeners,
 }
@@ -85,7 +96,7 @@ enum Listeners {
 /// What one run took, in CPU seconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
-    /// Packets that went all the way.
+    /// Packets that went all the way, or connections.
     packets: u64,
     /// The sender with all that its packets caused.
     sender: f64,
@@ -109,10 +120,11 @@ impl Cost {
     }
 }
 
-/// What came of a case: microseconds of CPU time a packet.
+/// What came of a case: microseconds of CPU time a packet or connection.
 #[derive(serde::Serialize)]
 struct Outcome {
     case: String,
+    unit: &'static str,
     interfaces: u64,
     pairs: usize,
     podhop_us: Spread,
@@ -180,6 +192,22 @@ fn cases(services: &[usize]) -> Vec<Case> {
             listeners: Listeners::Nobody,
         })
         .collect();
+    all.extend(services.iter().map(|n| Case {
+        name: format!("TCP connect and close to a ClusterIP on another node, {n} Services"),
+        setup: paths::tcp_cluster(*n),
+        load: Load::Connect(cluster_ip((n / 2).max(1) - 1)),
+        // SYN, SYN-ACK, ACK; FIN, FIN-ACK, ACK.
+        interfaces: 6 * 8,
+        listeners: Listeners::Nobody,
+    }));
+    let few = services.first().copied().unwrap_or(10);
+    all.push(Case {
+        name: format!("TCP bulk to a ClusterIP on another node, {few} Services"),
+        setup: paths::tcp_cluster(few),
+        load: Load::Bulk(cluster_ip((few / 2).max(1) - 1)),
+        interfaces: 8,
+        listeners: Listeners::Nobody,
+    });
     all.push(flood(Listeners::Nobody, ""));
     all.push(flood(Listeners::Captures, ", captured"));
     all.push(flood(Listeners::Recorder, ", with all outputs of podhop run"));
@@ -236,6 +264,7 @@ fn measure(cli: &Cli, case: &Case, loads: Option<&Loads>, scratch: &Path) -> any
     };
     Ok(Outcome {
         case: case.name.clone(),
+        unit: case.load.unit(),
         interfaces: case.interfaces,
         pairs: pairs.len(),
         podhop_us: spread(&|p| p.0.per_packet()),
@@ -246,7 +275,7 @@ fn measure(cli: &Cli, case: &Case, loads: Option<&Loads>, scratch: &Path) -> any
 }
 
 fn print(o: &Outcome) {
-    println!("{}: CPU us a packet, least / median / greatest of {} runs", o.case, o.pairs);
+    println!("{}: CPU us a {}, least / median / greatest of {} runs", o.case, o.unit, o.pairs);
     println!("  podhop   {}   ({} an interface)", o.podhop_us, o.podhop_us_per_interface);
     if let Some(k) = &o.kernel {
         println!("  kernel   {}   ({} an interface), {} lost", k.us, k.us_per_interface, k.lost);

@@ -4,8 +4,10 @@ use crate::measure::cpu_seconds;
 use crate::{Case, Cost, Load};
 use podhop_benches::lab::Lab;
 use podhop_benches::paths::{POD1, POD2};
-use podhop_benches::programs::{AnyCaptures, Counts, Pinger, UdpSender, UdpSink};
-use podhop_benches::rules::UDP_PORT;
+use podhop_benches::programs::{
+    AnyCaptures, Connector, Counts, Pinger, StreamSender, StreamServer, UdpSender, UdpSink,
+};
+use podhop_benches::rules::{TCP_PORT, UDP_PORT};
 use sim_core::kernel::show;
 use sim_core::kernel::trace::{DevName, Mute, Sink};
 use sim_core::observe::{Outputs, Recorder, Store};
@@ -16,6 +18,11 @@ use std::path::{Path, PathBuf};
 
 /// Packets before the measured ones: tables fill, buffers grow.
 const WARM: u32 = 10_000;
+
+/// Packets of a connection that is made and closed.
+const CONNECTION: u32 = 6;
+/// Bytes of a bulk transfer for each packet on the wire: two segments of 1,448 bytes and their ACK.
+const BULK: usize = 2 * 1448 / 3;
 
 /// A network that is simulated.
 pub struct Simulated {
@@ -35,17 +42,20 @@ impl Simulated {
         let mut s = Simulated { lab, load: case.load, packets, scratch: scratch.join("simulated") };
         s.send(WARM, &mut Mute);
         let mut counts = Counts::default();
-        s.send(WARM, &mut counts);
-        let crossed = counts.taps / u64::from(WARM);
-        assert_eq!(crossed, case.interfaces, "interfaces that a packet crosses in {}", case.name);
+        let sent = s.send(WARM, &mut counts);
+        let crossed = counts.taps / sent;
+        // Whether a FIN is acknowledged by a packet of its own depends on who gets the CPU when, as on the real kernel.
+        let spare = if let Load::Connect(_) = case.load { 8 } else { 0 };
+        let wanted = case.interfaces..=case.interfaces + spare;
+        assert!(wanted.contains(&crossed), "a packet crosses {crossed} interfaces in {}", case.name);
         s
     }
 
     /// Sends packets that nobody but the network sees.
     pub fn run(&mut self) -> anyhow::Result<Cost> {
         let start = cpu_seconds();
-        self.send(self.packets, &mut Mute);
-        Ok(Cost { packets: u64::from(self.packets), sender: cpu_seconds() - start, ..Cost::default() })
+        let packets = self.send(self.packets, &mut Mute);
+        Ok(Cost { packets, sender: cpu_seconds() - start, ..Cost::default() })
     }
 
     /// Sends packets that are captured at every interface, as tcpdump does it: a file for each namespace.
@@ -53,12 +63,12 @@ impl Simulated {
         fs::create_dir_all(&self.scratch)?;
         let start = cpu_seconds();
         let mut captures = AnyCaptures::new(&self.scratch);
-        self.send(self.packets, &mut captures);
+        let packets = self.send(self.packets, &mut captures);
         let records = captures.records;
         captures.finish()?;
         let sender = cpu_seconds() - start;
         fs::remove_dir_all(&self.scratch)?;
-        Ok(Cost { packets: u64::from(self.packets), sender, records, ..Cost::default() })
+        Ok(Cost { packets, sender, records, ..Cost::default() })
     }
 
     /// Sends packets that are recorded as `podhop run` does it: two captures of each interface, which frame each record
@@ -71,16 +81,18 @@ impl Simulated {
         let mut recorder = Recorder::new(&mut store, 0, outputs, ());
         self.announce(&mut recorder);
         recorder.start();
-        self.send(self.packets, &mut recorder);
+        let packets = self.send(self.packets, &mut recorder);
         let records = recorder.counts().records;
         recorder.finish()?;
         drop(store);
         let sender = cpu_seconds() - start;
         fs::remove_dir_all(&self.scratch)?;
-        Ok(Cost { packets: u64::from(self.packets), sender, records, ..Cost::default() })
+        Ok(Cost { packets, sender, records, ..Cost::default() })
     }
 
-    fn send(&mut self, packets: u32, sink: &mut dyn Sink) {
+    /// Sends about so many packets; how many it were, or connections.
+    fn send(&mut self, packets: u32, sink: &mut dyn Sink) -> u64 {
+        let before = self.received();
         let programs = match self.load {
             Load::Udp(to) => {
                 self.lab.spawn(POD2, UdpSink::new(UDP_PORT, packets));
@@ -91,8 +103,34 @@ impl Simulated {
                 self.lab.spawn(POD1, Pinger::new(to, packets));
                 1
             }
+            Load::Connect(to) => {
+                self.lab.spawn(POD2, StreamServer::new(TCP_PORT, packets / CONNECTION));
+                self.lab.spawn(POD1, Connector::new(SocketAddrV4::new(to, TCP_PORT), packets / CONNECTION));
+                2
+            }
+            Load::Bulk(to) => {
+                self.lab.spawn(POD2, StreamServer::new(TCP_PORT, 1));
+                self.lab.spawn(POD1, StreamSender::new(SocketAddrV4::new(to, TCP_PORT), packets as usize * BULK));
+                2
+            }
         };
         self.lab.wait(programs, sink);
+        match self.load {
+            Load::Udp(_) | Load::Ping(_) => u64::from(packets),
+            Load::Connect(_) => u64::from(packets / CONNECTION),
+            Load::Bulk(_) => self.received() - before,
+        }
+    }
+
+    /// Packets that the pods have received.
+    fn received(&self) -> u64 {
+        let stats = [POD1, POD2].map(|pod| {
+            let ns = self.lab.ns(pod);
+            let machine = self.lab.world.machine(ns);
+            let links = show::links(machine.spaces(), ns, machine.now());
+            links.iter().filter(|link| link.name == "eth0").map(|link| link.stats.rx_packets).sum::<u64>()
+        });
+        stats.iter().sum()
     }
 
     /// The listener came late: it is told the names of what is there.

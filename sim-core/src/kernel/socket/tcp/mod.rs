@@ -118,6 +118,8 @@ pub struct Tcp {
     listeners: BTreeMap<u16, Vec<SockId>>,
     /// bhash: who has each port.
     ports: BTreeMap<u16, Vec<SockId>>,
+    /// tw_refcount: connections that are left as minisockets.
+    time_waits: usize,
     /// table_perturb: how far the search for a port has come.
     perturb: BTreeMap<u16, u32>,
     pub(in crate::kernel) sysctl: TcpSysctl,

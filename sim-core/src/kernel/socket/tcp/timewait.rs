@@ -55,8 +55,8 @@ pub(super) fn fin_time(ns: &NetNs, sk: &Sock) -> u64 {
 /// tcp_time_wait: the connection goes on as a minisocket.
 pub(super) fn time_wait(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, substate: Substate, timeout: u64) {
     let tuple = sk.tuple();
-    let room = ns.sockets.tcp.places.len() < super::MAX_CONNECTIONS;
-    if room && sk.hashed {
+    let tcp = &ns.sockets.tcp;
+    if sk.hashed && (tcp.time_waits as i64) < tcp.sysctl.max_tw_buckets {
         let least = (sk.rto << 2) - (sk.rto >> 1);
         let timeout = if substate == Substate::TimeWait { TIMEWAIT_LEN } else { timeout.max(least) };
         let tw = TimeWait {
@@ -77,6 +77,7 @@ pub(super) fn time_wait(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, substate
         };
         if let Some(id) = ns.sockets.tcp.insert(|_| Entry::TimeWait(Box::new(tw))) {
             sk.hashed = false;
+            ns.sockets.tcp.time_waits += 1;
             ns.sockets.tcp.connections.insert(tuple, id);
             if sk.in_ports {
                 ns.sockets.tcp.hold_port(tuple.local_port, id);
@@ -104,6 +105,7 @@ pub(super) fn expire(ns: &mut NetNs, id: SockId) {
 pub(super) fn kill(ns: &mut NetNs, id: SockId) {
     let Some(tw) = ns.sockets.tcp.time_wait_mut(id) else { return };
     let tuple = tw.tuple;
+    ns.sockets.tcp.time_waits -= 1;
     ns.sockets.tcp.connections.remove(&tuple);
     ns.sockets.tcp.put_port(tuple.local_port, id);
     ns.sockets.tcp.forget(id);
