@@ -5,7 +5,7 @@ use super::expect::Watch;
 use super::plan::{Check, Expect, Line, Link, Plan, Script, ServerLine, Traffic};
 use super::report::{CommandReport, Expectation, Report, Verdict};
 use crate::base::time::{MS, SEC};
-use crate::base::{Files, MachineId, NsId, Pid, Time};
+use crate::base::{MachineId, NsId, Pid, Time};
 use crate::engine::{ConfigureError, LimitHit, Stopped, World};
 use crate::kernel::netfilter::table::Table;
 use crate::kernel::netlink::{LinkAdd, LinkKind, LinkPeer, Request};
@@ -122,7 +122,7 @@ pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>>
     for n in &plan.namespaces {
         for server in &n.servers {
             let started = match world.namespace(&n.name) {
-                Some(ns) => start_server(&mut world, ns, server, &n.files, sink),
+                Some(ns) => start_server(&mut world, ns, server, sink),
                 None => Err(format!("the namespace {} is gone", n.name)),
             };
             if let Err(message) = started {
@@ -156,14 +156,8 @@ fn lay(world: &mut World, link: &Link, sink: &mut dyn Sink) -> Result<(), String
 }
 
 /// Starts a server and lets it run until it waits for its first client.
-fn start_server(
-    world: &mut World,
-    ns: NsId,
-    line: &ServerLine,
-    files: &Arc<Files>,
-    sink: &mut dyn Sink,
-) -> Result<(), String> {
-    let pid = world.spawn(ns, line.server.clone().into_program(files), Time(0)).ok_or("too many processes")?;
+fn start_server(world: &mut World, ns: NsId, line: &ServerLine, sink: &mut dyn Sink) -> Result<(), String> {
+    let pid = world.spawn(ns, line.server.clone().into_program(), Time(0)).ok_or("too many processes")?;
     let until = world.machine(ns).now() + SERVER_START_NS;
     loop {
         match world.run(until, sink) {

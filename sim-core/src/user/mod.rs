@@ -18,10 +18,8 @@ mod stream;
 mod tcpserve;
 mod udpecho;
 
-use crate::base::Files;
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
-use std::sync::Arc;
 
 /// The programs that [`parse`] knows.
 pub const PROGRAMS: [&str; 7] = ["arping", "curl", "dig", "getent", "iperf3", "nslookup", "ping"];
@@ -74,15 +72,15 @@ pub enum Server {
 }
 
 impl Server {
-    /// The server, ready to start, with the files of its namespace.
-    pub fn into_program(self, files: &Arc<Files>) -> Box<dyn Program> {
+    /// The server, ready to start.
+    pub fn into_program(self) -> Box<dyn Program> {
         match self {
             Server::CoreDns(coredns) => coredns.into_program(),
             Server::UdpEcho(echo) => Box::new(echo),
             Server::Iperf3(options) => options.into_server(),
             Server::Tcp(server) => Box::new(server),
-            Server::Nginx(nginx) => Box::new(nginx.with_files(files.clone())),
-            Server::Python(python) => Box::new(python.with_files(files.clone())),
+            Server::Nginx(nginx) => Box::new(nginx),
+            Server::Python(python) => Box::new(python),
         }
     }
 }

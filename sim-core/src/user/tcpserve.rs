@@ -357,7 +357,6 @@ mod tests {
     use super::*;
     use crate::user::script::words;
     use crate::user::stream::{Done, follow};
-    use std::sync::Arc;
 
     const START: &str = "
         socket(tcp) = 3
@@ -369,7 +368,7 @@ mod tests {
 
     fn run(line: &str, log: &str) -> Done {
         let server = crate::user::parse_server(&words(line)).unwrap();
-        follow(server.into_program(&Arc::default()), log)
+        follow(server.into_program(), log)
     }
 
     #[test]

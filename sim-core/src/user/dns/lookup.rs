@@ -3,6 +3,7 @@
 
 use super::exchange::draw;
 use super::message::{self, HEADER_LEN, Message, OwnName, flag, rcode};
+use super::resolver::{EaiError, Etc, Family, Progress, Resolver};
 use crate::base::Time;
 use crate::base::rng::Purpose;
 use crate::base::time::{SEC, US};
@@ -27,6 +28,38 @@ const USER_TIMEOUT_MS: u32 = 120_000;
 const BUFFER: usize = 65_537;
 /// A longer query goes over TCP.
 const MAX_UDP: usize = 512;
+
+/// The servers that the command line names.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Servers {
+    resolver: Option<Resolver>,
+    /// Their addresses with the name, once it was looked up.
+    pub found: Option<Vec<(Ipv4Addr, String)>>,
+}
+
+impl Servers {
+    /// get_addresses: the next call of the look-up of `name`, none when it is done; why it failed.
+    pub fn find(&mut self, name: &str, etc: &Etc, ret: Ret, env: &mut Env<'_>) -> Result<Option<Call>, String> {
+        if self.found.is_some() {
+            return Ok(None);
+        }
+        let mut resolver = self.resolver.take().unwrap_or_else(|| Resolver::by_name(etc, name, Family::Unspec));
+        match resolver.step(ret, env) {
+            Progress::Call(call) => {
+                self.resolver = Some(resolver);
+                Ok(Some(call))
+            }
+            Progress::Done(Ok(found)) => {
+                self.found = Some(found.addresses.into_iter().map(|a| (a, name.to_owned())).collect());
+                Ok(None)
+            }
+            Progress::Done(Err(e)) => {
+                let why = if e == EaiError::Again { "failure" } else { "not found" };
+                Err(format!("couldn't get address for '{name}': {why}"))
+            }
+        }
+    }
+}
 
 /// What is looked up, and how.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 //! `nslookup [-OPTION…] NAME [SERVER]` of BIND 9.18 (bin/dig/nslookup.c), as it runs without a terminal.
 
 use super::dig::print::rcode_name;
-use super::lookup::{Answer, Lookup, Question, Said};
+use super::lookup::{Answer, Lookup, Question, Said, Servers};
 use super::message::{self, Message, Record, flag, type_by_name};
-use super::resolver::{EaiError, Etc, Family, Progress, Resolver};
+use super::resolver::Etc;
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::{Env, Program};
 use crate::kernel::syscall::{Call, Ret};
@@ -21,8 +21,7 @@ const MAX_CHAIN: usize = 20;
 pub(in crate::user) struct Nslookup {
     options: Options,
     etc: Option<Etc>,
-    resolver: Option<Resolver>,
-    servers: Option<Vec<(Ipv4Addr, String)>>,
+    servers: Servers,
     lookup: Option<Lookup>,
     /// The name whose AAAA records come next.
     then: Option<String>,
@@ -82,7 +81,7 @@ pub(in crate::user) fn parse(name: &Word, words: &[Word]) -> Result<Nslookup, Sy
             options.server = server.first().map(|s| s.text.clone());
         }
     }
-    Ok(Nslookup { options, etc: None, resolver: None, servers: None, lookup: None, then: None, no_a: false, status: 0 })
+    Ok(Nslookup { options, etc: None, servers: Servers::default(), lookup: None, then: None, no_a: false, status: 0 })
 }
 
 impl Options {
@@ -169,23 +168,11 @@ impl Program for Nslookup {
 
 impl Nslookup {
     fn find_server(&mut self, ret: Ret, env: &mut Env<'_>) -> Result<Option<Call>, i32> {
-        let (Some(name), Some(etc), None) = (&self.options.server, &self.etc, &self.servers) else { return Ok(None) };
-        let mut resolver = self.resolver.take().unwrap_or_else(|| Resolver::by_name(etc, name, Family::Unspec));
-        match resolver.step(ret, env) {
-            Progress::Call(call) => {
-                self.resolver = Some(resolver);
-                Ok(Some(call))
-            }
-            Progress::Done(Ok(found)) => {
-                self.servers = Some(found.addresses.into_iter().map(|a| (a, name.clone())).collect());
-                Ok(None)
-            }
-            Progress::Done(Err(e)) => {
-                let why = if e == EaiError::Again { "failure" } else { "not found" };
-                env.console.err(format!("nslookup: couldn't get address for '{name}': {why}\n"));
-                Err(1)
-            }
-        }
+        let (Some(name), Some(etc)) = (&self.options.server, &self.etc) else { return Ok(None) };
+        self.servers.find(name, etc, ret, env).map_err(|why| {
+            env.console.err(format!("nslookup: {why}\n"));
+            1
+        })
     }
 
     /// The question for the name, or for the AAAA records of `second`.
@@ -212,7 +199,7 @@ impl Nslookup {
             ignore: false,
             tries: o.tries,
             timeout_s: o.timeout_s,
-            servers: self.servers.clone().unwrap_or_else(own),
+            servers: self.servers.found.clone().unwrap_or_else(own),
             port: o.port,
             search,
             ndots: o.ndots.unwrap_or(resolv.ndots as usize),

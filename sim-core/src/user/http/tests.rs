@@ -8,16 +8,14 @@ use crate::user::script::words;
 use crate::user::{parse, parse_server};
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
 
-fn files() -> Arc<Files> {
-    let mut files = Files::default();
+/// What the servers serve.
+fn put_files(files: &mut Files) {
     let mtime_s = 1_795_274_502;
     for (path, text) in [("/www/index.html", "hello from p1b\n"), ("/www/dir/f", "x\n"), ("/www/a.txt", "text\n")] {
         files.insert(path, File { content: Content::Text(text.into()), mtime_s });
     }
     files.insert("/www/big", File { content: Content::Fill { size: 100_000, byte: b'x' }, mtime_s });
-    Arc::new(files)
 }
 
 /// A network with nginx (program 0) and http.server (program 1).
@@ -29,8 +27,9 @@ fn net() -> Net {
     {
         net.files.insert(path, File { content: Content::Text(text.into()), mtime_s: 0 });
     }
+    put_files(&mut net.files);
     for line in ["nginx 80 /www", "python3 -m http.server 8000 --directory /www"] {
-        net.serve(parse_server(&words(line)).unwrap().into_program(&files()));
+        net.serve(parse_server(&words(line)).unwrap().into_program());
     }
     net
 }

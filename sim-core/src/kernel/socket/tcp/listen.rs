@@ -4,7 +4,7 @@
 
 use super::connect::{default_advmss, initial_seq, timestamp_offset};
 use super::options::{Options, TSTAMP_LEN};
-use super::rx::{self, Segment, Verdict, limited, now_s, paws_reject};
+use super::rx::{self, Segment, limited, now_s, paws_reject};
 use super::sock::{Sock, State, TCP_MSS_DEFAULT, TCP_TIMEOUT_INIT, now_ms, now_us};
 use super::timer::{self, Pending, Timeout};
 use super::transmit::{self, Fields, Flags, Reply};
@@ -631,15 +631,7 @@ fn child_process(
         parent.wake(cx);
     }
     ns.sockets.tcp.give_back(child);
-    match verdict {
-        Verdict::Taken if seg.len() > 0 || seg.flags.fin => cx.end(f, Fate::Delivered),
-        Verdict::Taken => cx.end(f, Fate::Consumed(Consumer::Tcp)),
-        Verdict::Drop(why) => cx.kill(f, why),
-        Verdict::Reset(why) => {
-            transmit::send_reset(ns, cx, &f);
-            cx.kill(f, why)
-        }
-    }
+    rx::end(ns, cx, seg, f, verdict)
 }
 
 /// secure_tcp_syn_cookie: the connection's state in the sequence number.

@@ -203,6 +203,11 @@ pub(super) fn do_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, sk: &mut Soc
         State::Established => rcv_established(ns, cx, sk, seg, &f),
         _ => rcv_state_process(ns, cx, sk, seg, &f),
     };
+    end(ns, cx, seg, f, verdict)
+}
+
+/// The end of a segment's frame, and the RST that answers it.
+pub(super) fn end(ns: &mut NetNs, cx: &mut Cx<'_>, seg: &Segment, f: Frame, verdict: Verdict) -> Flow {
     match verdict {
         Verdict::Taken if seg.len() > 0 || seg.flags.fin => cx.end(f, Fate::Delivered),
         Verdict::Taken => cx.end(f, Fate::Consumed(Consumer::Tcp)),

@@ -4,14 +4,13 @@ mod options;
 pub(super) mod print;
 
 use self::options::{Invocation, Spec};
-use super::lookup::{Lookup, Question, Said};
-use super::resolver::{EaiError, Etc, Family, Progress, Resolver};
+use super::lookup::{Lookup, Question, Said, Servers};
+use super::resolver::Etc;
 use crate::base::time::SEC;
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::{Env, Program};
 use crate::kernel::syscall::{Call, Ret};
 use simple_dns::{QTYPE, TYPE};
-use std::net::Ipv4Addr;
 
 /// What Debian 12 has.
 const VERSION: &str = "9.18.49-1~deb12u3-Debian";
@@ -26,9 +25,7 @@ pub(in crate::user) struct Dig {
     invocation: Invocation,
     etc: Option<Etc>,
     next: usize,
-    /// A server's name is looked up.
-    resolver: Option<Resolver>,
-    servers: Option<Vec<(Ipv4Addr, String)>>,
+    servers: Servers,
     lookup: Option<Lookup>,
     /// The first line was printed.
     greeted: bool,
@@ -43,8 +40,7 @@ pub(in crate::user) fn parse(words: &[Word]) -> Result<Dig, SyntaxError> {
         invocation,
         etc: None,
         next: 0,
-        resolver: None,
-        servers: None,
+        servers: Servers::default(),
         lookup: None,
         greeted: false,
         drawn: 0,
@@ -69,7 +65,7 @@ impl Program for Dig {
                     self.lookup = Some(lookup);
                     return call;
                 }
-                (self.next, self.servers, self.drawn) = (self.next + 1, None, lookup.drawn());
+                (self.next, self.servers, self.drawn) = (self.next + 1, Servers::default(), lookup.drawn());
                 // What one reached counts for all.
                 self.status = lookup.status;
                 if self.status == BAD_NAME {
@@ -93,23 +89,11 @@ impl Program for Dig {
 impl Dig {
     /// The addresses of a server that has a name.
     fn find_server(&mut self, spec: &Spec, ret: Ret, env: &mut Env<'_>) -> Result<Option<Call>, i32> {
-        let (Some(name), Some(etc), None) = (&spec.server, &self.etc, &self.servers) else { return Ok(None) };
-        let mut resolver = self.resolver.take().unwrap_or_else(|| Resolver::by_name(etc, name, Family::Unspec));
-        match resolver.step(ret, env) {
-            Progress::Call(call) => {
-                self.resolver = Some(resolver);
-                Ok(Some(call))
-            }
-            Progress::Done(Ok(found)) => {
-                self.servers = Some(found.addresses.into_iter().map(|a| (a, name.clone())).collect());
-                Ok(None)
-            }
-            Progress::Done(Err(e)) => {
-                let why = if e == EaiError::Again { "failure" } else { "not found" };
-                env.console.err(format!("dig: couldn't get address for '{name}': {why}\n"));
-                Err(FATAL)
-            }
-        }
+        let (Some(name), Some(etc)) = (&spec.server, &self.etc) else { return Ok(None) };
+        self.servers.find(name, etc, ret, env).map_err(|why| {
+            env.console.err(format!("dig: {why}\n"));
+            FATAL
+        })
     }
 
     fn question(&self, spec: &Spec) -> Question {
@@ -127,7 +111,7 @@ impl Dig {
             ignore: spec.ignore,
             tries: spec.tries,
             timeout_s: i.timeout_s,
-            servers: self.servers.clone().unwrap_or_else(own),
+            servers: self.servers.found.clone().unwrap_or_else(own),
             port: i.port,
             search: i.search.then(|| resolv.search.clone()),
             ndots: i.ndots.unwrap_or(resolv.ndots as usize),
@@ -203,7 +187,7 @@ impl Dig {
         let i = &self.invocation;
         let mut text = format!("\n; <<>> DiG {VERSION} <<>>{}\n", i.words);
         if greeting.server {
-            let n = self.servers.as_ref().map_or(1, Vec::len);
+            let n = self.servers.found.as_ref().map_or(1, Vec::len);
             text.push_str(&format!("; ({n} server{} found)\n", if n > 1 { "s" } else { "" }));
         }
         text.push_str(&format!(";; global options:{} +cmd\n", if greeting.short { " +short" } else { "" }));

@@ -8,7 +8,6 @@ mod connection;
 mod request;
 mod response;
 
-use crate::base::files::Files;
 use crate::base::time::{MS, SEC};
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::{Env, Program};
@@ -18,7 +17,6 @@ use connection::{Connection, Next};
 use response::Site;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
 
 /// NGX_LISTEN_BACKLOG
 const BACKLOG: u32 = 511;
@@ -37,7 +35,6 @@ const END_COST_NS: u64 = 5_000;
 pub struct Nginx {
     port: u16,
     root: String,
-    files: Arc<Files>,
     at: At,
     listener: Fd,
     connections: BTreeMap<Fd, Connection>,
@@ -84,7 +81,6 @@ pub(in crate::user) fn parse(words: &[Word]) -> Result<Nginx, SyntaxError> {
     Ok(Nginx {
         port,
         root,
-        files: Arc::default(),
         at: At::Start,
         listener: Fd(0),
         connections: BTreeMap::new(),
@@ -95,12 +91,6 @@ pub(in crate::user) fn parse(words: &[Word]) -> Result<Nginx, SyntaxError> {
 }
 
 impl Nginx {
-    /// The same server with these files to serve.
-    #[must_use]
-    pub(in crate::user) fn with_files(self, files: Arc<Files>) -> Self {
-        Nginx { files, ..self }
-    }
-
     fn call(&mut self, at: At, call: Call) -> Call {
         self.at = at;
         call
@@ -195,7 +185,7 @@ impl Nginx {
         match next {
             Next::Answer => {
                 let site = Site {
-                    files: &self.files,
+                    files: env.files,
                     root: &self.root,
                     port: self.port,
                     now_s: (env.epoch_ns + env.now.0) / SEC,

@@ -5,7 +5,7 @@
 
 mod answer;
 
-use crate::base::files::{File, Files};
+use crate::base::files::File;
 use crate::base::time::{MS, SEC};
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::{Env, Program};
@@ -42,7 +42,6 @@ const END_COST_NS: u64 = 300_000;
 pub struct HttpServer {
     addr: SocketAddrV4,
     root: String,
-    files: Arc<Files>,
     at: At,
     listener: Fd,
     threads: BTreeMap<Fd, Thread>,
@@ -139,7 +138,6 @@ pub(in crate::user) fn parse(name: &Word, words: &[Word]) -> Result<HttpServer, 
     Ok(HttpServer {
         addr: SocketAddrV4::new(ip, port.unwrap_or(DEFAULT_PORT)),
         root,
-        files: Arc::default(),
         at: At::Start,
         listener: Fd(0),
         threads: BTreeMap::new(),
@@ -150,12 +148,6 @@ pub(in crate::user) fn parse(name: &Word, words: &[Word]) -> Result<HttpServer, 
 }
 
 impl HttpServer {
-    /// The same server with these files to serve.
-    #[must_use]
-    pub(in crate::user) fn with_files(self, files: Arc<Files>) -> Self {
-        HttpServer { files, ..self }
-    }
-
     fn call(&mut self, at: At, call: Call) -> Call {
         self.at = at;
         call
@@ -257,7 +249,7 @@ impl HttpServer {
     fn answer(&mut self, fd: Fd, env: &mut Env<'_>) -> Call {
         let Some(thread) = self.threads.get_mut(&fd) else { return self.next() };
         let now_s = (env.epoch_ns + env.now.0) / SEC;
-        let site = Site { files: &self.files, root: &self.root, now_s, client: thread.client };
+        let site = Site { files: env.files, root: &self.root, now_s, client: thread.client };
         let Answer { head, body, file, log, guessed } = site.answer(&thread.buffer);
         for line in log {
             env.console.err(line);
