@@ -1,7 +1,7 @@
 //! The recorded cases, simulated: the same lab from the same commands, the same workload, in the form that the judge
 //! reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use sim_core::observe::{Memory, Outputs};
 use sim_core::scenario::{self, LOOKS, Options, Plan, Progress, SourceFile};
 
 use crate::judge::Case;
+use crate::recordings::Lab;
 
 /// A recorded case that is simulated.
 #[derive(Clone, Debug)]
@@ -38,7 +39,9 @@ const NODES: [&str; 2] = ["node1", "node2"];
 /// What it is called with.
 const LISTENER: &str = "conntrack -E -o timestamp,id";
 
-/// All cases of `recordings/workloads.yaml`, in file order within a lab. A lab's own prelude comes before a case's.
+/// All cases of `recordings/workloads.yaml`, in file order within a lab: its own, then those of the labs that it is
+/// `like`, as far as they are recorded in it and not pending. What one of its own does not say is as theirs. The
+/// preludes of the labs that it comes `after` are first, then its own, then a case's.
 ///
 /// # Panics
 /// The file is broken: the checkout is not whole.
@@ -46,15 +49,37 @@ const LISTENER: &str = "conntrack -E -o timestamp,id";
 pub fn workloads() -> Vec<Workload> {
     let text = fs::read_to_string(folder().join("workloads.yaml")).expect("recordings/workloads.yaml");
     let labs: BTreeMap<String, Value> = serde_yaml::from_str(&text).expect("recordings/workloads.yaml is YAML");
+    let pending = pending();
+    let prelude_of = |lab: &Value| lab["prelude"].as_array().cloned().unwrap_or_default();
     let mut all = vec![];
-    for (lab, value) in labs {
+    for (lab, value) in &labs {
         let file = value["lab"].as_str().expect("`lab` names a file").to_owned();
         let backend = value["iptables"].as_str().unwrap_or("nft").to_owned();
-        let cases = value["cases"].as_object().expect("`cases` is a map");
-        let common = value["prelude"].as_array().cloned().unwrap_or_default();
+        let own = value["cases"].as_object().expect("`cases` is a map");
+        let mut cases: Vec<_> = own.iter().collect();
+        let like: Vec<&str> = value["like"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let recorded: BTreeSet<String> = match like.is_empty() {
+            true => BTreeSet::new(),
+            false => Lab::load(lab).cases().map(str::to_owned).collect(),
+        };
+        for other in &like {
+            let others = labs[*other]["cases"].as_object().expect("`like` names labs");
+            for (case, what) in others {
+                let listed = cases.iter().any(|(c, _)| *c == case) || pending.contains_key(&format!("{lab}/{case}"));
+                if recorded.contains(case) && !listed {
+                    cases.push((case, what));
+                }
+            }
+        }
+        let before = value["after"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let common: Vec<Value> = before.flat_map(|l| prelude_of(&labs[l])).chain(prelude_of(value)).collect();
         for (case, what) in cases {
-            let list = |key: &str| what[key].as_array().cloned().unwrap_or_default();
-            let spec = what["spec"].as_object().cloned().unwrap_or_default();
+            let said = |key: &str| {
+                let theirs = like.iter().map(|l| &labs[*l]["cases"][case][key]);
+                std::iter::once(&what[key]).chain(theirs).find(|v| !v.is_null()).cloned()
+            };
+            let list = |key| said(key).and_then(|v| v.as_array().cloned()).unwrap_or_default();
+            let spec = said("spec").and_then(|v| v.as_object().cloned()).unwrap_or_default();
             let prelude = common.iter().cloned().chain(list("prelude")).collect();
             let traffic = list("traffic");
             let (lab, case, file, backend) = (lab.clone(), case.clone(), file.clone(), backend.clone());
@@ -86,9 +111,9 @@ pub fn simulate(w: &Workload) -> Case {
     let mut memory = Memory::default();
     let outputs = Outputs { captures: true, trace: false };
     let options = Options { outputs, journeys: 0, prelude: prelude(w).len() };
-    let mut counted = Counted::default();
+    let mut watched = Watched::default();
     let report =
-        scenario::run(&plan, &mut memory, options, &mut counted).unwrap_or_else(|e| panic!("{}: {e:?}", w.case));
+        scenario::run(&plan, &mut memory, options, &mut watched).unwrap_or_else(|e| panic!("{}: {e:?}", w.case));
     assert_eq!(report.limit, None, "{}", w.case);
     let any = |path: &str| path.strip_prefix("captures/namespaces/")?.strip_suffix("/any.pcap").map(str::to_owned);
     let mut files: BTreeMap<String, Vec<u8>> = memory
@@ -96,8 +121,8 @@ pub fn simulate(w: &Workload) -> Case {
         .into_iter()
         .filter_map(|(path, bytes)| Some((format!("{}.any.pcap", any(&path)?), bytes)))
         .collect();
-    files.insert("ifmap".to_owned(), ifmap(&plan).into_bytes());
-    files.insert("state.diff".to_owned(), counted.0.into_bytes());
+    files.insert("ifmap".to_owned(), watched.ifmap.into_bytes());
+    files.insert("state.diff".to_owned(), watched.counted.into_bytes());
     for c in report.commands.iter().filter(|c| c.command == LISTENER) {
         let is_event = |l: &&str| l.starts_with('[');
         let events: String = c.output.lines().filter(is_event).flat_map(|l| [l, "\n"]).collect();
@@ -108,12 +133,28 @@ pub fn simulate(w: &Workload) -> Case {
     Case { order: None, files }
 }
 
-/// The rules of the nodes whose counters are not zero when the last command has ended, as `iptables-save -c` has them.
+/// What the recordings have besides the packets.
 #[derive(Default)]
-struct Counted(String);
+struct Watched {
+    /// `NS INDEX NAME`, a line for every device of every namespace when the captures begin.
+    ifmap: String,
+    /// The rules of the nodes whose counters are not zero when the last command has ended, as `iptables-save -c` has
+    /// them.
+    counted: String,
+}
 
-impl Progress for Counted {
+impl Progress for Watched {
     fn commands(&mut self, _: usize, _: usize) {}
+
+    fn began(&mut self, world: &World) {
+        for machine in world.machines() {
+            for (ns, name) in machine.spaces().iter() {
+                for link in show::links(machine.spaces(), ns, machine.now()) {
+                    self.ifmap += &format!("{name} {} {}\n", link.index, link.name);
+                }
+            }
+        }
+    }
 
     fn settled(&mut self, world: &World, look: usize) {
         let options = save::Options { counters: true, ..save::Options::default() };
@@ -122,7 +163,7 @@ impl Progress for Counted {
         for ns in node.filter_map(|(n, _)| world.namespace(n)) {
             let rules = show::iptables(world.machine(ns).spaces(), ns).save(options).expect("no table is asked for");
             let counted = rules.lines().filter(|l| l.starts_with('[') && !l.starts_with("[0:0]"));
-            self.0.extend(counted.flat_map(|l| ["+", l, "\n"]));
+            self.counted.extend(counted.flat_map(|l| ["+", l, "\n"]));
         }
     }
 }
@@ -177,20 +218,6 @@ fn prelude(w: &Workload) -> Vec<Value> {
     // They take no turn among the others: the next one starts when it would without them.
     all.extend(NODES.map(|n| json!({"from": n, "at": "0s", "background": true, "run": LISTENER})));
     all
-}
-
-/// `NS INDEX NAME`, a line for every device of every namespace at the start.
-fn ifmap(plan: &Plan) -> String {
-    let world = scenario::build(plan, &mut sim_core::kernel::trace::Mute).expect("it was built a moment ago");
-    let mut lines = String::new();
-    for machine in world.machines() {
-        for (ns, name) in machine.spaces().iter() {
-            for link in show::links(machine.spaces(), ns, machine.now()) {
-                lines += &format!("{name} {} {}\n", link.index, link.name);
-            }
-        }
-    }
-    lines
 }
 
 fn folder() -> PathBuf {

@@ -2,8 +2,7 @@
 //! with Linux 6.18, row by row: interface, direction, Ethernet source, addresses, TTL.
 //!
 //! Where the facts have a TCP connection there is a datagram and its answer here, until TCP is simulated; a reset is
-//! the error of a closed port then. MASQUERADE keeps the port, where theirs chose one at random. Capture I, of VXLAN,
-//! waits for tunnels.
+//! the error of a closed port then. MASQUERADE keeps the port, where theirs chose one at random.
 
 use podhop_tests::judge::decode;
 use sim_core::observe::{Memory, Outputs};
@@ -90,7 +89,9 @@ const RULES: [&str; 14] = [
     "-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE",
 ];
 
-const SHOWN: [(&str, &str); 7] = [
+const SHOWN: [(&str, &str); 9] = [
+    ("0e:00:00:00:01:01", "f1"),
+    ("0e:00:00:00:02:01", "f2"),
     ("be:a0:00:00:00:03", "BR"),
     ("ea:fb:00:00:00:02", "v1"),
     ("02:00:00:00:00:01", "e0"),
@@ -118,7 +119,7 @@ fn bench(rules: bool, traffic: &[(&str, &str)]) -> Bench {
     let source = SourceFile::new("bench", text);
     let plan = scenario::resolve(&source).unwrap_or_else(|e| panic!("{}", e.render(false)));
     let mut memory = Memory::default();
-    let options = scenario::Options { outputs: Outputs { captures: true, trace: false }, ..Default::default() };
+    let options = scenario::Options { outputs: Outputs { captures: true, trace: true }, ..Default::default() };
     let report = scenario::run(&plan, &mut memory, options, &mut ()).expect("it runs");
     Bench { report, memory }
 }
@@ -126,7 +127,7 @@ fn bench(rules: bool, traffic: &[(&str, &str)]) -> Bench {
 impl Bench {
     /// What `any` showed in n of records whose text holds `what`.
     fn rows(&self, what: &str) -> Vec<String> {
-        let names = ["", "lo", "eth0", "cni0", "vethp1", "vethp2"];
+        let names = ["", "lo", "eth0", "cni0", "vethp1", "vethp2", "flannel.1"];
         let Some(pcap) = self.memory.files.get("captures/namespaces/n/any.pcap") else { return vec![] };
         let records = decode::read_pcap(pcap).expect("a capture");
         let mut rest = &pcap[24..];
@@ -413,6 +414,81 @@ fn h_to_another_node() {
         "vethp1 Out BR  10.96.0.11.80 > 10.244.1.2.5000 ttl 62",
     ];
     equal(&b.rows("5000"), &want);
+}
+
+/// The pods' subnets behind VXLAN instead of routes, as flannel sets it up.
+fn flannel(node: &'static str, own: u8, other: u8) -> Vec<(&'static str, String)> {
+    [
+        format!("ip route del 10.244.{other}.0/24"),
+        format!(
+            "ip link add flannel.1 address 0e:00:00:00:0{own}:01 type vxlan id 1 dev eth0 local 192.168.1.1{own} \
+             dstport 8472 nolearning"
+        ),
+        format!("ip addr add 10.244.{own}.0/32 dev flannel.1"),
+        "ip link set flannel.1 up".to_owned(),
+        format!("bridge fdb add 0e:00:00:00:0{other}:01 dev flannel.1 dst 192.168.1.1{other} self permanent"),
+        format!("ip neigh add 10.244.{other}.0 lladdr 0e:00:00:00:0{other}:01 dev flannel.1 nud permanent"),
+        format!("ip route add 10.244.{other}.0/24 via 10.244.{other}.0 dev flannel.1 onlink"),
+    ]
+    .map(|command| (node, command))
+    .into()
+}
+
+#[test]
+fn i_vxlan() {
+    let setup = [flannel("n", 1, 2), flannel("m", 2, 1)].concat();
+    let mut traffic: Vec<(&str, &str)> = setup.iter().map(|(ns, c)| (*ns, c.as_str())).collect();
+    traffic.extend([("n", "iptables -A FORWARD -j ACCEPT"), ("p1", "ping -c1 10.244.2.2")]);
+    let b = bench(true, &traffic);
+    let rows = b.rows("ICMP");
+    // The outer source port is a hash of the flow: the same both ways, on one kernel or by one seed.
+    let port = rows.iter().find_map(|r| r.split_once("192.168.1.11.")?.1.split(' ').next()).expect("an outer packet");
+    let there = format!("eth0   Out e0  192.168.1.11.{port} > 192.168.1.12.8472 ttl 64");
+    let back = format!("eth0   In  m   192.168.1.12.{port} > 192.168.1.11.8472 ttl 64");
+    let want = [
+        "vethp1 P   p1  10.244.1.2 > 10.244.2.2 echo request ttl 64",
+        "cni0   In  p1  10.244.1.2 > 10.244.2.2 echo request ttl 64",
+        "flannel.1 Out f1  10.244.1.2 > 10.244.2.2 echo request ttl 63",
+        &there,
+        &back,
+        "flannel.1 In  f2  10.244.2.2 > 10.244.1.2 echo reply ttl 63",
+        "cni0   Out BR  10.244.2.2 > 10.244.1.2 echo reply ttl 62",
+        "vethp1 Out BR  10.244.2.2 > 10.244.1.2 echo reply ttl 62",
+    ];
+    equal(&rows, &want);
+    let port: u16 = port.parse().expect("a port");
+    assert!((32_768..61_000).contains(&port), "{port}");
+
+    let trace = std::str::from_utf8(&b.memory.files["trace.jsonl"]).expect("text");
+    let steps: Vec<serde_json::Value> = trace.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let name = |v: &serde_json::Value| v.as_str().unwrap_or("-").to_owned();
+    // The hooks that a packet met in n which once was `what` there: it is the same packet inside and outside.
+    let hooks = |what: &str| -> Vec<String> {
+        let packet = &steps.iter().find(|s| s["what"] == what && s["namespace"] == "n").expect("it was")["packet"];
+        let of_it = |s: &&serde_json::Value| s["what"] == "hook" && s["namespace"] == "n" && s["packet"] == *packet;
+        let words = |s: &serde_json::Value| format!("{} {} {}", name(&s["hook"]), name(&s["in"]), name(&s["out"]));
+        steps.iter().filter(of_it).map(words).collect()
+    };
+    equal(
+        &hooks("encapsulated"),
+        &[
+            "PREROUTING cni0 -",
+            "FORWARD cni0 flannel.1",
+            "POSTROUTING cni0 flannel.1",
+            "OUTPUT - eth0",
+            "POSTROUTING - eth0",
+        ],
+    );
+    equal(
+        &hooks("decapsulated"),
+        &[
+            "PREROUTING eth0 -",
+            "INPUT eth0 -",
+            "PREROUTING flannel.1 -",
+            "FORWARD flannel.1 cni0",
+            "POSTROUTING flannel.1 cni0",
+        ],
+    );
 }
 
 #[test]

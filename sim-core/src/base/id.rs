@@ -51,6 +51,11 @@ id!(
     Pid(u32)
 );
 
+impl Pid {
+    /// The kernel itself: no process has this number.
+    pub const KERNEL: Pid = Pid(0);
+}
+
 impl NsId {
     /// The id of namespace number `index` on `machine`.
     pub fn new(machine: MachineId, index: usize) -> Self {

@@ -37,6 +37,10 @@ pub enum Purpose {
     TcpTimestamp = 10,
     /// A SYN cookie (`cookie_hash`).
     SynCookie = 11,
+    /// The hash of a connection that its socket gives its packets (`net_tx_rndhash`).
+    TxHash = 12,
+    /// The hash of a packet's addresses and ports (`__flow_hash_from_keys`).
+    FlowHash = 13,
     /// Whether a frame is lost on a link.
     LinkLoss = 16,
     /// The id by which `conntrack` names an entry (`nf_ct_get_id`).

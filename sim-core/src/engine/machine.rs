@@ -491,8 +491,10 @@ impl Machine {
     }
 
     fn netlink(&mut self, run: &mut Run<'_>, ns: NsId, request: &Request) -> Ret {
-        let mut cx = cx(&mut self.cpu, run);
-        match netlink::request(&mut self.spaces, &mut cx, ns, request) {
+        self.cpu.set_process(true);
+        let answer = netlink::request(&mut self.spaces, &mut cx(&mut self.cpu, run), ns, request);
+        self.cpu.set_process(false);
+        match answer {
             Ok(_) => Ret::Done,
             Err(e) => Ret::NlErr(e),
         }

@@ -25,6 +25,8 @@ pub enum Timer {
     Neigh(NsId, NeighKey),
     /// br_fdb_cleanup of a bridge
     FdbGc(NsId, IfIndex),
+    /// vxlan_cleanup
+    VxlanAge(NsId, IfIndex),
     /// neigh_proxy_process of a device
     ArpProxy(NsId, IfIndex),
     /// ip_expire of an incomplete datagram
@@ -74,6 +76,8 @@ pub enum Wire {
 pub enum Continuation {
     /// The next fragments of a datagram.
     Fragments(frag::Rest),
+    /// What else waits for a neighbour that is known now.
+    Neigh(NsId, NeighKey),
     /// The rest of a call on a TCP socket.
     Tcp(NsId, tcp::SockId),
 }
@@ -98,9 +102,13 @@ pub struct Cpu {
     pub wire: Vec<Wire>,
     /// A system call is carried out: its frames are received as soon as they are sent, not when it ends.
     in_process: bool,
+    /// How many tunnels are at work in one another (xmit_recursion).
+    pub(in crate::kernel) tunnels: u8,
     /// The CPU's own ICMP socket (ipv4_icmp_sk) is sending an answer.
     pub(in crate::kernel) icmp_busy: bool,
-    rest: Option<Continuation>,
+    /// What is left to do of a system call, the next first; and where that of a stage goes.
+    rest: VecDeque<Continuation>,
+    rest_at: usize,
     /// A call that went on later has ended with this, or waits.
     pub finished: Option<(Pid, Option<Ret>)>,
     /// Timers that are not on the wheel (hrtimers), by when they are due and in order.
@@ -132,8 +140,10 @@ impl Cpu {
             linkwatch: VecDeque::new(),
             wire: Vec::new(),
             in_process: false,
+            tunnels: 0,
             icmp_busy: false,
-            rest: None,
+            rest: VecDeque::new(),
+            rest_at: 0,
             finished: None,
             hrtimers: BTreeMap::new(),
             hrtimers_armed: 0,
@@ -198,7 +208,8 @@ impl Cpu {
 
     /// What is left to do of a system call once nothing is queued.
     pub fn take_rest(&mut self) -> Option<Continuation> {
-        self.rest.take()
+        self.rest_at = 0;
+        self.rest.pop_front()
     }
 
     /// Frames made and frames ended: their difference is alive in queues.
@@ -299,10 +310,11 @@ impl Cx<'_> {
         self.cpu.in_process
     }
 
-    /// Goes on with `rest` after what is queued was received. A call has one thing to go on with at a time.
+    /// Goes on with `rest` after what is queued was received: after what the same stage deferred before, which it
+    /// called for, and before everything else.
     pub fn defer(&mut self, rest: Continuation) {
-        debug_assert!(self.cpu.rest.is_none(), "a call sends one datagram at a time");
-        self.cpu.rest = Some(rest);
+        self.cpu.rest.insert(self.cpu.rest_at, rest);
+        self.cpu.rest_at += 1;
     }
 
     /// Tells the listeners what happens to `f`.
@@ -336,11 +348,16 @@ impl Cx<'_> {
 
     /// netif_rx: queues `f` for the receive path of a device, stamped with the time.
     pub fn netif_rx(&mut self, ns: NsId, dev: IfIndex, mut f: Frame) -> Flow {
+        f.tstamp = self.cpu.now + HOP_NS;
+        self.netif_rx_stamped(ns, dev, f)
+    }
+
+    /// As [`Cx::netif_rx`], for a frame that a tunnel has unwrapped: it keeps the time of its arrival.
+    pub fn netif_rx_stamped(&mut self, ns: NsId, dev: IfIndex, f: Frame) -> Flow {
         self.cpu.now += HOP_NS;
         if self.cpu.input.len() > NETDEV_MAX_BACKLOG {
             return self.kill(f, DropReason::CpuBacklog);
         }
-        f.tstamp = self.cpu.now;
         self.step(&f, f.dev, What::Queued { ns, dev });
         self.cpu.input.push_back(Rx { ns, dev, frame: f });
         Break(Fate::Queued)

@@ -3,8 +3,9 @@
 pub mod br_netfilter;
 pub mod bridge;
 pub mod fdb;
-mod gso;
+pub mod gso;
 pub mod nic;
+pub mod vxlan;
 
 use super::cx::Cx;
 use super::frame::{Frame, PacketType};
@@ -22,6 +23,7 @@ use ipnet::Ipv4Net;
 use nic::Nic;
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow::{Break, Continue};
+use vxlan::Vxlan;
 
 /// VLAN_HLEN: forwarding allows for a tag on top of the MTU.
 const VLAN_HLEN: usize = 4;
@@ -74,6 +76,8 @@ pub enum DevKind {
     Veth(VethPeer),
     /// net/bridge/br_device.c
     Bridge(Box<Bridge>),
+    /// drivers/net/vxlan
+    Vxlan(Box<Vxlan>),
     /// A physical interface, at the end of a link.
     Nic(Box<Nic>),
 }
@@ -118,6 +122,8 @@ pub struct Stats {
     pub tx_bytes: u64,
     pub tx_dropped: u64,
     pub tx_errors: u64,
+    pub tx_carrier_errors: u64,
+    pub collisions: u64,
 }
 
 impl Dev {
@@ -156,8 +162,9 @@ pub(in crate::kernel) fn receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
         // No driver has received it, packet_rcv passes it over, and br_handle_frame too.
         return ip::input::ip_rcv(ns, cx, dev, f);
     }
-    d.stats.rx_packets += 1;
-    d.stats.rx_bytes += f.bytes().len() as u64;
+    d.stats.rx_packets += u64::from(f.segments());
+    // A tunnel counts what it carries, without the Ethernet header.
+    d.stats.rx_bytes += if matches!(d.kind, DevKind::Vxlan(_)) { f.l3().len() } else { f.bytes().len() } as u64;
     f.pkt_type = packet_type(Mac::read(f.bytes(), 0), d.mac);
     netif_receive(ns, cx, dev, f)
 }
@@ -204,7 +211,7 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
         return cx.kill(f, DropReason::QdiscDrop);
     }
     if gso::needed(ns, dev, &f) {
-        return gso::segment(ns, cx, dev, f, xmit);
+        return gso::segment(ns, cx, f, |ns, cx, s| xmit(ns, cx, dev, s));
     }
     let Some(d) = ns.dev(dev) else { return cx.kill(f, DropReason::DevReady) };
     if f.csum_partial && !d.features.contains(&Feature::Tx) {
@@ -241,6 +248,7 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
             let _ = bridge::dev_xmit(ns, cx, dev, f);
             Break(Fate::Queued)
         }
+        DevKind::Vxlan(_) => vxlan::xmit(ns, cx, dev, f),
         DevKind::Nic(_) => nic::enqueue(ns, cx, dev, f),
     }
 }

@@ -50,6 +50,7 @@ errno! {
     ENFILE = 23, "Too many open files in system";
     EMLINK = 31, "Too many links";
     EPIPE = 32, "Broken pipe";
+    ENOSPC = 28, "No space left on device";
     ERANGE = 34, "Numerical result out of range";
     ENOTEMPTY = 39, "Directory not empty";
     ELOOP = 40, "Too many levels of symbolic links";

@@ -9,7 +9,7 @@
 use super::conntrack::{Csum, Nfct};
 use super::dev::br_netfilter::NfBridge;
 use crate::base::{FrameId, IfIndex, PacketId, Time};
-use crate::wire::{IPPROTO_TCP, IPPROTO_UDP, checksum};
+use crate::wire::{ETH_HLEN, IPPROTO_TCP, IPPROTO_UDP, checksum};
 
 /// struct sk_buff. A handle of one pointer that owns its buffer: moved by value, copied only by name.
 #[derive(Debug)]
@@ -47,6 +47,15 @@ pub struct Skb {
     pub csum_valid: bool,
     /// CHECKSUM_PARTIAL: its transport checksum covers the pseudo header only, until a device completes it.
     pub csum_partial: bool,
+    /// skb->encapsulation: bytes of [`Frame::l3`] in front of the packet that a tunnel carries; zero if none does.
+    pub encap: u16,
+    /// As [`Skb::csum_valid`], of the packet inside (skb->csum_level).
+    pub csum_valid_inside: bool,
+    /// It is the packet inside whose checksum is partial.
+    pub csum_partial_inside: bool,
+    /// skb->hash with l4_hash: the sender's own hash of its connection (sk_txhash), or one of addresses and ports; zero
+    /// for none.
+    pub hash: u32,
     /// gso_size of skb_shared_info: the payload of each segment that it is cut into; zero if it is one segment.
     pub gso_size: u16,
     /// skb->dst_pending_confirm: its sender knows that the way works, so neighbours on it need not be asked.
@@ -146,6 +155,10 @@ impl Frame {
             frag_list: Vec::new(),
             csum_valid: false,
             csum_partial: false,
+            encap: 0,
+            csum_valid_inside: false,
+            csum_partial_inside: false,
+            hash: 0,
             gso_size: 0,
             confirm: false,
             mark: 0,
@@ -176,6 +189,10 @@ impl Frame {
             ignore_df: false,
             csum_valid: false,
             csum_partial: false,
+            encap: 0,
+            csum_valid_inside: false,
+            csum_partial_inside: false,
+            hash: 0,
             gso_size: 0,
             confirm: false,
             mark: 0,
@@ -242,6 +259,10 @@ impl Frame {
             frag_list,
             csum_valid,
             csum_partial,
+            encap,
+            csum_valid_inside,
+            csum_partial_inside,
+            hash,
             confirm,
             mark,
             nfct,
@@ -253,6 +274,16 @@ impl Frame {
         (*pkt_type, *frag_max_size, *frag_pmtu) = (PacketType::default(), 0, false);
         (*ignore_df, *csum_valid, *mark, *nf_bridge) = (false, false, 0, None);
         (*confirm, *csum_partial) = (false, false);
+        (*encap, *csum_valid_inside, *csum_partial_inside, *hash) = (0, false, false, 0);
+    }
+
+    /// gso_segs of skb_shared_info: so many segments it is cut into.
+    pub(in crate::kernel) fn segments(&self) -> u16 {
+        if self.gso_size == 0 {
+            return 1;
+        }
+        let headers = self.network_len() - usize::from(self.gso_size).min(self.network_len());
+        (self.l3().len() - headers).div_ceil(self.gso_size.into()) as u16
     }
 
     /// What counts against an MTU (skb_gso_network_seglen): the longest of the segments that it holds, or all of it.
@@ -261,9 +292,10 @@ impl Frame {
         if self.gso_size == 0 {
             return l3.len();
         }
-        let ip_len = usize::from(l3.first().copied().unwrap_or(0) & 0xf) * 4;
-        let tcp_len = usize::from(l3.get(ip_len + 12).copied().unwrap_or(0) >> 4) * 4;
-        (ip_len + tcp_len + usize::from(self.gso_size)).min(l3.len())
+        let inner = l3.get(usize::from(self.encap)..).unwrap_or_default();
+        let ip_len = usize::from(inner.first().copied().unwrap_or(0) & 0xf) * 4;
+        let tcp_len = usize::from(inner.get(ip_len + 12).copied().unwrap_or(0) >> 4) * 4;
+        (usize::from(self.encap) + ip_len + tcp_len + usize::from(self.gso_size)).min(l3.len())
     }
 
     /// __copy_skb_header: everything of `from` but its bytes, its id and what they cost.
@@ -280,7 +312,8 @@ impl Frame {
         if !std::mem::take(&mut self.csum_partial) {
             return;
         }
-        let l3 = self.l3_mut();
+        let at = if std::mem::take(&mut self.csum_partial_inside) { usize::from(self.encap) } else { 0 };
+        let Some(l3) = self.l3_mut().get_mut(at..) else { return };
         let hlen = usize::from(l3.first().copied().unwrap_or(0) & 0xf) * 4;
         let protocol = l3.get(9).copied().unwrap_or(0);
         let Some(l4) = l3.get_mut(hlen..) else { return };
@@ -324,6 +357,41 @@ impl Frame {
         assert!(n <= l3, "headroom is larger than any header");
         (skb.head, skb.mac_len) = (l3 - n, n);
         &mut skb.buf[l3 - n..l3]
+    }
+}
+
+/// Tunnels.
+impl Frame {
+    /// The whole frame becomes what a tunnel carries behind `n` zero bytes of headers, which are handed out. It has no
+    /// link-layer header then.
+    pub(in crate::kernel) fn encapsulate(&mut self, n: usize) -> &mut [u8] {
+        let inner = n + self.0.mac_len;
+        let skb = &mut *self.0;
+        if skb.head < n + ETH_HLEN {
+            // pskb_expand_head
+            skb.buf.splice(0..0, [0; HEADROOM]);
+            skb.head += HEADROOM;
+        }
+        skb.head -= n;
+        skb.mac_len = 0;
+        skb.encap = inner as u16;
+        (skb.csum_valid_inside, skb.csum_partial_inside) = (skb.csum_valid, skb.csum_partial);
+        skb.csum_valid = true;
+        let at = skb.head;
+        skb.buf[at..at + n].fill(0);
+        &mut skb.buf[at..at + n]
+    }
+
+    /// What a tunnel carried is the frame again: the first `n` bytes behind the link-layer header go, and an Ethernet
+    /// header is next.
+    pub(in crate::kernel) fn decapsulate(&mut self, n: usize) {
+        let skb = &mut *self.0;
+        skb.head += skb.mac_len + n;
+        skb.mac_len = ETH_HLEN;
+        skb.encap = 0;
+        // CHECKSUM_PARTIAL of a header that is gone is CHECKSUM_NONE (skb_postpull_rcsum).
+        skb.csum_partial = std::mem::take(&mut skb.csum_partial_inside);
+        skb.csum_valid = std::mem::take(&mut skb.csum_valid_inside);
     }
 }
 
@@ -415,6 +483,26 @@ mod tests {
         assert_eq!(f.l3(), b"da");
         let g = pool.copy(&f, FrameId(2));
         assert_eq!((g.bytes(), g.id, g.packet), (f.bytes(), FrameId(2), PacketId(1)));
+    }
+
+    #[test]
+    fn a_tunnel_wraps_and_unwraps() {
+        let mut f = Pool::default().fresh(FrameId(1));
+        f.put(4).copy_from_slice(b"data");
+        f.push_mac(14)[0] = 9;
+        f.csum_valid = true;
+        // More headers than there was room for.
+        for _ in 0..4 {
+            f.encapsulate(36)[0] = 0x45;
+            assert_eq!((f.l3().len(), f.l3()[0], f.mac_len(), f.encap), (f.bytes().len(), 0x45, 0, 50));
+            f.push_mac(14)[0] = 8;
+        }
+        assert_eq!(f.bytes().len(), 18 + 4 * 50);
+        for left in (0..4).rev() {
+            f.decapsulate(36);
+            assert_eq!((f.bytes().len(), f.mac_len()), (18 + left * 50, 14));
+        }
+        assert_eq!((f.bytes()[0], f.l3()), (9, &b"data"[..]));
     }
 
     #[test]

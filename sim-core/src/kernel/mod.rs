@@ -10,6 +10,7 @@ pub mod cx;
 mod dev;
 pub mod errno;
 mod fib;
+mod flow;
 pub mod frame;
 mod ip;
 mod neigh;

@@ -4,7 +4,7 @@
 //! Differs: garbage collection by gc_thresh1 and gc_thresh2 is not modelled; gc_thresh3 is, as [`GC_THRESH3`].
 
 use super::arp;
-use super::cx::{Cx, Timer};
+use super::cx::{Continuation, Cx, Timer};
 use super::dev::xmit;
 use super::frame::Frame;
 use super::ip::icmp;
@@ -508,10 +508,14 @@ pub(in crate::kernel) fn update(
     }
 }
 
-/// The neighbour is known: what waits for it goes out, in order.
-fn flush_queue(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey) {
+/// neigh_update_process_arp_queue: the neighbour is known, and what waits for it goes out, in order. In process context
+/// one packet is received and answered before the next goes (write_unlock_bh).
+pub(in crate::kernel) fn flush_queue(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey) {
     while let Some(f) = ns.neigh.entries.get_mut(&key).filter(|n| n.state.is_valid()).and_then(Neigh::dequeue) {
         let _ = resolve_output(ns, cx, key, f);
+        if cx.in_process() {
+            return cx.defer(Continuation::Neigh(cx.ns, key));
+        }
     }
 }
 

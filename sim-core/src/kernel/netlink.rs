@@ -8,6 +8,7 @@ mod link;
 mod neigh;
 mod netns;
 mod route;
+mod vxlan;
 
 use super::conntrack::{CtCx, Tuple};
 use super::cx::Cx;
@@ -190,6 +191,80 @@ pub enum LinkKind {
     },
     /// net/bridge: a bridge, with what its attributes start as.
     Bridge(Vec<BridgeChange>),
+    /// drivers/net/vxlan: a tunnel for Ethernet frames in UDP.
+    Vxlan(Box<Vxlan>),
+}
+
+/// IFLA_VXLAN_* (RFC 7348): what a VXLAN device is made with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Vxlan {
+    /// IFLA_VXLAN_ID: the VNI, of 24 bits.
+    pub id: u32,
+    /// IFLA_VXLAN_LINK: the device underneath, which gives the MTU and sends to `remote`.
+    pub link: Option<String>,
+    /// IFLA_VXLAN_LOCAL: the outer source; left out, as the route says.
+    pub local: Option<Ipv4Addr>,
+    /// IFLA_VXLAN_GROUP of one host: where everything goes that the forwarding database has nothing about.
+    pub remote: Option<Ipv4Addr>,
+    /// IFLA_VXLAN_PORT; left out, 8472, the kernel's own choice. RFC 7348 has 4789.
+    pub dst_port: Option<u16>,
+    /// IFLA_VXLAN_PORT_RANGE of outer source ports, of which the last is never taken; equal ones mean
+    /// `ip_local_port_range`.
+    pub src_ports: (u16, u16),
+    /// IFLA_VXLAN_LEARNING: the outer source of a frame tells where its inner source is.
+    pub learning: bool,
+    /// IFLA_VXLAN_AGEING in seconds: what was learned is forgotten then; zero for never.
+    pub ageing: u32,
+    /// IFLA_VXLAN_TTL and IFLA_VXLAN_TTL_INHERIT
+    pub ttl: TunnelTtl,
+    /// IFLA_VXLAN_TOS; 1 takes over the inner one.
+    pub tos: u8,
+    /// IFLA_VXLAN_DF
+    pub df: TunnelDf,
+    /// IFLA_VXLAN_UDP_CSUM: the outer UDP checksum is there.
+    pub udp_csum: bool,
+}
+
+impl Vxlan {
+    /// As iproute2 and the kernel have it where nothing is said.
+    pub fn new(id: u32) -> Self {
+        Vxlan {
+            id,
+            link: None,
+            local: None,
+            remote: None,
+            dst_port: None,
+            src_ports: (0, 0),
+            learning: true,
+            ageing: 300,
+            ttl: TunnelTtl::Auto,
+            tos: 0,
+            df: TunnelDf::Unset,
+            udp_csum: true,
+        }
+    }
+}
+
+/// The TTL of a tunnel's outer packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TunnelTtl {
+    /// The namespace's own (`ip_default_ttl`).
+    Auto,
+    /// That of the inner packet.
+    Inherit,
+    /// This one, from 1.
+    Fixed(u8),
+}
+
+/// DF of a tunnel's outer packets (VXLAN_DF_*).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TunnelDf {
+    /// VXLAN_DF_UNSET: they may be cut.
+    Unset,
+    /// VXLAN_DF_SET: they may not.
+    Set,
+    /// VXLAN_DF_INHERIT: as the inner packet.
+    Inherit,
 }
 
 /// VETH_INFO_PEER.
@@ -485,6 +560,21 @@ pub struct Fdb {
     pub master: bool,
     /// NUD_PERMANENT (`local`), NUD_NOARP (`static`) or NUD_REACHABLE (`dynamic`).
     pub state: FdbState,
+    /// Of a tunnel: where the address is.
+    pub remote: Option<FdbRemote>,
+}
+
+/// The far end of a tunnel that an address is behind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FdbRemote {
+    /// NDA_DST
+    pub dst: Ipv4Addr,
+    /// NDA_PORT; left out, the tunnel's own.
+    pub port: Option<u16>,
+    /// NDA_VNI; left out, the tunnel's own.
+    pub vni: Option<u32>,
+    /// NDA_IFINDEX: the device to leave by, by name (`via`).
+    pub via: Option<String>,
 }
 
 /// How long an entry of a forwarding database lives.

@@ -250,6 +250,7 @@ impl Spaces {
             Timer::FdbGc(ns, br) => {
                 bridge::gc(self.enter(cx, ns), cx, br);
             }
+            Timer::VxlanAge(ns, dev) => super::dev::vxlan::cleanup(self.enter(cx, ns), cx, dev),
             Timer::ArpProxy(ns, dev) => {
                 super::arp::proxy_timer(self.enter(cx, ns), cx, dev);
             }
@@ -285,6 +286,7 @@ impl Spaces {
             Continuation::Fragments(rest) => {
                 let _ = super::ip::frag::go_on(self.enter(cx, rest.ns), cx, rest);
             }
+            Continuation::Neigh(ns, key) => neigh::flush_queue(self.enter(cx, ns), cx, key),
             Continuation::Tcp(ns, sock) => super::socket::tcp::go_on(self.enter(cx, ns), cx, sock),
         }
     }
@@ -300,7 +302,7 @@ impl Spaces {
     pub(in crate::kernel) fn peer(&self, ns: NsId, dev: IfIndex) -> Option<(NsId, IfIndex)> {
         match self.get(ns).dev(dev)?.kind {
             DevKind::Veth(VethPeer { ns, dev, .. }) => Some((ns, dev)),
-            DevKind::Loopback | DevKind::Bridge(_) | DevKind::Nic(_) => None,
+            DevKind::Loopback | DevKind::Bridge(_) | DevKind::Vxlan(_) | DevKind::Nic(_) => None,
         }
     }
 }

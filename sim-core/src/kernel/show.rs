@@ -7,6 +7,7 @@ pub use super::socket::tcp::{SkMem, TcpInfo, TcpState, TcpTimer};
 pub use route_get::{RouteGet, RouteQuery, route_get};
 
 mod route_get;
+mod tunnel;
 
 use super::conntrack::{Conntrack, Info};
 use super::dev::bridge::{Port, PortState};
@@ -15,8 +16,8 @@ use super::dev::{Dev, DevKind, IfAddr};
 use super::fib::Alias;
 use super::neigh::{Neigh, NeighKey};
 use super::netfilter::Iptables;
-use super::netlink::{FdbState, NudState, RouteType, Scope};
-use super::netns::Spaces;
+use super::netlink::{FdbRemote, FdbState, NudState, RouteType, Scope, Vxlan};
+use super::netns::{NetNs, Spaces};
 use super::socket::tcp;
 use super::timer::{HZ, TICK_NS};
 use crate::base::{IfIndex, Mac, NsId, Time};
@@ -106,6 +107,8 @@ pub enum KindInfo {
     Veth,
     /// bridge
     Bridge(BridgeInfo),
+    /// vxlan
+    Vxlan(Box<Vxlan>),
     /// None: a physical device, with its number on the machine.
     Nic(u32),
 }
@@ -233,6 +236,8 @@ pub struct FdbInfo {
     pub master: Option<String>,
     /// Local to the bridge or of the device's own list (`permanent`), static, or learned.
     pub state: FdbState,
+    /// Of a tunnel: the far end that it is behind.
+    pub remote: Option<FdbRemote>,
     /// Since a frame was sent to it last, in nanoseconds.
     pub used_ns: u64,
     /// Since it was learned or refreshed, in nanoseconds.
@@ -271,7 +276,7 @@ fn link(spaces: &Spaces, ns: NsId, d: &Dev, now: Time) -> Link {
         address: d.mac,
         promiscuity: u32::from(d.promisc) + u32::from(d.master.is_some()),
         allmulti: u32::from(d.allmulti) + u32::from(d.master.is_some()),
-        kind: kind(d, space.jiffies(now)),
+        kind: kind(space, d, space.jiffies(now)),
         port: d.port.as_deref().map(port),
         stats: d.stats,
         addrs: d.addrs.iter().map(address).collect(),
@@ -291,7 +296,7 @@ fn qdisc(d: &Dev) -> &'static str {
 fn operstate(d: &Dev) -> &'static str {
     match &d.kind {
         _ if !d.up => "DOWN",
-        DevKind::Loopback => "UNKNOWN",
+        DevKind::Loopback | DevKind::Vxlan(_) => "UNKNOWN",
         DevKind::Veth(_) if !d.linked => "LOWERLAYERDOWN",
         DevKind::Bridge(b) if d.linked && b.ports.is_empty() => "UNKNOWN",
         _ if d.linked => "UP",
@@ -311,10 +316,11 @@ fn peer(spaces: &Spaces, ns: NsId, d: &Dev) -> Option<Peer> {
     })
 }
 
-fn kind(d: &Dev, now: u64) -> KindInfo {
+fn kind(space: &NetNs, d: &Dev, now: u64) -> KindInfo {
     match &d.kind {
         DevKind::Loopback => KindInfo::Loopback,
         DevKind::Veth(_) => KindInfo::Veth,
+        DevKind::Vxlan(v) => KindInfo::Vxlan(Box::new(tunnel::vxlan(space, v))),
         DevKind::Nic(nic) => KindInfo::Nic(nic.id().0),
         DevKind::Bridge(b) => KindInfo::Bridge(BridgeInfo {
             ageing_time: b.ageing_time * 100 / HZ,
@@ -413,8 +419,20 @@ pub fn fdb(spaces: &Spaces, ns: NsId, now: Time) -> Vec<FdbInfo> {
     let ago = |then: u64| now.wrapping_sub(then).saturating_mul(TICK_NS);
     let mut all = vec![];
     for d in space.devs().filter(|d| !matches!(d.kind, DevKind::Loopback)) {
-        let own =
-            |mac| FdbInfo { mac, dev: d.name.clone(), master: None, state: FdbState::Local, used_ns: 0, updated_ns: 0 };
+        let own = |mac| FdbInfo {
+            mac,
+            dev: d.name.clone(),
+            master: None,
+            state: FdbState::Local,
+            remote: None,
+            used_ns: 0,
+            updated_ns: 0,
+        };
+        // A driver that lists its own entries lists nothing else of itself.
+        let listens = |d: &Dev| match &d.kind {
+            DevKind::Vxlan(_) => tunnel::fdb(space, d, ago),
+            _ => groups(d).map(own).collect(),
+        };
         let known = |br: &Dev, of: Option<IfIndex>| -> Vec<FdbInfo> {
             let entries = br.bridge().into_iter().flat_map(|b| b.fdb.iter());
             let info = |(mac, e): (Mac, &FdbEntry)| FdbInfo {
@@ -422,6 +440,7 @@ pub fn fdb(spaces: &Spaces, ns: NsId, now: Time) -> Vec<FdbInfo> {
                 dev: d.name.clone(),
                 master: Some(br.name.clone()),
                 state: e.state,
+                remote: None,
                 used_ns: ago(e.used),
                 updated_ns: ago(e.updated),
             };
@@ -430,10 +449,10 @@ pub fn fdb(spaces: &Spaces, ns: NsId, now: Time) -> Vec<FdbInfo> {
         match d.master.and_then(|br| space.dev(br)) {
             Some(br) => {
                 all.extend(known(br, Some(d.index)));
-                all.extend(groups(d).map(own));
+                all.extend(listens(d));
             }
             None => {
-                all.extend(groups(d).map(own));
+                all.extend(listens(d));
                 all.extend(known(d, None));
             }
         }

@@ -176,8 +176,20 @@ drop_reasons! {
     MacIeeeControl = "MAC_IEEE_MAC_CONTROL";
     /// The bridge port is not forwarding.
     BridgeIngressStpState = "BRIDGE_INGRESS_STP_STATE";
-    /// The bridge has no port to send it to.
+    /// The bridge has no port to send it to, the tunnel no far end.
     NoTxTarget = "NO_TX_TARGET";
+    /// A tunnel got back what it had sent itself.
+    LocalMac = "LOCAL_MAC";
+    /// No tunnel has this network identifier.
+    VxlanVniNotFound = "VXLAN_VNI_NOT_FOUND";
+    /// A VXLAN header that says nothing, or not here.
+    VxlanInvalidHdr = "VXLAN_INVALID_HDR";
+    /// The source was set by hand to be somewhere else.
+    VxlanEntryExists = "VXLAN_ENTRY_EXISTS";
+    /// Congestion was marked outside, where the packet inside cannot carry the mark.
+    IpTunnelEcn = "IP_TUNNEL_ECN";
+    /// Tunnels in tunnels, deeper than Linux goes.
+    RecursionLimit = "RECURSION_LIMIT";
     /// The TTL was used up.
     IpTtl = "IP_TTL";
     /// A rule, a policy, or a connection that finds no place in the table.
@@ -312,6 +324,22 @@ pub enum What {
         from: SocketAddrV4,
         /// Address and port as they are.
         to: SocketAddrV4,
+    },
+    /// A tunnel wraps it: outer addresses and ports.
+    Encapsulated {
+        /// The tunnel's network identifier.
+        vni: u32,
+        /// From where.
+        from: SocketAddrV4,
+        /// To where.
+        to: SocketAddrV4,
+    },
+    /// A tunnel took the outer headers off.
+    Decapsulated {
+        /// The tunnel's network identifier.
+        vni: u32,
+        /// Who had wrapped it.
+        from: Ipv4Addr,
     },
     /// It waits in the queue of a physical nic that is busy.
     QdiscWait {

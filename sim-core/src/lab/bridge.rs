@@ -1,13 +1,15 @@
 //! bridge(8): `link set`, `link show`, `fdb add`, `fdb append`, `fdb replace`, `fdb del`, `fdb show`.
 
 use super::args::{
-    Args, Keyword, exact, garbage, help, keyword, names, not_simulated, not_simulated_in, number, on_off_short, prefix,
+    Args, Keyword, address, exact, garbage, help, invalid, keyword, names, not_simulated, not_simulated_in, number,
+    on_off_short, prefix, unsigned,
 };
 use super::ip::link::kind::put_port;
 use super::show::{Format, Show, What};
 use super::{Action, Check, Requests, SyntaxError, Tool, Word, enter};
 use crate::base::Mac;
-use crate::kernel::netlink::{Fdb, FdbState, LinkChange, Op, PortChange, Request};
+use crate::kernel::netlink::{Fdb, FdbRemote, FdbState, LinkChange, Op, PortChange, Request};
+use std::net::Ipv4Addr;
 
 /// The exit status of every failure.
 const FAILED: i32 = 255;
@@ -280,6 +282,10 @@ fn fdb(args: &mut Args<'_>, format: Format) -> Result<Action, SyntaxError> {
 #[derive(Clone, Copy)]
 enum FdbKey {
     Dev,
+    Dst,
+    Port,
+    Vni,
+    Via,
     Self_,
     Master,
     Permanent,
@@ -293,12 +299,12 @@ enum FdbKey {
 // In the order of fdb_modify.
 const FDB_KEYS: &[Keyword<FdbKey>] = &[
     exact("dev", FdbKey::Dev),
-    exact("dst", FdbKey::Other),
+    exact("dst", FdbKey::Dst),
     exact("nhid", FdbKey::Other),
-    exact("port", FdbKey::Other),
-    exact("vni", FdbKey::Other),
+    exact("port", FdbKey::Port),
+    exact("vni", FdbKey::Vni),
     exact("src_vni", FdbKey::Other),
-    exact("via", FdbKey::Other),
+    exact("via", FdbKey::Via),
     exact("self", FdbKey::Self_),
     prefix("master", FdbKey::Master),
     prefix("router", FdbKey::Other),
@@ -315,63 +321,105 @@ const FDB_KEYS: &[Keyword<FdbKey>] = &[
     prefix("help", FdbKey::Help),
 ];
 
-fn fdb_modify(args: &mut Args<'_>, request: impl FnOnce(Fdb) -> Request) -> Result<Action, SyntaxError> {
-    let (mut dev, mut addr): (Option<&Word>, Option<&Word>) = (None, None);
-    let (mut own, mut master) = (None, None);
+/// The words of `fdb add`, `append`, `replace` and `del`.
+#[derive(Default)]
+struct FdbWords<'a> {
+    dev: Option<&'a Word>,
+    addr: Option<&'a Word>,
+    own: Option<&'a Word>,
+    master: Option<&'a Word>,
     // NUD_PERMANENT outweighs the others; `dynamic` takes NUD_NOARP away for good.
-    let (mut permanent, mut aged, mut dynamic) = (false, false, false);
-    while let Some(word) = args.next() {
-        let to = match keyword(FDB_KEYS, &word.text) {
-            Some(FdbKey::Dev) => {
-                dev = Some(args.value()?);
-                continue;
+    permanent: bool,
+    aged: bool,
+    dynamic: bool,
+    dst: Option<Ipv4Addr>,
+    port: Option<u16>,
+    vni: Option<u32>,
+    via: Option<&'a Word>,
+}
+
+impl<'a> FdbWords<'a> {
+    fn read(args: &mut Args<'a>) -> Result<Self, SyntaxError> {
+        let mut w = FdbWords::default();
+        while let Some(word) = args.next() {
+            let mut to = word;
+            match keyword(FDB_KEYS, &word.text) {
+                Some(FdbKey::Dev) => w.dev = Some(args.value()?),
+                Some(FdbKey::Dst) => {
+                    let value = args.value()?;
+                    if w.dst.replace(address(value, false)?).is_some() {
+                        return Err(garbage("dst", value));
+                    }
+                }
+                Some(FdbKey::Port) => w.port = Some(unsigned(args.value()?, "invalid port")?),
+                Some(FdbKey::Vni) => {
+                    let value = args.value()?;
+                    w.vni = Some(unsigned(value, "invalid VNI")?);
+                    w.vni.filter(|vni| *vni < VNI_END).ok_or_else(|| invalid(value, "invalid VNI"))?;
+                }
+                Some(FdbKey::Via) => w.via = Some(args.value()?),
+                Some(FdbKey::Self_) => w.own = Some(word),
+                Some(FdbKey::Master) => w.master = Some(word),
+                Some(FdbKey::Permanent) => w.permanent = true,
+                Some(FdbKey::Static) => w.aged = true,
+                Some(FdbKey::Dynamic) => (w.aged, w.dynamic) = (true, true),
+                Some(FdbKey::Help) => return Err(help(word, "bridge")),
+                Some(FdbKey::Other) => return Err(not_simulated_in(FDB_KEYS, word)),
+                key @ (Some(FdbKey::To) | None) => {
+                    if key.is_some() {
+                        to = args.value()?;
+                    }
+                    if w.addr.replace(to).is_some() {
+                        return Err(garbage("to", to).hint_nearest(&to.text, names(FDB_KEYS)));
+                    }
+                }
             }
-            Some(FdbKey::Self_) => {
-                own = Some(word);
-                continue;
-            }
-            Some(FdbKey::Master) => {
-                master = Some(word);
-                continue;
-            }
-            Some(FdbKey::Permanent) => {
-                permanent = true;
-                continue;
-            }
-            Some(FdbKey::Static) => {
-                aged = true;
-                continue;
-            }
-            Some(FdbKey::Dynamic) => {
-                (aged, dynamic) = (true, true);
-                continue;
-            }
-            Some(FdbKey::Help) => return Err(help(word, "bridge")),
-            Some(FdbKey::Other) => return Err(not_simulated_in(FDB_KEYS, word)),
-            Some(FdbKey::To) => args.value()?,
-            None => word,
-        };
-        if addr.replace(to).is_some() {
-            return Err(garbage("to", to).hint_nearest(&to.text, names(FDB_KEYS)));
+        }
+        Ok(w)
+    }
+
+    fn state(&self) -> FdbState {
+        match (self.permanent || !self.aged, self.dynamic) {
+            (true, _) => FdbState::Local,
+            (false, true) => FdbState::Dynamic,
+            (false, false) => FdbState::Static,
         }
     }
-    if let (Some(word), Some(_)) = (own, master) {
+
+    /// The far end of a tunnel.
+    fn remote(&self) -> Result<Option<FdbRemote>, SyntaxError> {
+        match (self.dst, self.via) {
+            (None, Some(word)) => {
+                Err(SyntaxError::at(word, "port, vni and via say how to reach a far end").hint("write dst ADDRESS"))
+            }
+            (dst, via) => {
+                let via = via.map(|v| v.text.clone());
+                Ok(dst.map(|dst| FdbRemote { dst, port: self.port, vni: self.vni, via }))
+            }
+        }
+    }
+}
+
+/// A VNI has 24 bits.
+const VNI_END: u32 = 1 << 24;
+
+fn fdb_modify(args: &mut Args<'_>, request: impl FnOnce(Fdb) -> Request) -> Result<Action, SyntaxError> {
+    let w = FdbWords::read(args)?;
+    if let (Some(word), Some(_)) = (w.own, w.master) {
         return Err(SyntaxError::at(word, "self and master together are not simulated").hint("write two commands"));
     }
-    let Some((dev, addr)) = dev.zip(addr) else {
+    let Some((dev, addr)) = w.dev.zip(w.addr) else {
         return Err(args.error("Device and address are required arguments.").hint("write ADDRESS dev NAME"));
-    };
-    let state = match (permanent || !aged, dynamic) {
-        (true, _) => FdbState::Local,
-        (false, true) => FdbState::Dynamic,
-        (false, false) => FdbState::Static,
     };
     let mac: Mac = addr.text.parse().map_err(|()| {
         SyntaxError::at(addr, format!("Invalid mac address {}", addr.text))
             .hint("an Ethernet address has six bytes: 0a:58:0a:f4:01:02")
     })?;
-    let entry = Fdb { mac, dev: dev.text.clone(), master: master.is_some(), state };
-    Ok(requests(vec![Check::find_dev(&dev.text, FAILED)], request(entry)))
+    let remote = w.remote()?;
+    let mut checks: Vec<Check> = w.via.iter().map(|v| Check::find_dev(&v.text, FAILED)).collect();
+    checks.push(Check::find_dev(&dev.text, FAILED));
+    let entry = Fdb { mac, dev: dev.text.clone(), master: w.master.is_some(), state: w.state(), remote };
+    Ok(requests(checks, request(entry)))
 }
 
 fn fdb_show(args: &mut Args<'_>, format: Format) -> Result<Action, SyntaxError> {

@@ -5,7 +5,7 @@ use super::lex::quote;
 use super::show::{action, destination, kind, prefix, protocol, scope, selector, table};
 use crate::kernel::netlink::{
     Addr, BridgeChange, Fdb, FdbState, Feature, LinkAdd, LinkChange, LinkKind, LinkPeer, Neigh, Op, PortChange,
-    Request, Route, RouteFlush, RouteType, Rule, RuleAction,
+    Request, Route, RouteFlush, RouteType, Rule, RuleAction, TunnelDf, TunnelTtl, Vxlan,
 };
 
 /// The command that makes this request. A request that no single command makes (changes of a bridge and of a port at
@@ -125,8 +125,43 @@ fn link_add(link: &LinkAdd) -> String {
             out.push_str(" type bridge");
             changes.iter().for_each(|c| bridge_change(&mut out, *c));
         }
+        LinkKind::Vxlan(v) => vxlan(&mut out, v),
     }
     out
+}
+
+fn vxlan(out: &mut String, v: &Vxlan) {
+    let plain = Vxlan::new(v.id);
+    put(out, "type vxlan id", Some(v.id));
+    put(out, "remote", v.remote);
+    put(out, "local", v.local);
+    put(out, "dev", v.link.as_ref());
+    match v.ttl {
+        TunnelTtl::Auto => {}
+        TunnelTtl::Inherit => word(out, "ttl inherit"),
+        TunnelTtl::Fixed(ttl) => put(out, "ttl", Some(ttl)),
+    }
+    match v.tos {
+        0 => {}
+        1 => word(out, "tos inherit"),
+        tos => put(out, "tos", Some(format!("{tos:#x}"))),
+    }
+    match v.df {
+        TunnelDf::Unset => {}
+        TunnelDf::Set => word(out, "df set"),
+        TunnelDf::Inherit => word(out, "df inherit"),
+    }
+    put(out, "ageing", Some(v.ageing).filter(|a| *a != plain.ageing));
+    if v.src_ports != plain.src_ports {
+        put(out, "srcport", Some(v.src_ports.0));
+        word(out, &v.src_ports.1.to_string());
+    }
+    put(out, "dstport", v.dst_port);
+    for (on, off) in [(v.learning, "nolearning"), (v.udp_csum, "noudpcsum")] {
+        if !on {
+            word(out, off);
+        }
+    }
 }
 
 fn link_set(dev: &str, changes: &[LinkChange]) -> String {
@@ -266,7 +301,15 @@ fn neighbour(neigh: &Neigh) -> String {
 }
 
 fn fdb(entry: &Fdb) -> String {
-    format!("{} dev {} {}", entry.mac, quote(&entry.dev), if entry.master { "master" } else { "self" })
+    let mut out = format!("{} dev {}", entry.mac, quote(&entry.dev));
+    if let Some(r) = &entry.remote {
+        put(&mut out, "dst", Some(r.dst));
+        put(&mut out, "port", r.port);
+        put(&mut out, "vni", r.vni);
+        put(&mut out, "via", r.via.as_ref());
+    }
+    word(&mut out, if entry.master { "master" } else { "self" });
+    out
 }
 
 /// Blanks are put in double quotes, as people do; whatever else needs quoting puts the whole word in single ones.

@@ -1,10 +1,15 @@
-//! One line a frame, in the words of `tcpdump -nn`.
+//! One line a frame, in the words of `tcpdump -nn`. What a tunnel carries stands behind a bar, where tcpdump begins a
+//! new line.
 
 use crate::wire::arp::Arp;
-use crate::wire::{ETH_P_ARP, ETH_P_IP, IPPROTO_ICMP, be16};
+use crate::wire::{ETH_P_ARP, ETH_P_IP, IPPROTO_ICMP, be16, be32};
 use smoltcp::wire::Ipv4Packet;
 use std::fmt;
 use std::net::Ipv4Addr;
+
+/// The port of VXLAN (RFC 7348), and the one that Linux takes by default, which tcpdump believes to be OTV's.
+const VXLAN: u16 = 4789;
+const OTV: u16 = 8472;
 
 /// What follows the link-layer header, as text: `ARP, Request who-has 10.0.0.2 tell 10.0.0.1, length 28`.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +61,21 @@ fn ip(f: &mut fmt::Formatter<'_>, l3: &[u8]) -> fmt::Result {
             write!(f, ", length {}", payload.len())
         }
         17 if p.frag_offset() == 0 && payload.len() >= 8 => {
-            let len = be16(payload, 4).saturating_sub(8);
-            write!(f, "{src}.{} > {dst}.{}: UDP, length {len}", be16(payload, 0), be16(payload, 2))
+            let (len, to) = (be16(payload, 4).saturating_sub(8), be16(payload, 2));
+            write!(f, "{src}.{} > {dst}.{to}: ", be16(payload, 0))?;
+            match (to, payload.get(8..).and_then(|b| Some((b, b.get(22..)?)))) {
+                (VXLAN | OTV, Some((b, inner))) => {
+                    let (i, vni) = (if b[0] & 8 == 0 { "." } else { "I" }, be32(b, 4) >> 8);
+                    let what = if to == VXLAN { "VXLAN" } else { "OTV" };
+                    write!(f, "{what}, flags [{i}] (0x{:02x}), ", b[0])?;
+                    match to {
+                        VXLAN => write!(f, "vni {vni} | ")?,
+                        _ => write!(f, "overlay 0, instance {vni} | ")?,
+                    }
+                    write!(f, "{}", Line::new(be16(b, 20), inner))
+                }
+                _ => write!(f, "UDP, length {len}"),
+            }
         }
         _ => write!(f, "{src} > {dst}: ip-proto-{protocol} {}", payload.len()),
     }
@@ -108,6 +126,24 @@ mod tests {
         assert_eq!(line(&echo), "IP 10.0.0.1 > 10.0.0.2: ICMP echo request, id 7, seq 1, length 8");
         echo[9] = 17;
         assert_eq!(line(&echo[..26]), "IP 10.0.0.1 > 10.0.0.2: ip-proto-17 6");
+        let mut wrapped =
+            vec![0x45, 0, 0, 92, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0x12, 0xb5];
+        wrapped.extend([0, 72, 0, 0, 8, 0, 0, 0, 0, 0, 5, 0]);
+        wrapped.extend([0; 12]);
+        wrapped.extend([8, 0]);
+        wrapped.extend_from_slice(&echo[..9]);
+        wrapped.push(1);
+        wrapped.extend_from_slice(&echo[10..]);
+        assert_eq!(
+            line(&wrapped),
+            "IP 10.0.0.1.40000 > 10.0.0.2.4789: VXLAN, flags [I] (0x08), vni 5 | \
+             IP 10.0.0.1 > 10.0.0.2: ICMP echo request, id 7, seq 1, length 8"
+        );
+        wrapped[22..24].copy_from_slice(&8472_u16.to_be_bytes());
+        assert!(line(&wrapped).contains("8472: OTV, flags [I] (0x08), overlay 0, instance 5 | IP 10.0.0.1 > "));
+        for cut in 0..wrapped.len() {
+            let _ = line(&wrapped[..cut]);
+        }
         for cut in 0..echo.len() {
             let _ = line(&echo[..cut]);
             let _ = Line::new(ETH_P_ARP, &echo[..cut]).to_string();

@@ -47,6 +47,10 @@ pub fn sentence(step: &Step, before: Option<What>, names: &Names) -> Option<Stri
         What::Nat { manip, from, to } => format!("  {} NAT: {from} becomes {to}", end(manip)),
         What::Made(Edge::MergedFrom(_)) => "  the fragments are put together".to_owned(),
         What::Made(Edge::FragmentOf(_)) => "cuts off a fragment".to_owned(),
+        What::Encapsulated { vni, from, to } => {
+            format!("{} wraps it: VXLAN {vni} from {from} to {to}", dev(step.dev))
+        }
+        What::Decapsulated { vni, from } => format!("{} unwraps it: VXLAN {vni} from {from}", dev(step.dev)),
         What::QdiscWait { ahead } => format!("{} is busy: the frame waits, {ahead} before it", dev(step.dev)),
         What::Ended(Fate::Delivered) => "delivered to a socket".to_owned(),
         What::Ended(Fate::Dropped(why)) => format!("dropped: {}: {}", why.name(), why.words()),
@@ -191,6 +195,10 @@ fn what(step: &Step, names: &Names) -> (&'static str, Value) {
         What::Nat { manip, from, to } => {
             ("nat", json!({"end": end(manip), "from": from.to_string(), "to": to.to_string()}))
         }
+        What::Encapsulated { vni, from, to } => {
+            ("encapsulated", json!({"vni": vni, "from": from.to_string(), "to": to.to_string()}))
+        }
+        What::Decapsulated { vni, from } => ("decapsulated", json!({"vni": vni, "from": from})),
         What::QdiscWait { ahead } => ("qdisc_wait", json!({"ahead": ahead})),
         What::OnWire { done } => ("on_wire", json!({"done": done.0})),
         What::Accept => ("accept", json!({})),

@@ -71,6 +71,9 @@ pub trait Progress {
     /// `done` of `all` commands have ended.
     fn commands(&mut self, done: usize, all: usize);
 
+    /// The prelude is over: the captures begin in this world.
+    fn began(&mut self, _: &World) {}
+
     /// The last command that ends by itself has ended; this is the world as the next one would find it, and then as the
     /// one after that would, and so on for [`LOOKS`].
     fn settled(&mut self, _: &World, _look: usize) {}
@@ -363,6 +366,7 @@ impl<'a, A: Audience> Stage<'a, A> {
         for (n, t) in plan.traffic.iter().enumerate() {
             if n == prelude {
                 self.audience.start();
+                progress.began(&self.world);
             }
             match t {
                 Traffic::Sleep(ns) => {

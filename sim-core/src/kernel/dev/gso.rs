@@ -1,35 +1,39 @@
-//! Mirrors net/core/gso.c, tcp_gso_segment of net/ipv4/tcp_offload.c and inet_gso_segment of net/ipv4/af_inet.c: a
-//! frame that holds several TCP segments is cut into them where a device cannot do it.
+//! Mirrors net/core/gso.c, tcp_gso_segment of net/ipv4/tcp_offload.c, inet_gso_segment of net/ipv4/af_inet.c and
+//! skb_udp_tunnel_segment of net/ipv4/udp_offload.c: a frame that holds several TCP segments, in a tunnel or not, is
+//! cut into them where a device cannot do it.
 
+use super::{Dev, DevKind};
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
 use crate::kernel::frame::{Frame, truesize};
+use crate::kernel::ip::tunnel;
 use crate::kernel::netlink::Feature;
 use crate::kernel::netns::NetNs;
 use crate::kernel::trace::{Consumer, DropReason, Edge, Fate, Flow};
 use crate::wire::{IPPROTO_TCP, be16, be32, pseudo_sum};
 use smoltcp::wire::Ipv4Packet;
+use std::net::Ipv4Addr;
 
 /// FIN and PSH: what only the last segment has.
 const LAST_FLAGS: u8 = 0x09;
 
-/// netif_needs_gso: the device does not take several segments as one.
+/// netif_needs_gso: the device does not take several segments as one, or not in a tunnel (hw_enc_features).
 pub(super) fn needed(ns: &NetNs, dev: IfIndex, f: &Frame) -> bool {
-    f.gso_size > 0 && !ns.dev(dev).is_some_and(|d| d.features.contains(&Feature::Tso))
+    let takes = |d: &Dev| d.features.contains(&Feature::Tso) && !(f.encap > 0 && matches!(d.kind, DevKind::Vxlan(_)));
+    f.gso_size > 0 && !ns.dev(dev).is_some_and(takes)
 }
 
 /// skb_gso_segment: hands each segment to `xmit`, and ends `f`. The way of the last one is told.
-pub(super) fn segment(
+pub(in crate::kernel) fn segment(
     ns: &mut NetNs,
     cx: &mut Cx<'_>,
-    dev: IfIndex,
     f: Frame,
-    xmit: fn(&mut NetNs, &mut Cx<'_>, IfIndex, Frame) -> Flow,
+    mut xmit: impl FnMut(&mut NetNs, &mut Cx<'_>, Frame) -> Flow,
 ) -> Flow {
-    let l3 = f.l3();
-    let ip_len = usize::from(l3.first().copied().unwrap_or(0) & 0xf) * 4;
-    let tcp_len = usize::from(l3.get(ip_len + 12).copied().unwrap_or(0) >> 4) * 4;
-    let headers = ip_len + tcp_len;
+    let (outer, l3) = (usize::from(f.encap), f.l3());
+    let ip_len = usize::from(l3.get(outer).copied().unwrap_or(0) & 0xf) * 4;
+    let tcp_len = usize::from(l3.get(outer + ip_len + 12).copied().unwrap_or(0) >> 4) * 4;
+    let headers = outer + ip_len + tcp_len;
     if ip_len < 20 || tcp_len < 20 || l3.len() < headers {
         return cx.kill(f, DropReason::IpInHdr);
     }
@@ -39,7 +43,7 @@ pub(super) fn segment(
     while at < total {
         let len = size.min(total - at);
         let s = piece(ns, cx, &f, headers, at, len);
-        flow = Some(xmit(ns, cx, dev, s));
+        flow = Some(xmit(ns, cx, s));
         at += len;
     }
     let ended = cx.end(f, Fate::Consumed(Consumer::Segmentation));
@@ -48,19 +52,15 @@ pub(super) fn segment(
 
 /// The segment of `len` bytes that begin `at` bytes into the payload.
 fn piece(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, headers: usize, at: usize, len: usize) -> Frame {
-    let (mac, l3) = (f.mac_len(), f.l3());
-    let ip_len = usize::from(l3[0] & 0xf) * 4;
+    let (mac, l3, outer) = (f.mac_len(), f.l3(), usize::from(f.encap));
     let mut s = cx.make_frame(Edge::SegmentOf(f.id));
     let out = s.put(headers + len);
     out[..headers].copy_from_slice(&l3[..headers]);
     out[headers..].copy_from_slice(&l3[headers + at..headers + at + len]);
     let index = (at / usize::from(f.gso_size)) as u16;
-    let mut p = Ipv4Packet::new_unchecked(&mut *out);
-    p.set_total_len((headers + len) as u16);
-    p.set_ident(be16(l3, 4).wrapping_add(index));
-    p.fill_checksum();
-    let (src, dst) = (p.src_addr(), p.dst_addr());
-    let tcp = &mut out[ip_len..];
+    let inner = &mut out[outer..];
+    let (src, dst) = ip_header(inner, index);
+    let tcp = &mut inner[usize::from(l3[outer] & 0xf) * 4..];
     let seq = be32(tcp, 4).wrapping_add(at as u32);
     tcp[4..8].copy_from_slice(&seq.to_be_bytes());
     if headers + at + len < l3.len() {
@@ -68,15 +68,38 @@ fn piece(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, headers: usize, at: usize, 
     }
     let sum = pseudo_sum(src, dst, IPPROTO_TCP, tcp.len());
     tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+    let wrapped = (outer > 0).then(|| outer_headers(out, index));
     if mac > 0 {
         s.push_mac(mac).copy_from_slice(&f.bytes()[..mac]);
     }
     s.inherit(f);
     s.truesize = truesize(headers + len);
-    s.csum_partial = true;
+    (s.csum_partial, s.csum_partial_inside) = (true, outer > 0);
+    if let Some((addrs, udp)) = wrapped.filter(|(_, udp)| be16(l3, udp + 6) != 0) {
+        tunnel::set_csum(&mut s, addrs, udp);
+    }
     if !f.csum_partial {
         s.complete_checksum();
     }
     ns.ct.hold(s.nfct);
     s
+}
+
+/// The IPv4 header of segment `index`, whose packet fills `packet`. Its addresses.
+fn ip_header(packet: &mut [u8], index: u16) -> (Ipv4Addr, Ipv4Addr) {
+    let len = packet.len() as u16;
+    let mut p = Ipv4Packet::new_unchecked(packet);
+    p.set_total_len(len);
+    p.set_ident(p.ident().wrapping_add(index));
+    p.fill_checksum();
+    (p.src_addr(), p.dst_addr())
+}
+
+/// The IPv4 and UDP headers of a tunnel; the checksum is still to be made. The addresses, and where UDP begins.
+fn outer_headers(packet: &mut [u8], index: u16) -> ((Ipv4Addr, Ipv4Addr), usize) {
+    let addrs = ip_header(packet, index);
+    let at = usize::from(packet[0] & 0xf) * 4;
+    let len = (packet.len() - at) as u16;
+    packet[at + 4..at + 6].copy_from_slice(&len.to_be_bytes());
+    (addrs, at)
 }

@@ -142,7 +142,7 @@ impl Rest {
         f.truesize = truesize(hlen + len);
         // ip_copy_metadata
         (f.dev, f.iif, f.pkt_type) = (whole.dev, whole.iif, whole.pkt_type);
-        (f.mark, f.nfct, f.nf_bridge) = (whole.mark, whole.nfct, whole.nf_bridge);
+        (f.mark, f.nfct, f.nf_bridge, f.hash) = (whole.mark, whole.nfct, whole.nf_bridge, whole.hash);
         ns.ct.hold(f.nfct);
         self.sent += len;
         self.piece = self.piece.map(|n| n + 1);

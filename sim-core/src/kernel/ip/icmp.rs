@@ -124,7 +124,7 @@ fn echo(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
     let Ok(r) = route::output(ns, &flow) else { return };
     let Some((_, message)) = super::payload(f.l3()) else { return };
     let ttl = ns.sysctl.ip_default_ttl;
-    let h = output::Header { protocol: IPPROTO_ICMP, tos: tos & !3, ttl, df: false, ident: output::Ident::Flow };
+    let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: output::Df::No, ident: output::Ident::Flow };
     let origin = output::Origin { cause: Some(f.id), summed: true, ..output::Origin::default() };
     cx.cpu.icmp_busy = true;
     let _ = output::send(ns, cx, &r, &h, origin, message.len(), |out| {
@@ -291,7 +291,7 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
     let (kind, code, word) = error.parts();
     let tos = packet[1] & 0x1e | 0xc0;
     let ttl = ns.sysctl.ip_default_ttl;
-    let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: false, ident: output::Ident::Flow };
+    let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: output::Df::No, ident: output::Ident::Flow };
     // icmp_glue_bits: an error belongs to the connection that it is about.
     let nfct = nf_conntrack_attach(&mut ns.ct, f.nfct);
     let origin = output::Origin { cause: Some(f.id), nfct, summed: true, ..output::Origin::default() };

@@ -25,13 +25,14 @@ const MAX_COUNTERS: usize = 1 << 16;
 
 impl IpIds {
     /// ip_idents_reserve: the counter skips a random number of the ticks since its last use, so that nobody can count
-    /// what others send.
+    /// what others send. A frame of several segments takes an id for each.
     pub(in crate::kernel) fn next(
         &mut self,
         prf: &Prf,
         ns: u32,
         now: u64,
         (dst, src, proto): (Ipv4Addr, Ipv4Addr, u8),
+        segments: u16,
     ) -> u16 {
         let flow = u64::from(u32::from(dst)) << 32 | u64::from(u32::from(src));
         let input = |n| [u64::from(ns), flow, u64::from(proto), n];
@@ -50,7 +51,7 @@ impl IpIds {
             c.last = now;
         }
         let id = c.next;
-        c.next = c.next.wrapping_add(1);
+        c.next = c.next.wrapping_add(segments);
         id
     }
 }

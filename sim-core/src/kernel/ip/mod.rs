@@ -10,6 +10,7 @@ pub mod input;
 pub mod output;
 pub mod route;
 mod sysctl;
+pub mod tunnel;
 
 use crate::wire::IPPROTO_ICMP;
 use smoltcp::wire::Ipv4Packet;

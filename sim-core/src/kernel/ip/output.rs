@@ -4,6 +4,7 @@ use super::{IP_HLEN, frag, route};
 use crate::base::{FrameId, IfIndex};
 use crate::kernel::conntrack::Nfct;
 use crate::kernel::cx::Cx;
+use crate::kernel::dev::gso;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::{Frame, PacketType, truesize};
 use crate::kernel::neigh;
@@ -22,8 +23,27 @@ pub(in crate::kernel) struct Header {
     pub protocol: u8,
     pub tos: u8,
     pub ttl: u8,
-    pub df: bool,
+    /// DF; a socket's packet goes without it where it has to be cut.
+    pub df: Df,
     pub ident: Ident,
+}
+
+/// Whether a packet has DF.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::kernel) enum Df {
+    /// It may be cut.
+    No,
+    /// It must not be cut on its way, unless it is too long for the first link already (skb->ignore_df).
+    IfItFits,
+    /// It must not be cut.
+    Always,
+}
+
+impl Df {
+    /// IfItFits, if it has it at all.
+    pub fn if_it_fits(on: bool) -> Self {
+        if on { Df::IfItFits } else { Df::No }
+    }
 }
 
 /// ip_select_ident: where the IP id comes from.
@@ -50,6 +70,8 @@ pub(in crate::kernel) struct Origin {
     pub summed: bool,
     /// It covers the pseudo header only: a device completes it.
     pub partial: bool,
+    /// Its socket's own hash (sk_txhash).
+    pub hash: u32,
 }
 
 /// Where a packet leaves.
@@ -80,7 +102,7 @@ pub(in crate::kernel) fn send(
     fill: impl FnOnce(&mut [u8]),
 ) -> Result<(), Errno> {
     let mut f = cx.new_frame(origin.cause);
-    (f.nfct, f.csum_valid, f.csum_partial) = (origin.nfct, origin.summed, origin.partial);
+    (f.nfct, f.csum_valid, f.csum_partial, f.hash) = (origin.nfct, origin.summed, origin.partial, origin.hash);
     fill(f.put_l3(IP_HLEN + len, IP_HLEN));
     f.truesize = truesize(IP_HLEN + len);
     send_made(ns, cx, r, h, origin.bound, f)
@@ -101,7 +123,7 @@ pub(in crate::kernel) fn send_made(
     let len = f.l3().len();
     let id = match h.ident {
         Ident::Zero => 0,
-        Ident::Flow => ns.ip_ids.next(cx.prf, cx.ns.0, cx.jiffies(), (r.dst, r.src, h.protocol)),
+        Ident::Flow => ns.ip_ids.next(cx.prf, cx.ns.0, cx.jiffies(), (r.dst, r.src, h.protocol), f.segments()),
         Ident::Socket(id) => id,
     };
     let f_is_gso = f.gso_size > 0;
@@ -111,7 +133,11 @@ pub(in crate::kernel) fn send_made(
     p.set_total_len(len as u16);
     p.set_ident(id);
     // What has to be cut may be cut on its way, too.
-    p.set_dont_frag(h.df && (len <= r.mtu as usize || f_is_gso));
+    p.set_dont_frag(match h.df {
+        Df::No => false,
+        Df::IfItFits => len <= r.mtu as usize || f_is_gso,
+        Df::Always => true,
+    });
     p.set_hop_limit(h.ttl);
     p.set_next_header(h.protocol.into());
     p.set_src_addr(r.src);
@@ -178,6 +204,10 @@ pub(in crate::kernel) fn ip_output(
     let mut s = State { next_hop: Some(way.next_hop), ..State::at(Hook::Postrouting, indev, Some(way.oif)) };
     let f = nf_hook(ns, cx, &mut s, f)?;
     if f.network_len() > way.mtu as usize || f.frag_max_size != 0 {
+        if f.gso_size > 0 && !Ipv4Packet::new_unchecked(f.l3()).dont_frag() {
+            // ip_finish_output_gso: first the segments, then their fragments.
+            return gso::segment(ns, cx, f, |ns, cx, s| frag::fragment(ns, cx, way, s));
+        }
         return frag::fragment(ns, cx, way, f);
     }
     neigh::output(ns, cx, way.oif, way.next_hop, f)

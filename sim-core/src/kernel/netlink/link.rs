@@ -3,6 +3,7 @@
 
 use super::{
     BridgeChange, Fdb, FdbState, Feature, LinkAdd, LinkChange, LinkKind, LinkPeer, Op, PortChange, Scope, addr, find,
+    vxlan,
 };
 use crate::base::rng::Purpose;
 use crate::base::{IfIndex, Mac, NicId, NsId};
@@ -12,6 +13,7 @@ use crate::kernel::cx::Cx;
 use crate::kernel::dev::bridge::{self};
 use crate::kernel::dev::fdb::FdbEntry;
 use crate::kernel::dev::nic::{self, Nic};
+use crate::kernel::dev::vxlan::Vxlan;
 use crate::kernel::dev::{self, Dev, DevKind, IfAddr, Stats, VethPeer};
 use crate::kernel::errno::{Errno, NlError};
 use crate::kernel::neigh;
@@ -22,6 +24,8 @@ use std::net::Ipv4Addr;
 
 /// IFNAMSIZ with its terminating zero.
 const IFNAMSIZ: usize = 16;
+/// ETH_MIN_MTU
+pub(super) const ETH_MIN_MTU: u32 = 68;
 /// As many ports one bridge has (BR_MAX_PORTS).
 const BR_MAX_PORTS: usize = 1 << 10;
 
@@ -40,6 +44,7 @@ pub(super) fn add(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, link: &LinkAdd
     let prefix = match link.kind {
         LinkKind::Veth { .. } => "veth",
         LinkKind::Bridge(_) => "bridge",
+        LinkKind::Vxlan(_) => "vxlan",
     };
     let name = new_name(spaces.get(home), link.name.as_deref(), prefix, &[])?;
     check_mtu(link.mtu)?;
@@ -47,12 +52,13 @@ pub(super) fn add(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, link: &LinkAdd
     let index = match &link.kind {
         LinkKind::Veth { peer } => add_veth(spaces, cx, home, name, link, peer.as_deref(), ns)?,
         LinkKind::Bridge(changes) => add_bridge(spaces, cx, home, name, link, changes)?,
+        LinkKind::Vxlan(v) => add_vxlan(spaces, cx, home, name, link, v)?,
     };
     if let Some(master) = &link.master {
         set_master(spaces, cx, home, index, Some(master))?;
     }
     if link.up {
-        open(spaces, cx, home, index);
+        open(spaces, cx, home, index)?;
     }
     Ok(())
 }
@@ -108,6 +114,27 @@ fn add_bridge(
     for c in changes {
         set_bridge(spaces.get_mut(home), cx, index, *c)?;
     }
+    Ok(index)
+}
+
+/// vxlan_newlink
+fn add_vxlan(
+    spaces: &mut Spaces,
+    cx: &mut Cx<'_>,
+    home: NsId,
+    name: String,
+    link: &LinkAdd,
+    v: &super::Vxlan,
+) -> Result<IfIndex, NlError> {
+    let space = spaces.get(home);
+    let cfg = vxlan::config(space, v)?;
+    let index = new_index(space)?;
+    let mac = link.address.unwrap_or_else(|| random_mac(cx, home, index));
+    let mtu = vxlan::mtu(space, &cfg, link.mtu);
+    let kind = DevKind::Vxlan(Box::new(Vxlan::new(cfg, cx.jiffies())));
+    let mut d = device(space, index, name, mac, mtu, kind);
+    (d.carrier, d.linked, d.mac_set) = (true, true, link.address.is_some());
+    register(spaces, cx, home, d);
     Ok(index)
 }
 
@@ -174,7 +201,7 @@ pub(super) fn set(
     for change in changes {
         cx.ns = ns;
         match change {
-            LinkChange::Up(true) => open(spaces, cx, ns, index),
+            LinkChange::Up(true) => open(spaces, cx, ns, index)?,
             LinkChange::Up(false) => close(spaces, cx, ns, index),
             LinkChange::Promisc(on) => get(spaces, ns, index)?.promisc = *on,
             LinkChange::Allmulti(on) => get(spaces, ns, index)?.allmulti = *on,
@@ -227,6 +254,10 @@ fn detach(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex) {
     cx.ns = ns;
     let space = spaces.get_mut(ns);
     bridge::del_port(space, cx, index);
+    for tunnel in vxlan::upper(space, index) {
+        remove_one(spaces, cx, ns, tunnel);
+    }
+    let space = spaces.get_mut(ns);
     if let Some(d) = space.dev_mut(index) {
         d.addrs.clear();
     }
@@ -268,10 +299,17 @@ fn move_to(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex, name:
 }
 
 /// dev_open and NETDEV_UP: the driver first, then what hears of it.
-pub(super) fn open(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex) {
+///
+/// # Errors
+/// What the driver says: a VXLAN device needs its port.
+pub(super) fn open(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex) -> Result<(), NlError> {
     cx.ns = ns;
     let space = spaces.get_mut(ns);
-    let Some(d) = space.dev_mut(index).filter(|d| !d.up) else { return };
+    if space.dev(index).is_none_or(|d| d.up) {
+        return Ok(());
+    }
+    dev::vxlan::open(space, cx, index)?;
+    let Some(d) = space.dev_mut(index) else { return Ok(()) };
     (d.up, d.was_up) = (true, true);
     let is_bridge = d.bridge().is_some();
     if index == LOOPBACK && d.addrs.is_empty() {
@@ -289,6 +327,7 @@ pub(super) fn open(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfInde
         addr::add_routes(space, index, &a);
     }
     arp::notify(space, cx, index);
+    Ok(())
 }
 
 /// dev_close and NETDEV_DOWN: routes through the device go, local ones and addresses stay.
@@ -298,6 +337,7 @@ pub(super) fn close(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfInd
     let Some(d) = space.dev_mut(index).filter(|d| d.up) else { return };
     d.up = false;
     nic::stop(space, cx, index);
+    dev::vxlan::stop(space, cx, index);
     bridge::stop(space, cx, index);
     bridge::update_port_state(space, cx, index);
     space.fib.remove_all(|_, _, a| a.oif == Some(index) && a.kind != super::RouteType::Local);
@@ -336,6 +376,7 @@ fn set_mtu(spaces: &mut Spaces, ns: NsId, index: IfIndex, mtu: u32) -> Result<()
     if index != LOOPBACK {
         check_mtu(Some(mtu))?;
     }
+    vxlan::check_mtu(spaces.get(ns), index, mtu)?;
     let d = get(spaces, ns, index)?;
     (d.mtu, d.mtu_set) = (mtu, true);
     let master = d.master;
@@ -487,6 +528,10 @@ fn set_port(ns: &mut NetNs, index: IfIndex, change: PortChange) -> Result<(), Nl
 
 /// br_fdb_add
 pub(super) fn fdb_add(ns: &mut NetNs, cx: &mut Cx<'_>, op: Op, e: &Fdb) -> Result<(), NlError> {
+    let remote = vxlan::remote(ns, e)?;
+    if let Some(v) = vxlan::of(ns, e) {
+        return vxlan::fdb_add(v, op, e, remote, cx.jiffies());
+    }
     let (br, port) = fdb_place(ns, e)?;
     let now = cx.jiffies();
     if !e.mac.is_valid() {
@@ -505,6 +550,10 @@ pub(super) fn fdb_add(ns: &mut NetNs, cx: &mut Cx<'_>, op: Op, e: &Fdb) -> Resul
 
 /// br_fdb_delete
 pub(super) fn fdb_del(ns: &mut NetNs, e: &Fdb) -> Result<(), NlError> {
+    let remote = vxlan::remote(ns, e)?;
+    if let Some(v) = vxlan::of(ns, e) {
+        return vxlan::fdb_del(v, e, remote);
+    }
     let (br, port) = fdb_place(ns, e)?;
     let b = ns.dev_mut(br).and_then(|d| d.bridge_mut()).ok_or(Errno::EOPNOTSUPP)?;
     if b.fdb.find(e.mac).is_none_or(|x| x.dst != port) {
@@ -606,7 +655,7 @@ pub fn valid_name(name: &str) -> bool {
 
 fn check_mtu(mtu: Option<u32>) -> Result<(), NlError> {
     match mtu {
-        Some(0..68) => Err(NlError::ext(Errno::EINVAL, "mtu less than device minimum")),
+        Some(0..ETH_MIN_MTU) => Err(NlError::ext(Errno::EINVAL, "mtu less than device minimum")),
         Some(65_536..) => Err(NlError::ext(Errno::EINVAL, "mtu greater than device maximum")),
         _ => Ok(()),
     }

@@ -11,7 +11,7 @@ pub mod udp;
 use super::conntrack::Event;
 use super::cx::Cx;
 use super::errno::Errno;
-use super::ip::output::{Header, Ident};
+use super::ip::output::{Df, Header, Ident};
 use super::ip::route::{self, Flow4};
 use super::netlink::Scope;
 use super::netns::NetNs;
@@ -60,6 +60,8 @@ pub(in crate::kernel) struct Socket {
     tcp: Option<tcp::SockId>,
     /// inet_id: the IP id of the last packet of a connected socket.
     last_id: u16,
+    /// sk_txhash: that of a connected socket.
+    txhash: u32,
     dev: Option<IfIndex>,
     ttl: Option<u8>,
     tos: u8,
@@ -107,6 +109,7 @@ impl Socket {
             udp: udp::State::default(),
             tcp: None,
             last_id: 0,
+            txhash: 0,
             dev: None,
             ttl: None,
             tos: 0,
@@ -176,7 +179,7 @@ impl Socket {
             PmtuDisc::Do | PmtuDisc::Probe => Ident::Zero,
             _ => Ident::Flow,
         };
-        Header { protocol, tos: self.tos, ttl, df, ident }
+        Header { protocol, tos: self.tos, ttl, df: Df::if_it_fits(df), ident }
     }
 
     /// The header's id is used up.
@@ -192,7 +195,7 @@ pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, call: &Call) -> Outcome {
     }
     let answer = |r: Result<Ret, Errno>| Outcome::Done(r.unwrap_or_else(Ret::Err));
     match call {
-        Call::Socket(kind) => answer(open(ns, pid, *kind)),
+        Call::Socket(kind) => answer(open(ns, pid, *kind).map(Ret::Fd)),
         Call::Bind { fd, addr } => answer(bind(ns, cx, *fd, *addr)),
         Call::BindDev { fd, dev } => answer(bind_dev(ns, *fd, *dev)),
         Call::Connect { fd, addr } => answer(connect(ns, cx, *fd, *addr)),
@@ -276,7 +279,7 @@ fn find_mut(ns: &mut NetNs, fd: Fd) -> Result<&mut Socket, Errno> {
     ns.sockets.open.get_mut(&fd).ok_or(Errno::EBADF)
 }
 
-fn open(ns: &mut NetNs, pid: Pid, kind: SocketKind) -> Result<Ret, Errno> {
+fn open(ns: &mut NetNs, pid: Pid, kind: SocketKind) -> Result<Fd, Errno> {
     if ns.sockets.open.len() >= MAX_SOCKETS {
         return Err(Errno::ENFILE);
     }
@@ -295,7 +298,7 @@ fn open(ns: &mut NetNs, pid: Pid, kind: SocketKind) -> Result<Ret, Errno> {
     }
     ns.sockets.open.insert(fd, socket);
     ns.sockets.copied += usize::from(kind.is_copied());
-    Ok(Ret::Fd(fd))
+    Ok(fd)
 }
 
 fn close(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
@@ -340,7 +343,9 @@ fn connect(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd, addr: SocketAddrV4) -> Result<Re
     }
     let peer = u64::from(u32::from(r.dst)) << 16 | u64::from(addr.port());
     let id = cx.prf.draw(Purpose::IpId, &[u64::from(ns.id.0), u64::from(fd.0), peer]);
+    let txhash = cx.prf.draw(Purpose::TxHash, &[u64::from(ns.id.0), u64::from(fd.0), peer, cx.now().0]) as u32;
     let s = find_mut(ns, fd)?;
+    s.txhash = txhash.max(1);
     let (any, port) = (s.local.is_none(), s.udp.port);
     s.local = s.local.or(Some(r.src));
     (s.remote, s.last_id) = (Some(r.dst), id as u16);
@@ -369,7 +374,7 @@ fn set_option(ns: &mut NetNs, fd: Fd, opt: SockOpt) -> Result<Ret, Errno> {
     match opt {
         SockOpt::Ttl(0) => return Err(Errno::EINVAL),
         SockOpt::Ttl(ttl) => s.ttl = Some(ttl),
-        SockOpt::Tos(tos) => s.tos = tos & !3,
+        SockOpt::Tos(tos) => s.tos = tos,
         SockOpt::MtuDiscover(pmtu) => s.pmtu = pmtu,
         SockOpt::RecvErr(on) => {
             s.recv_err = on;

@@ -6,7 +6,7 @@ use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::ip::icmp::{ICMP_HLEN, REDIRECT, Report};
-use crate::kernel::ip::output::{self, Origin};
+use crate::kernel::ip::output::{self, Df, Origin};
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::ip::{self, IP_HLEN};
 use crate::kernel::netlink::RouteType;
@@ -98,7 +98,7 @@ pub(super) fn raise(s: &mut Socket, cx: &mut Cx<'_>, report: &Report<'_>, data: 
 /// raw_sendmsg and ping_v4_sendmsg: `data` behind an IPv4 header.
 pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: &[u8]) -> Result<(), Errno> {
     let s = super::find(ns, fd)?;
-    let (kind, pmtu, broadcast, ident) = (s.kind, s.pmtu, s.broadcast, s.ident);
+    let (kind, pmtu, broadcast, ident, hash) = (s.kind, s.pmtu, s.broadcast, s.ident, s.txhash);
     if data.len() > usize::from(u16::MAX) {
         return Err(Errno::EMSGSIZE);
     }
@@ -115,7 +115,9 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
         return Err(Errno::EACCES);
     }
     let mut h = s.header(ns, protocol);
-    h.df &= pmtu != PmtuDisc::Want || !r.mtu_locked;
+    if pmtu == PmtuDisc::Want && r.mtu_locked {
+        h.df = Df::No;
+    }
     // ip_sk_use_pmtu: who probes wants to know whether the path MTU still holds.
     if pmtu == PmtuDisc::Probe {
         r.mtu = ns.dev(r.oif).map_or(r.mtu, |d| d.mtu);
@@ -131,7 +133,7 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
         _ => None,
     };
     super::find_mut(ns, fd)?.count_id();
-    let origin = Origin { bound: flow.oif, ..Origin::default() };
+    let origin = Origin { bound: flow.oif, hash, ..Origin::default() };
     let sent = output::send(ns, cx, &r, &h, origin, data.len(), |out| {
         out.copy_from_slice(data);
         if let Some(ident) = ident {

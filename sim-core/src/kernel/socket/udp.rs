@@ -3,18 +3,19 @@
 
 use super::{Socket, raw};
 use crate::base::rng::Purpose;
-use crate::base::{IfIndex, Prf};
+use crate::base::{IfIndex, Pid, Prf};
 use crate::kernel::cx::Cx;
+use crate::kernel::dev::vxlan;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::ip::icmp::{self, DEST_UNREACH, FRAG_NEEDED, REDIRECT, Report, SOURCE_QUENCH};
-use crate::kernel::ip::output::{self, Header, Origin};
+use crate::kernel::ip::output::{self, Df, Header, Origin};
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::ip::{self, IP_HLEN};
 use crate::kernel::netlink::{Feature, RouteType};
 use crate::kernel::netns::NetNs;
 use crate::kernel::nf_hook::nf_reset_ct;
-use crate::kernel::syscall::{Fd, From, Message, PmtuDisc};
+use crate::kernel::syscall::{Fd, From, Message, PmtuDisc, SocketKind};
 use crate::kernel::trace::{DropReason, Fate, Flow};
 use crate::wire::{IPPROTO_UDP, UDP_HLEN, be16, pseudo_sum};
 use smoltcp::wire::{Ipv4Packet, UdpPacket};
@@ -37,6 +38,8 @@ pub(super) struct State {
     pub port: u16,
     /// inet_dport
     pub remote_port: u16,
+    /// encap_rcv: the kernel's own, for tunnels.
+    tunnel: bool,
     /// Bound to a broadcast or multicast address: it gets what is sent there, and sends from another.
     group: bool,
     /// reader_queue: so many datagrams at the front of the queue are the reader's own.
@@ -98,6 +101,25 @@ pub(super) fn autobind(ns: &mut NetNs, prf: &Prf, fd: Fd) -> Result<(), Errno> {
     super::find_mut(ns, fd)?.udp.port = port;
     ns.sockets.ports.insert(port, fd);
     Ok(())
+}
+
+/// udp_sock_create: the kernel's socket for tunnels that receive by `port`.
+///
+/// # Errors
+/// EADDRINUSE if a program is bound to it.
+pub(in crate::kernel) fn tunnel_open(ns: &mut NetNs, prf: &Prf, port: u16) -> Result<Fd, Errno> {
+    let fd = super::open(ns, Pid::KERNEL, SocketKind::Udp)?;
+    if let Err(e) = bind(ns, prf, fd, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)) {
+        tunnel_close(ns, fd);
+        return Err(e);
+    }
+    super::find_mut(ns, fd)?.udp.tunnel = true;
+    Ok(fd)
+}
+
+/// udp_tunnel_sock_release
+pub(in crate::kernel) fn tunnel_close(ns: &mut NetNs, fd: Fd) {
+    let _ = super::close(ns, fd);
 }
 
 /// udp_v4_rehash: connect has given the socket an address, and it goes to the head of another chain.
@@ -233,10 +255,15 @@ fn deliver_to_all(
     }
 }
 
-/// __udp_enqueue_schedule_skb: one datagram always fits; more must fit the buffer by their truesize. Measured on Linux
+/// udp_queue_rcv_skb and __udp_enqueue_schedule_skb: one datagram always fits; more must fit the buffer by their
+/// truesize. Measured on Linux
 /// 6.18: 256 of 832 bytes in 212992, two in 2304.
 fn queue(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, from: SocketAddrV4, f: Frame) -> Flow {
     let Some(s) = ns.sockets.open.get_mut(&fd) else { return cx.kill(f, DropReason::NoSocket) };
+    if s.udp.tunnel {
+        let at = Ipv4Packet::new_unchecked(f.l3()).header_len() as usize;
+        return vxlan::rcv(ns, cx, fd, at, f);
+    }
     if s.queued > 0 && s.queued + u64::from(f.truesize) > s.recv_buf {
         return cx.kill(f, DropReason::SocketRcvBuff);
     }
@@ -284,7 +311,7 @@ pub(super) fn send(
         (None, Some(remote)) => SocketAddrV4::new(remote, s.udp.remote_port),
         (None, None) => return Err(Errno::EDESTADDRREQ),
     };
-    let (own_port, broadcast) = (s.udp.port, s.broadcast);
+    let (own_port, broadcast, hash) = (s.udp.port, s.broadcast, s.txhash);
     let flow = Flow4 { src: s.source(), oif: s.dev, scope: s.scope(), ..Flow4::to(*to.ip()) };
     let r = route::output(ns, &flow)?;
     if r.kind == RouteType::Broadcast && !broadcast {
@@ -301,7 +328,7 @@ pub(super) fn send(
     let (src, dst) = (r.src, r.dst);
     // __ip_append_data: a datagram in one piece, by a device that completes checksums.
     let partial = IP_HLEN + len <= mtu as usize && ns.dev(r.oif).is_some_and(|d| d.features.contains(&Feature::Tx));
-    let origin = Origin { bound: flow.oif, summed: true, partial, ..Origin::default() };
+    let origin = Origin { bound: flow.oif, summed: true, partial, hash, ..Origin::default() };
     let sent = output::send(ns, cx, &r, &h, origin, len, |out| {
         out[UDP_HLEN..].copy_from_slice(data);
         let mut p = UdpPacket::new_unchecked(out);
@@ -333,12 +360,13 @@ fn may_send(s: &mut Socket) -> Result<(), Errno> {
 /// __ip_make_skb: DF only if the datagram is not cut.
 fn header(ns: &NetNs, s: &Socket, r: &route::Output, len: usize) -> Header {
     let mut h = s.header(ns, IPPROTO_UDP);
-    h.df = match s.pmtu {
+    let df = match s.pmtu {
         PmtuDisc::Do | PmtuDisc::Probe => true,
         // ip_dont_fragment: a locked path MTU is not discovered.
         PmtuDisc::Want => IP_HLEN + len <= r.mtu as usize && !r.mtu_locked,
         PmtuDisc::Dont | PmtuDisc::Interface | PmtuDisc::Omit => false,
     };
+    h.df = Df::if_it_fits(df);
     if r.kind == RouteType::Multicast {
         h.ttl = MULTICAST_TTL;
     }
@@ -354,6 +382,7 @@ pub(in crate::kernel) fn error(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, re
     let Some(s) = lookup(ns, local, remote, dev).and_then(|fd| ns.sockets.open.get_mut(&fd)) else { return false };
     let unheard = match report.kind {
         SOURCE_QUENCH | REDIRECT => true,
+        _ if s.udp.tunnel => true,
         DEST_UNREACH => report.code == FRAG_NEEDED && s.pmtu == PmtuDisc::Dont,
         _ => false,
     };

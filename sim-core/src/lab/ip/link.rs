@@ -1,6 +1,7 @@
 //! ip-link(8): `add`, `set`, `delete`, `show`.
 
 pub(in crate::lab) mod kind;
+mod vxlan;
 pub(in crate::lab) mod words;
 
 use super::{ABORTED, Context, FAILED, requests, show, unknown};
@@ -56,7 +57,7 @@ fn add(args: &mut Args<'_>) -> Result<Action, SyntaxError> {
     let Some(kind) = words.kind else {
         return Err(args
             .error("Not enough information: \"type\" argument is required")
-            .hint("write type bridge or type veth"));
+            .hint("write type bridge, type veth or type vxlan"));
     };
     let mut checks = words.checks.clone();
     let mut link = LinkAdd {
@@ -82,6 +83,7 @@ fn add(args: &mut Args<'_>) -> Result<Action, SyntaxError> {
     link.kind = match kind.text.as_str() {
         "veth" => LinkKind::Veth { peer: veth(args, &mut checks)? },
         "bridge" => LinkKind::Bridge(kind::bridge(args)?),
+        "vxlan" => LinkKind::Vxlan(Box::new(vxlan::vxlan(args, &mut checks)?)),
         _ => return Err(kind::unknown(kind)),
     };
     Ok(requests(checks, vec![Request::LinkAdd(link)]))
@@ -149,7 +151,7 @@ fn set(args: &mut Args<'_>) -> Result<Action, SyntaxError> {
         None => {}
         Some((_, "bridge")) => changes.extend(kind::bridge(args)?.into_iter().map(LinkChange::Bridge)),
         Some((_, "bridge_slave")) => changes.extend(kind::port(args)?.into_iter().map(LinkChange::Port)),
-        Some((word, "veth")) => return Err(not_simulated(word)),
+        Some((word, "veth" | "vxlan")) => return Err(not_simulated(word)),
         Some((word, _)) => return Err(kind::unknown(word)),
     }
     changes.sort_by_key(kind::turn);

@@ -6,7 +6,7 @@ use super::*;
 use crate::base::Mac;
 use crate::kernel::netfilter::Backend;
 use crate::kernel::netfilter::restore::Restore;
-use crate::kernel::netlink::{NudState, RuleMatch, Scope};
+use crate::kernel::netlink::{FdbRemote, NudState, RuleMatch, Scope};
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
@@ -133,8 +133,11 @@ fn changes() -> impl Strategy<Value = Vec<LinkChange>> {
 fn link_add_request() -> impl Strategy<Value = Request> {
     let peer = (maybe(name()), maybe(mac()), maybe(any::<u32>()), maybe(name()))
         .prop_map(|(name, address, mtu, netns)| Box::new(LinkPeer { name, address, mtu, netns }));
-    let kind =
-        prop_oneof![maybe(peer).prop_map(|peer| LinkKind::Veth { peer }), bridge_changes().prop_map(LinkKind::Bridge),];
+    let kind = prop_oneof![
+        maybe(peer).prop_map(|peer| LinkKind::Veth { peer }),
+        bridge_changes().prop_map(LinkKind::Bridge),
+        vxlan(),
+    ];
     (maybe(name()), maybe(mac()), maybe(any::<u32>()), maybe(name()), maybe(name()), any::<bool>(), kind).prop_map(
         |(name, address, mtu, netns, master, up, kind)| {
             Request::LinkAdd(LinkAdd { name, address, mtu, netns, master, up, kind })
@@ -227,10 +230,28 @@ fn fdb_requests() -> impl Strategy<Value = Request> {
     let states = proptest::sample::select(vec![FdbState::Local, FdbState::Static, FdbState::Dynamic]);
     // There is no `bridge fdb change`.
     let op = proptest::sample::select(vec![Op::Add, Op::Replace, Op::Append]);
-    (maybe(op), mac(), name(), any::<bool>(), states).prop_map(|(op, mac, dev, master, state)| match op {
-        Some(op) => Request::FdbAdd(op, Fdb { mac, dev, master, state }),
-        None => Request::FdbDel(Fdb { mac, dev, master, state: FdbState::Local }),
-    })
+    let remote = (ip(), maybe(any::<u16>()), maybe(0_u32..1 << 24), maybe(name()))
+        .prop_map(|(dst, port, vni, via)| FdbRemote { dst, port, vni, via });
+    (maybe(op), mac(), name(), any::<bool>(), states, maybe(remote)).prop_map(
+        |(op, mac, dev, master, state, remote)| match op {
+            Some(op) => Request::FdbAdd(op, Fdb { mac, dev, master, state, remote }),
+            None => Request::FdbDel(Fdb { mac, dev, master, state: FdbState::Local, remote }),
+        },
+    )
+}
+
+fn vxlan() -> impl Strategy<Value = LinkKind> {
+    let host = || ip().prop_filter("a host", |ip| !ip.is_multicast() && !ip.is_unspecified());
+    let ttl = prop_oneof![Just(TunnelTtl::Auto), Just(TunnelTtl::Inherit), (1..=u8::MAX).prop_map(TunnelTtl::Fixed)];
+    let df = proptest::sample::select(vec![TunnelDf::Unset, TunnelDf::Set, TunnelDf::Inherit]);
+    let addrs = (maybe(name()), maybe(host()), maybe(host()));
+    let numbers = (0_u32..1 << 24, maybe(1..=u16::MAX), any::<(u16, u16)>(), any::<u32>(), any::<u8>());
+    (addrs, numbers, any::<(bool, bool)>(), ttl, df).prop_map(
+        |((link, local, remote), (id, dst_port, src_ports, ageing, tos), (learning, udp_csum), ttl, df)| {
+            let v = Vxlan { id, link, local, remote, dst_port, src_ports, learning, ageing, ttl, tos, df, udp_csum };
+            LinkKind::Vxlan(Box::new(v))
+        },
+    )
 }
 
 fn other_requests() -> impl Strategy<Value = Request> {

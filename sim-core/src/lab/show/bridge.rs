@@ -62,11 +62,25 @@ pub fn bridge_fdb(entries: &[FdbInfo], links: &[Link], br: Option<&str>, dev: Op
         if dev.is_none() {
             let _ = write!(out, "dev {} ", entry.dev);
         }
+        if let Some(r) = &entry.remote {
+            let _ = write!(out, "dst {} ", r.dst);
+            let words = [
+                ("port", r.port.map(|p| p.to_string())),
+                ("vni", r.vni.map(|v| v.to_string())),
+                ("via", r.via.clone()),
+            ];
+            for (word, value) in words {
+                if let Some(value) = value {
+                    let _ = write!(out, "{word} {value} ");
+                }
+            }
+        }
+        // The groups that a device listens to have no times.
+        if format.stats > 0 && (entry.master.is_some() || entry.remote.is_some()) {
+            let _ = write!(out, "used {}/{} ", entry.used_ns / SEC, entry.updated_ns / SEC);
+        }
         match &entry.master {
             Some(master) => {
-                if format.stats > 0 {
-                    let _ = write!(out, "used {}/{} ", entry.used_ns / SEC, entry.updated_ns / SEC);
-                }
                 let _ = write!(out, "master {master} ");
             }
             None => out.push_str("self "),

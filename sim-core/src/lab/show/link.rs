@@ -2,6 +2,7 @@
 
 use super::{Format, LinkFilter};
 use crate::base::{IfIndex, Mac};
+use crate::kernel::netlink::{TunnelDf, TunnelTtl, Vxlan};
 use crate::kernel::show::{AddrInfo, BridgeInfo, Flags, KindInfo, Link, PortInfo};
 use std::fmt::Write;
 
@@ -72,6 +73,7 @@ fn selected(link: &Link, filter: &LinkFilter) -> bool {
         Some("bridge_slave") => link.port.is_some(),
         Some("bridge") => matches!(link.kind, KindInfo::Bridge(_)),
         Some("veth") => matches!(link.kind, KindInfo::Veth),
+        Some("vxlan") => matches!(link.kind, KindInfo::Vxlan(_)),
         Some(_) => false,
     };
     let master = || link.master.as_ref().map(|(_, name)| name);
@@ -157,7 +159,7 @@ fn details(out: &mut String, links: &[Link], link: &Link, format: Format, af: bo
     let (min, max, queues) = match link.kind {
         KindInfo::Loopback => (0, 0, 1),
         KindInfo::Veth => (68, 65535, 2),
-        KindInfo::Bridge(_) | KindInfo::Nic(_) => (68, 65535, 1),
+        KindInfo::Bridge(_) | KindInfo::Vxlan(_) | KindInfo::Nic(_) => (68, 65535, 1),
     };
     let (promiscuity, allmulti) = (link.promiscuity, link.allmulti);
     let _ = write!(out, " promiscuity {promiscuity}  allmulti {allmulti} minmtu {min} maxmtu {max} ");
@@ -170,6 +172,10 @@ fn details(out: &mut String, links: &[Link], link: &Link, format: Format, af: bo
             out.push(format.newline());
             bridge_details(out, bridge);
         }
+        KindInfo::Vxlan(v) => {
+            out.push(format.newline());
+            vxlan_details(out, v);
+        }
     }
     if let Some(port) = &link.port {
         out.push(format.newline());
@@ -179,8 +185,13 @@ fn details(out: &mut String, links: &[Link], link: &Link, format: Format, af: bo
         out.push_str("addrgenmode eui64 ");
     }
     // A bridge takes over what its ports can do, and without ports it can do little (br_set_gso_limits).
-    let bare = matches!(link.kind, KindInfo::Bridge(_)) && !has_ports(links, link.index);
-    let tso_max_size = if bare || matches!(link.kind, KindInfo::Nic(_)) { 65536 } else { 524_280 };
+    let bare = match &link.kind {
+        KindInfo::Bridge(_) => !has_ports(links, link.index),
+        KindInfo::Vxlan(v) => v.link.is_none(),
+        KindInfo::Nic(_) => true,
+        KindInfo::Loopback | KindInfo::Veth => false,
+    };
+    let tso_max_size = if bare { 65536 } else { 524_280 };
     let _ = write!(
         out,
         "numtxqueues {queues} numrxqueues {queues} gso_max_size 65536 gso_max_segs 65535 tso_max_size {tso_max_size} \
@@ -200,7 +211,7 @@ fn bridge_of<'a>(links: &'a [Link], port: &Link) -> Option<&'a BridgeInfo> {
     let (index, _) = port.master.as_ref()?;
     match &links.iter().find(|l| l.index == *index)?.kind {
         KindInfo::Bridge(bridge) => Some(bridge),
-        KindInfo::Loopback | KindInfo::Veth | KindInfo::Nic(_) => None,
+        KindInfo::Loopback | KindInfo::Veth | KindInfo::Vxlan(_) | KindInfo::Nic(_) => None,
     }
 }
 
@@ -230,6 +241,43 @@ fn bridge_details(out: &mut String, bridge: &BridgeInfo) {
         u8::from(bridge.mcast_snooping),
         zero = timer(0),
     );
+}
+
+/// vxlan_print_opt
+fn vxlan_details(out: &mut String, v: &Vxlan) {
+    let _ = write!(out, "    vxlan id {} ", v.id);
+    for (word, addr) in [("remote", v.remote), ("local", v.local)] {
+        if let Some(addr) = addr {
+            let _ = write!(out, "{word} {addr} ");
+        }
+    }
+    if let Some(link) = &v.link {
+        let _ = write!(out, "dev {link} ");
+    }
+    let _ = write!(out, "srcport {} {} dstport {} ", v.src_ports.0, v.src_ports.1, v.dst_port.unwrap_or_default());
+    if !v.learning {
+        out.push_str("nolearning ");
+    }
+    match v.tos {
+        0 => {}
+        1 => out.push_str("tos inherit "),
+        tos => {
+            let _ = write!(out, "tos {tos:#x} ");
+        }
+    }
+    let _ = match v.ttl {
+        TunnelTtl::Auto => write!(out, "ttl auto "),
+        TunnelTtl::Inherit => write!(out, "ttl inherit "),
+        TunnelTtl::Fixed(ttl) => write!(out, "ttl {ttl} "),
+    };
+    out.push_str(match v.df {
+        TunnelDf::Unset => "",
+        TunnelDf::Set => "df set ",
+        TunnelDf::Inherit => "df inherit ",
+    });
+    let ageing = if v.ageing == 0 { "none".to_owned() } else { v.ageing.to_string() };
+    let csum = if v.udp_csum { "udpcsum" } else { "noudpcsum" };
+    let _ = write!(out, "ageing {ageing} {csum} noudp6zerocsumtx noudp6zerocsumrx ");
 }
 
 /// bridge_slave_print_opt
@@ -283,7 +331,7 @@ fn timer(ns: u64) -> String {
 fn stats(out: &mut String, link: &Link, format: Format) {
     let s = &link.stats;
     let rx = [s.rx_bytes, s.rx_packets, s.rx_errors, s.rx_dropped, 0, s.multicast];
-    let tx = [s.tx_bytes, s.tx_packets, s.tx_errors, s.tx_dropped, 0, 0];
+    let tx = [s.tx_bytes, s.tx_packets, s.tx_errors, s.tx_dropped, s.tx_carrier_errors, s.collisions];
     let mut width = [10, 7, 6, 7, 7, 7];
     for (i, width) in width.iter_mut().enumerate() {
         *width = rx[i].max(tx[i]).to_string().len().max(*width);

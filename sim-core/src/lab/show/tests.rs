@@ -189,6 +189,7 @@ fn forwarding_database() {
         dev: dev.to_owned(),
         master: None,
         state: FdbState::Local,
+        remote: None,
         used_ns: 0,
         updated_ns: 0,
     };

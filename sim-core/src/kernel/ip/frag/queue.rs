@@ -178,7 +178,7 @@ impl Queue {
         f.push_mac(first.mac_len()).copy_from_slice(&first.bytes()[..first.mac_len()]);
         (f.frag_pmtu, f.frag_max_size) = (df, self.max_size as u16);
         f.frag_list.extend(self.pieces.iter().map(|p| (p.end - p.offset) as u16));
-        (f.mark, f.nf_bridge) = (first.mark, first.nf_bridge);
+        (f.mark, f.nf_bridge, f.hash) = (first.mark, first.nf_bridge, first.hash);
         (f.dev, f.iif, f.pkt_type) = (dev, first.iif, first.pkt_type);
         f.truesize = self.bytes() as u32;
         f.tstamp = self.pieces.iter().map(|p| p.frame.tstamp).max().unwrap_or_default();

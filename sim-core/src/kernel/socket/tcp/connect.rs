@@ -36,6 +36,12 @@ pub(super) fn timestamp_offset(prf: &Prf, cx: &Cx<'_>, tuple: &Tuple) -> u32 {
     prf.draw(Purpose::TcpTimestamp, &[u64::from(cx.ns.0), local, remote]) as u32
 }
 
+/// net_tx_rndhash: the hash that the packets of a connection carry from now on.
+pub(super) fn tx_hash(cx: &Cx<'_>, tuple: &Tuple) -> u32 {
+    let [local, remote] = tuple.words();
+    (cx.prf.draw(Purpose::TxHash, &[u64::from(cx.ns.0), local, remote, cx.now().0]) as u32).max(1)
+}
+
 /// inet_bind
 pub(super) fn bind(ns: &mut NetNs, cx: &Cx<'_>, sk: &mut Sock, addr: SocketAddrV4) -> Result<(), Errno> {
     let ip = *addr.ip();
@@ -128,6 +134,7 @@ pub(super) fn connect(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, to: Socket
     if sk.write_seq == 0 {
         sk.write_seq = initial_seq(cx.prf, cx, &tuple);
     }
+    sk.txhash = tx_hash(cx, &tuple);
     sk.tsoffset = timestamp_offset(cx.prf, cx, &tuple);
     let [local, remote] = tuple.words();
     sk.inet_id = cx.prf.draw(Purpose::IpId, &[u64::from(cx.ns.0), local, remote, cx.now().0]) as u16;

@@ -2,7 +2,7 @@
 //! net/ipv4/tcp_minisocks.c, net/ipv4/inet_connection_sock.c and net/ipv4/syncookies.c. Read RFC 9293 sections 3.5 and
 //! 3.10.7.2 and RFC 4987 before editing.
 
-use super::connect::{default_advmss, initial_seq, timestamp_offset};
+use super::connect::{default_advmss, initial_seq, timestamp_offset, tx_hash};
 use super::options::{Options, TSTAMP_LEN};
 use super::rx::{self, Segment, limited, now_s, paws_reject};
 use super::sock::{Sock, State, TCP_MSS_DEFAULT, TCP_TIMEOUT_INIT, now_ms, now_us};
@@ -75,6 +75,7 @@ pub(super) struct Request {
     last_oow_ack: Option<u64>,
     pub timer: Pending,
     dev: Option<IfIndex>,
+    pub txhash: u32,
 }
 
 /// inet_csk_listen_start
@@ -154,7 +155,7 @@ pub(super) fn listener_rcv(
                 None => cx.kill(f, DropReason::TcpListenOverflow),
             };
         }
-        transmit::send_reset(ns, cx, &f);
+        transmit::send_reset(ns, cx, &f, 0);
         return cx.kill(f, DropReason::TcpFlags);
     }
     if !seg.flags.syn {
@@ -284,13 +285,15 @@ fn request(ns: &NetNs, cx: &Cx<'_>, dev: IfIndex, sk: &Sock, seg: &Segment) -> O
         last_oow_ack: None,
         timer: Pending::default(),
         dev: sk.dev,
+        txhash: tx_hash(cx, &tuple),
     })
 }
 
 /// tcp_make_synack and ip_build_and_send_pkt
 fn send_synack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &mut Request) {
-    req.snt_synack = now_us(cx);
     let tuple = req.tuple;
+    // tcp_rtx_synack takes another one each time.
+    (req.snt_synack, req.txhash) = (now_us(cx), tx_hash(cx, &tuple));
     let flow = Flow4 { src: Some(tuple.local), oif: req.dev, any_src: true, ..Flow4::to(tuple.remote) };
     let Ok(r) = route::output(ns, &flow) else { return };
     let own = if sk.opt.mss > 0 { u32::from(sk.opt.mss) } else { u32::MAX };
@@ -317,6 +320,7 @@ fn send_synack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &mut Request) {
         cause: None,
         nfct: crate::kernel::conntrack::Nfct::None,
         partial: true,
+        txhash: req.txhash,
     };
     transmit::send_reply(ns, cx, &reply, &fields);
 }
@@ -328,7 +332,7 @@ pub(super) fn request_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: Soc
     let listener = req.listener;
     let Some(mut sk) = ns.sockets.tcp.take(listener) else {
         drop_request(ns, cx, id);
-        transmit::send_reset(ns, cx, &f);
+        transmit::send_reset(ns, cx, &f, 0);
         return cx.kill(f, DropReason::NoSocket);
     };
     let checked = check(ns, cx, &mut sk, &mut req, seg);
@@ -339,7 +343,7 @@ pub(super) fn request_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: Soc
         Check::Answered => cx.end(f, Fate::Consumed(Consumer::Tcp)),
         Check::Drop(why) => cx.kill(f, why),
         Check::Reset { forget } => {
-            transmit::send_reset(ns, cx, &f);
+            transmit::send_reset(ns, cx, &f, 0);
             if forget {
                 drop_request_of(ns, cx, &mut sk, id);
             }
@@ -368,7 +372,7 @@ pub(super) fn request_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: Soc
 /// listen_overflow: the accept queue is full, so the last ACK did not come, or the peer is told.
 fn overflow(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, id: SockId, f: Frame) -> Flow {
     if ns.sockets.tcp.sysctl.abort_on_overflow != 0 {
-        transmit::send_reset(ns, cx, &f);
+        transmit::send_reset(ns, cx, &f, 0);
         drop_request_of(ns, cx, sk, id);
     } else if let Some(req) = ns.sockets.tcp.request_mut(id) {
         req.acked = true;
@@ -468,6 +472,7 @@ fn send_request_ack(ns: &mut NetNs, cx: &mut Cx<'_>, req: &Request, seg: &Segmen
         cause: Some(seg.frame),
         nfct: seg.nfct,
         partial: false,
+        txhash: req.txhash,
     };
     transmit::send_reply(ns, cx, &reply, &fields);
 }
@@ -562,7 +567,7 @@ fn create_child(ns: &mut NetNs, cx: &mut Cx<'_>, parent: &Sock, req: &Request, s
     (sk.ip.daddr, sk.dport, sk.dev) = (tuple.remote, tuple.remote_port, req.dev);
     let [local, remote] = tuple.words();
     sk.inet_id = cx.prf.draw(Purpose::IpId, &[u64::from(cx.ns.0), local, remote, cx.now().0]) as u16;
-    sk.tsoffset = req.ts_off;
+    (sk.tsoffset, sk.txhash) = (req.ts_off, req.txhash);
     sk.rcv_nxt = req.rcv_isn.wrapping_add(1);
     (sk.rcv_wup, sk.copied_seq) = (sk.rcv_nxt, sk.rcv_nxt);
     let seq = req.snt_isn.wrapping_add(1);
@@ -626,12 +631,13 @@ fn child_process(
         listen.queue.push_back(child.id);
     }
     let verdict = rx::rcv_state_process(ns, cx, &mut child, seg, &f);
+    let child_hash = child.txhash;
     if child.state != State::SynRecv {
         // sk_data_ready of the parent.
         parent.wake(cx);
     }
     ns.sockets.tcp.give_back(child);
-    rx::end(ns, cx, seg, f, verdict)
+    rx::end(ns, cx, seg, f, verdict, child_hash)
 }
 
 /// secure_tcp_syn_cookie: the connection's state in the sequence number.

@@ -132,7 +132,7 @@ pub(in crate::kernel) fn tcp_v4_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfInde
     match ns.sockets.tcp.lookup(&seg.tuple()) {
         Some(id) => deliver(ns, cx, dev, id, &seg, f),
         None => {
-            transmit::send_reset(ns, cx, &f);
+            transmit::send_reset(ns, cx, &f, 0);
             cx.kill(f, DropReason::NoSocket)
         }
     }
@@ -203,17 +203,17 @@ pub(super) fn do_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, sk: &mut Soc
         State::Established => rcv_established(ns, cx, sk, seg, &f),
         _ => rcv_state_process(ns, cx, sk, seg, &f),
     };
-    end(ns, cx, seg, f, verdict)
+    end(ns, cx, seg, f, verdict, sk.txhash)
 }
 
 /// The end of a segment's frame, and the RST that answers it.
-pub(super) fn end(ns: &mut NetNs, cx: &mut Cx<'_>, seg: &Segment, f: Frame, verdict: Verdict) -> Flow {
+pub(super) fn end(ns: &mut NetNs, cx: &mut Cx<'_>, seg: &Segment, f: Frame, verdict: Verdict, txhash: u32) -> Flow {
     match verdict {
         Verdict::Taken if seg.len() > 0 || seg.flags.fin => cx.end(f, Fate::Delivered),
         Verdict::Taken => cx.end(f, Fate::Consumed(Consumer::Tcp)),
         Verdict::Drop(why) => cx.kill(f, why),
         Verdict::Reset(why) => {
-            transmit::send_reset(ns, cx, &f);
+            transmit::send_reset(ns, cx, &f, txhash);
             cx.kill(f, why)
         }
     }

@@ -234,6 +234,8 @@ pub(in crate::kernel) struct Sock {
     pub(super) shut_write: bool,
     /// SOCK_DONE
     pub(super) done: bool,
+    /// sk_txhash: which of several ways the packets take.
+    pub(super) txhash: u32,
     /// sk_dst_pending_confirm
     pub(super) confirm: bool,
     /// SOCK_NOSPACE

@@ -1,6 +1,7 @@
 //! Mirrors net/ipv4/tcp_timer.c, and the timers of include/net/inet_connection_sock.h: what happens when nothing
 //! happens. Read RFC 6298, RFC 9293 sections 3.8.3 and 3.8.4 and RFC 5482 before editing.
 
+use super::connect::tx_hash;
 use super::sock::{Sock, State, now_ms, now_us};
 use super::transmit;
 use super::{SockId, TimerOf, data, listen, recovery, rx, timewait, tx};
@@ -281,6 +282,9 @@ fn write_timeout(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) -> bool {
     };
     if expired {
         write_err(ns, cx, sk);
+    } else {
+        // sk_rethink_txhash: perhaps another way works.
+        sk.txhash = tx_hash(cx, &sk.tuple());
     }
     expired
 }

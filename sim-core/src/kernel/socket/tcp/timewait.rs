@@ -42,6 +42,7 @@ pub(super) struct TimeWait {
     ts_offset: u32,
     tos: u8,
     dev: Option<IfIndex>,
+    txhash: u32,
     last_oow_ack: Option<u64>,
     pub timer: Pending,
 }
@@ -72,6 +73,7 @@ pub(super) fn time_wait(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, substate
             ts_offset: sk.tsoffset,
             tos: sk.opt.tos,
             dev: sk.dev,
+            txhash: sk.txhash,
             last_oow_ack: None,
             timer: Pending::default(),
         };
@@ -132,7 +134,8 @@ pub(super) fn rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: SockId, seg
         }
         Status::Ack => send_ack(ns, cx, id, seg, &f),
         Status::Rst => {
-            transmit::send_reset(ns, cx, &f);
+            let txhash = ns.sockets.tcp.time_wait_mut(id).map_or(0, |tw| tw.txhash);
+            transmit::send_reset(ns, cx, &f, txhash);
             kill(ns, id);
             return cx.kill(f, DropReason::NotSpecified);
         }
@@ -239,8 +242,8 @@ fn send_ack(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seg: &Segment, f: &Fram
         window: (tw.rcv_wnd >> tw.rcv_wscale).min(65_535) as u16,
         options,
     };
-    let (tos, oif) = (tw.tos, tw.dev);
-    let reply = transmit::Reply { tos, oif, ..transmit::reply_to(f, seg) };
+    let (tos, oif, txhash) = (tw.tos, tw.dev, tw.txhash);
+    let reply = transmit::Reply { tos, oif, txhash, ..transmit::reply_to(f, seg) };
     transmit::send_reply(ns, cx, &reply, &fields);
 }
 

@@ -11,7 +11,7 @@ use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::ip::IP_HLEN;
-use crate::kernel::ip::output::{self, Header, Ident, Origin};
+use crate::kernel::ip::output::{self, Df, Header, Ident, Origin};
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
@@ -199,13 +199,13 @@ fn queue_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, skb: &TxSkb, field
     }
     (f.csum_valid, f.csum_partial) = (true, true);
     f.truesize = super::user::SKB_TRUESIZE + len as u32;
-    f.confirm = sk.confirm;
+    (f.confirm, f.hash) = (sk.confirm, sk.txhash);
     let df = matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do | PmtuDisc::Probe) && !r.mtu_locked;
     let h = Header {
         protocol: IPPROTO_TCP,
         tos: sk.opt.tos,
         ttl: sk.opt.ttl.unwrap_or(ns.sysctl.ip_default_ttl),
-        df,
+        df: Df::if_it_fits(df),
         ident: Ident::Socket(sk.inet_id),
     };
     sk.inet_id = sk.inet_id.wrapping_add(segments as u16);
@@ -297,6 +297,8 @@ pub(super) struct Reply {
     pub nfct: Nfct,
     /// Its checksum is left to the device, as a socket's own segments' are.
     pub partial: bool,
+    /// The hash of its connection; zero for none.
+    pub txhash: u32,
 }
 
 /// ip_send_unicast_reply
@@ -305,10 +307,10 @@ pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields:
     let Ok(r) = route::output(ns, &flow) else { return };
     let ttl = reply.ttl.unwrap_or(ns.sysctl.ip_default_ttl);
     // A reply of ip_send_unicast_reply has DF, and so no id (ip_select_ident of the CPU's own socket).
-    let h = Header { protocol: IPPROTO_TCP, tos: reply.tos, ttl, df: true, ident: Ident::Zero };
+    let h = Header { protocol: IPPROTO_TCP, tos: reply.tos, ttl, df: Df::IfItFits, ident: Ident::Zero };
     let nfct = nf_conntrack_attach(&mut ns.ct, reply.nfct);
     let partial = reply.partial;
-    let origin = Origin { cause: reply.cause, nfct, bound: reply.oif, summed: true, partial };
+    let origin = Origin { cause: reply.cause, nfct, bound: reply.oif, summed: true, partial, hash: reply.txhash };
     let (src, dst) = (r.src, r.dst);
     let _ = output::send(ns, cx, &r, &h, origin, TCP_HLEN + fields.options.len(), |out| {
         write_header(out, reply.from.port(), reply.to.port(), fields);
@@ -321,8 +323,8 @@ pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields:
     });
 }
 
-/// tcp_v4_send_reset: nobody, or nobody any more, wants `f`.
-pub(super) fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
+/// tcp_v4_send_reset: nobody, or nobody any more, wants `f`. `txhash` is that of the connection, if there is one.
+pub(super) fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, txhash: u32) {
     let Some(seg) = super::rx::Segment::parse(f) else { return };
     if seg.flags.rst {
         return;
@@ -336,13 +338,14 @@ pub(super) fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
     } else {
         Fields { ack: seg.end_seq, flags: Flags::RST_ACK, ..Fields::default() }
     };
-    let reply = reply_to(f, &seg);
+    let reply = Reply { txhash, ..reply_to(f, &seg) };
     send_reply(ns, cx, &reply, &fields);
 }
 
 /// An answer to `seg`, which came as `f`.
 pub(super) fn reply_to(f: &Frame, seg: &super::rx::Segment) -> Reply {
-    Reply { from: seg.to, to: seg.from, tos: 0, ttl: None, oif: None, cause: Some(f.id), nfct: f.nfct, partial: false }
+    let cause = Some(f.id);
+    Reply { from: seg.to, to: seg.from, tos: 0, ttl: None, oif: None, cause, nfct: f.nfct, partial: false, txhash: 0 }
 }
 
 /// `end_seq` lies in the window from `seq` to `end` (tcp_in_window).

@@ -7,7 +7,7 @@ use crate::lab::args::{
 use crate::lab::{SyntaxError, Word};
 
 /// Link types that iproute2 knows and this kernel does not.
-const OTHERS: [&str; 36] = [
+const OTHERS: [&str; 35] = [
     "amt",
     "bareudp",
     "batadv",
@@ -41,19 +41,18 @@ const OTHERS: [&str; 36] = [
     "vlan",
     "vrf",
     "vti",
-    "vxlan",
     "wireguard",
     "xfrm",
 ];
 
-/// A value of `type` that is neither a bridge nor a veth.
+/// A value of `type` that is not simulated.
 pub(super) fn unknown(word: &Word) -> SyntaxError {
     if OTHERS.contains(&word.text.as_str()) {
-        return not_simulated(word).hint("the link types are: bridge, veth");
+        return not_simulated(word).hint("the link types are: bridge, veth, vxlan");
     }
     SyntaxError::at(word, "Error: Unknown device type.")
-        .hint("the link types are: bridge, veth")
-        .hint_nearest(&word.text, ["bridge", "veth", "bridge_slave"])
+        .hint("the link types are: bridge, veth, vxlan")
+        .hint_nearest(&word.text, ["bridge", "veth", "vxlan", "bridge_slave"])
 }
 
 /// The order in which the kernel makes the changes of one request (rtnl_changelink, then do_setlink).
