@@ -66,8 +66,8 @@ pub(in crate::kernel) fn udp_xmit(
 }
 
 /// udp_set_csum of the outer header that begins `udp` bytes into the packet. Where the packet inside has only the
-/// pseudo header's sum, the outer one is computed as if it were complete (lco_csum): from there to the end its bytes sum
-/// up to the complement of what stands there.
+/// pseudo header's sum, the outer one is computed as if it were complete (lco_csum): from there to the end its bytes
+/// sum up to the complement of what stands there.
 pub(in crate::kernel) fn set_csum(f: &mut Frame, (src, dst): (Ipv4Addr, Ipv4Addr), udp: usize) {
     let (inside, l3) = (usize::from(f.encap), f.l3());
     let pseudo = pseudo_sum(src, dst, IPPROTO_UDP, l3.len() - udp);
