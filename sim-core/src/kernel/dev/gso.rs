@@ -51,9 +51,8 @@ fn piece(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, headers: usize, at: usize, 
     let (mac, l3) = (f.mac_len(), f.l3());
     let ip_len = usize::from(l3[0] & 0xf) * 4;
     let mut s = cx.make_frame(Edge::SegmentOf(f.id));
-    let out = s.put(headers + len);
-    out[..headers].copy_from_slice(&l3[..headers]);
-    out[headers..].copy_from_slice(&l3[headers + at..headers + at + len]);
+    s.put_data([&l3[..headers], &l3[headers + at..headers + at + len]]);
+    let out = s.l3_mut();
     let index = (at / usize::from(f.gso_size)) as u16;
     let mut p = Ipv4Packet::new_unchecked(&mut *out);
     p.set_total_len((headers + len) as u16);
