@@ -1,16 +1,16 @@
 //! A packet's walk through the rules: each match and target against packets, the stack of chains, counters.
 
-use sim_core::base::Time;
+use sim_core::base::{IfIndex, Time};
 use sim_core::kernel::conntrack::{CtInfo, Status, Tuple};
 use sim_core::kernel::netfilter::eval::{Verdict, walk};
 use sim_core::kernel::netfilter::hook::{Hook, TableName};
-use sim_core::kernel::netfilter::packet::{AddrType, Ct, IfName, Packet, Surroundings, Tracked};
+use sim_core::kernel::netfilter::packet::{AddrType, Connection, Ct, IfName, Packet, Surroundings, Tracked};
 use sim_core::kernel::netfilter::parse::parse;
 use sim_core::kernel::netfilter::targets::{Nat, NatKind, RejectWith};
 use sim_core::kernel::netfilter::{Backend, Iptables};
 use std::net::Ipv4Addr;
 
-/// 10.0.0.1 is local, the rest is unicast; draws come one after the other.
+/// The only device is eth0, 10.0.0.1 is local, the rest is unicast; draws come one after the other.
 #[derive(Default)]
 struct Around {
     draws: Vec<u32>,
@@ -18,7 +18,17 @@ struct Around {
 }
 
 impl Surroundings for Around {
-    fn addr_type(&mut self, address: Ipv4Addr, _: Option<IfName>) -> AddrType {
+    fn name(&self, _: IfIndex) -> IfName {
+        IfName::new("eth0")
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        let (src, dst) = ([10, 0, 0, 2].into(), [10, 0, 0, 1].into());
+        let tuple = Tuple { src, dst, proto: 6, sport: 1000, dport: 80, zone: 0 };
+        Some(Connection { tuple: [tuple; 2], expires_s: 30 })
+    }
+
+    fn addr_type(&mut self, address: Ipv4Addr, _: Option<IfIndex>) -> AddrType {
         if address == Ipv4Addr::new(10, 0, 0, 1) { AddrType::Local } else { AddrType::Unicast }
     }
 
@@ -41,10 +51,10 @@ fn tcp() -> Vec<u8> {
 fn packet(bytes: &[u8]) -> Packet<'_> {
     Packet {
         bytes,
-        indev: IfName::new("eth0"),
-        outdev: IfName::NONE,
-        physin: IfName::NONE,
-        physout: IfName::NONE,
+        indev: Some(IfIndex(2)),
+        outdev: None,
+        physin: None,
+        physout: None,
         bridged: false,
         mark: 0,
         ct: Ct::None,
@@ -53,9 +63,7 @@ fn packet(bytes: &[u8]) -> Packet<'_> {
 }
 
 fn tracked(info: CtInfo, status: Status) -> Ct {
-    let (src, dst) = ([10, 0, 0, 2].into(), [10, 0, 0, 1].into());
-    let tuple = Tuple { src, dst, proto: 6, sport: 1000, dport: 80, zone: 0 };
-    Ct::Tracked(Tracked { info, status, mark: 0x12, tuple: [tuple; 2], expires_s: 30 })
+    Ct::Tracked(Tracked { info, status, mark: 0x12 })
 }
 
 fn rules(commands: &[&str]) -> Iptables {

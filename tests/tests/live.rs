@@ -110,6 +110,13 @@ live! { ROUTED:
         ("r", "sysctl -qw net.ipv4.conf.all.rp_filter=2"),
         ("a", "ping -c1 -W1.5 -I 10.7.0.9 10.0.1.13"),
     ];
+    broadcast_as_source: [
+        ("r", "ip addr add 10.7.0.1/24 dev eth1"),
+        ("a", "ip addr add 10.7.0.255/32 dev lo"),
+        ("a", "ping -c1 -W1.5 -I 10.7.0.255 10.0.1.13"),
+        ("r", "sysctl -qw net.ipv4.conf.all.rp_filter=2"),
+        ("a", "ping -c1 -W1.5 -I 10.7.0.255 10.0.1.13"),
+    ];
     metrics: [
         ("a", "ip route add 10.0.1.0/24 via 10.0.0.11 metric 100"),
         ("a", "ip route add 10.0.1.0/24 via 10.0.0.1 metric 50"),

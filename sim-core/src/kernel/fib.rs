@@ -1,5 +1,7 @@
 //! Mirrors net/ipv4/fib_trie.c, fib_semantics.c and fib_frontend.c: routing tables and the longest prefix.
 
+mod trie;
+
 use super::dev::Dev;
 use super::errno::{Errno, NlError};
 use super::netlink::{Op, RouteType, RuleAction, Scope, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
@@ -7,36 +9,29 @@ use super::netns::NetNs;
 use super::rules::{Lookup, Rules};
 use crate::base::IfIndex;
 use ipnet::Ipv4Net;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use trie::{ANY_LENGTH, Prefix, Trie};
 
 /// The routing tables of one namespace.
 #[derive(Clone, Debug, Default)]
 pub(in crate::kernel) struct Fib {
-    tables: BTreeMap<u32, Table>,
+    /// The tables local and main: until fib_unmerge a longer prefix in main goes before a shorter one in local.
+    shared: Trie,
+    others: BTreeMap<u32, Trie>,
     pub rules: Rules,
+    /// fib_has_custom_local_routes: somebody has made a local route that belongs to no address.
+    pub custom_local_routes: bool,
     last_nh: u64,
 }
-
-/// One table: routes by prefix.
-#[derive(Clone, Debug, Default)]
-struct Table {
-    routes: BTreeMap<Prefix, Vec<Entry>>,
-    /// How many prefixes there are of each length.
-    lengths: Vec<u32>,
-    /// A bit for each length of which there are any.
-    present: u64,
-}
-
-/// An address, which may be one of IPv6, and how much of it counts. A number, since it is compared on every packet's
-/// way.
-type Prefix = (u128, u8);
 
 /// A route in its table.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     route: Alias,
     nh: u64,
+    table: u32,
 }
 
 /// struct fib_alias with its fib_info: one route.
@@ -69,17 +64,16 @@ pub(in crate::kernel) struct Found {
 struct Hit<'a> {
     entry: &'a Entry,
     len: u8,
-    table: u32,
 }
 
 impl Hit<'_> {
     fn found(&self, dst: Ipv4Addr) -> Found {
-        let Entry { route, nh } = *self.entry;
-        Found { prefix: (mask(dst, self.len), self.len), table: self.table, route, nh }
+        let Entry { route, nh, table } = *self.entry;
+        Found { prefix: (mask(dst, self.len), self.len), table, route, nh }
     }
 }
 
-/// As many routes one table holds.
+/// As many prefixes one table has routes for, or local and main together.
 pub const MAX_ROUTES: usize = 1 << 20;
 
 impl Fib {
@@ -97,49 +91,34 @@ impl Fib {
     /// # Errors
     /// What the route's type stands for, ENETUNREACH without a route.
     pub fn lookup_flow(&self, flow: &Lookup) -> Result<Found, Errno> {
+        if !self.rules.custom() {
+            let default = || Fib::decide(self.others.get(&TABLE_DEFAULT)?, None, flow);
+            return Fib::decide(&self.shared, None, flow).or_else(default).unwrap_or(Err(Errno::ENETUNREACH));
+        }
         for action in self.rules.matching(flow) {
-            let table = match action {
-                RuleAction::Table(id) => id,
-                RuleAction::Blackhole => return Err(Errno::EINVAL),
-                RuleAction::Unreachable => return Err(Errno::ENETUNREACH),
-                RuleAction::Prohibit => return Err(Errno::EACCES),
+            let decided = match action {
+                RuleAction::Table(id) => self.trie(id).and_then(|trie| Fib::decide(trie, Some(id), flow)),
+                RuleAction::Blackhole => Some(Err(Errno::EINVAL)),
+                RuleAction::Unreachable => Some(Err(Errno::ENETUNREACH)),
+                RuleAction::Prohibit => Some(Err(Errno::EACCES)),
             };
-            // Until fib_unmerge local and main share one trie: a longer prefix in main goes before a shorter in local.
-            let merged = table == TABLE_LOCAL && !self.rules.custom();
-            let tables = if merged { &[TABLE_LOCAL, TABLE_MAIN][..] } else { &[table][..] };
-            let Some(hit) = self.search(tables, flow.dst, flow.scope, flow.oif) else { continue };
-            match hit.entry.route.kind {
-                RouteType::Throw => {}
-                RouteType::Blackhole => return Err(Errno::EINVAL),
-                RouteType::Unreachable => return Err(Errno::EHOSTUNREACH),
-                RouteType::Prohibit => return Err(Errno::EACCES),
-                _ => return Ok(hit.found(flow.dst)),
+            if let Some(decided) = decided {
+                return decided;
             }
         }
         Err(Errno::ENETUNREACH)
     }
 
-    /// fib_table_lookup, in tables that share one trie: the longest prefix of all, of equal ones the first table's.
-    fn search(&self, tables: &[u32], dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Option<Hit<'_>> {
-        let usable = |a: &Alias| a.scope >= scope && (oif.is_none() || a.oif.is_none() || a.oif == oif);
-        // No more than two share one.
-        let mut tries: [Option<(u32, &Table)>; 2] = [None; 2];
-        for (to, id) in tries.iter_mut().zip(tables) {
-            *to = self.tables.get(id).map(|t| (*id, t));
+    /// What a trie says, or one table of it; none if others are to be asked.
+    fn decide(trie: &Trie, table: Option<u32>, flow: &Lookup) -> Option<Result<Found, Errno>> {
+        let hit = search(trie, table, flow.dst, flow.scope, flow.oif)?;
+        match hit.entry.route.kind {
+            RouteType::Throw => None,
+            RouteType::Blackhole => Some(Err(Errno::EINVAL)),
+            RouteType::Unreachable => Some(Err(Errno::EHOSTUNREACH)),
+            RouteType::Prohibit => Some(Err(Errno::EACCES)),
+            _ => Some(Ok(hit.found(flow.dst))),
         }
-        let mut lengths = tries.iter().flatten().fold(0, |all, (_, t)| all | t.present);
-        while lengths != 0 {
-            let len = lengths.ilog2() as u8;
-            lengths &= !(1 << len);
-            let key = key(mask(dst, len), len);
-            for (table, t) in tries.iter().flatten().filter(|(_, t)| t.present & 1 << len != 0) {
-                let Some(aliases) = t.routes.get(&key) else { continue };
-                if let Some(entry) = aliases.iter().find(|e| usable(&e.route)) {
-                    return Some(Hit { entry, len, table: *table });
-                }
-            }
-        }
-        None
     }
 
     /// The prefixes that a destination is compared with, the longest first; host routes only if it is theirs.
@@ -150,7 +129,7 @@ impl Fib {
             all.extend(nets.filter(|(net, len)| *len < 32 || *net == dst).map(|prefix| (table, prefix)));
         }
         all.dedup();
-        all.sort_by_key(|(_, (_, len))| std::cmp::Reverse(*len));
+        all.sort_by_key(|(_, (_, len))| Reverse(*len));
         all
     }
 
@@ -162,10 +141,18 @@ impl Fib {
         if addr.is_multicast() {
             return RouteType::Multicast;
         }
-        match self.search(&[TABLE_LOCAL], addr, Scope::Global, None) {
+        match search(&self.shared, Some(TABLE_LOCAL), addr, Scope::Global, None) {
             Some(hit) if dev.is_none() || hit.entry.route.oif == dev => hit.entry.route.kind,
             _ => RouteType::Unicast,
         }
+    }
+
+    /// inet_lookup_ifaddr_rcu: an address is one of this namespace, if all local routes belong to addresses.
+    ///
+    /// Differs: addresses of a device that is down do not count, as they have no routes.
+    pub fn is_local(&self, addr: Ipv4Addr) -> bool {
+        let local = |e: &Entry| e.table == TABLE_LOCAL && e.route.kind == RouteType::Local;
+        self.shared.longest(addr, ANY_LENGTH).is_some_and(|(len, routes)| len == 32 && routes.iter().any(local))
     }
 
     /// fib_table_insert
@@ -174,87 +161,100 @@ impl Fib {
     /// EEXIST, ENOENT as rtnetlink answers for `op`.
     pub fn insert(&mut self, table: u32, dst: Ipv4Net, route: Alias, op: Op) -> Result<(), NlError> {
         self.last_nh += 1;
-        let entry = Entry { route, nh: self.last_nh };
-        let t = self.tables.entry(table).or_default();
-        if t.routes.len() >= MAX_ROUTES {
+        let entry = Entry { route, nh: self.last_nh, table };
+        let trie = match table {
+            TABLE_LOCAL | TABLE_MAIN => &mut self.shared,
+            _ => self.others.entry(table).or_default(),
+        };
+        if trie.len() >= MAX_ROUTES {
             return Err(Errno::ENFILE.into());
         }
-        let key = key(dst.network(), dst.prefix_len());
-        let same = t.routes.get(&key).and_then(|aliases| aliases.iter().position(|e| e.route.metric == route.metric));
-        if op == Op::Change && same.is_none() {
-            return Err(Errno::ENOENT.into());
-        }
-        let aliases = t.routes.entry(key).or_default();
-        match (op, same) {
-            (Op::Add, Some(_)) => return Err(Errno::EEXIST.into()),
-            (Op::Replace | Op::Change, Some(at)) => {
-                aliases[at] = entry;
-                return Ok(());
+        trie.change(key(dst), |routes| {
+            // The table local first; in a table lower metrics first; behind those of the same metric.
+            let place = |e: &Entry| (Reverse(e.table), e.route.metric);
+            let mut alike = routes.iter().filter(|e| place(e) == place(&entry));
+            match (op, alike.clone().next()) {
+                (Op::Change, None) => return Err(Errno::ENOENT.into()),
+                (Op::Add, Some(_)) => return Err(Errno::EEXIST.into()),
+                (Op::Append, Some(_)) if alike.any(|e| e.route == route) => return Err(Errno::EEXIST.into()),
+                (Op::Replace | Op::Change, Some(_)) => {
+                    let at = routes.partition_point(|e| place(e) < place(&entry));
+                    routes[at] = entry;
+                }
+                _ => routes.insert(routes.partition_point(|e| place(e) <= place(&entry)), entry),
             }
-            (Op::Append, Some(_)) if aliases.iter().any(|e| e.route == route) => return Err(Errno::EEXIST.into()),
-            _ => {}
-        }
-        // Lower metrics first; behind those of the same metric.
-        let at = aliases.partition_point(|e| e.route.metric <= route.metric);
-        aliases.insert(at, entry);
-        if aliases.len() == 1 {
-            t.lengths.resize(33, 0);
-            t.lengths[dst.prefix_len() as usize] += 1;
-            t.present |= 1 << dst.prefix_len();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// fib_table_delete: the first route to `dst` that `which` accepts.
     pub fn remove(&mut self, table: u32, dst: Ipv4Net, mut which: impl FnMut(&Alias) -> bool) -> Option<Alias> {
-        let t = self.tables.get_mut(&table)?;
-        let key = key(dst.network(), dst.prefix_len());
-        let aliases = t.routes.get_mut(&key)?;
-        let at = aliases.iter().position(|e| which(&e.route))?;
-        let gone = aliases.remove(at).route;
-        t.forget_empty(key);
-        Some(gone)
+        let trie = match table {
+            TABLE_LOCAL | TABLE_MAIN => &mut self.shared,
+            _ => self.others.get_mut(&table)?,
+        };
+        trie.change(key(dst), |routes| {
+            let at = routes.iter().position(|e| e.table == table && which(&e.route))?;
+            Some(routes.remove(at).route)
+        })
     }
 
     /// Removes every route that `which` accepts, in any table; whether there was one.
     pub fn remove_all(&mut self, mut which: impl FnMut(u32, Ipv4Net, &Alias) -> bool) -> bool {
         let mut any = false;
-        for (id, t) in &mut self.tables {
-            let (lengths, present) = (&mut t.lengths, &mut t.present);
-            t.routes.retain(|key, aliases| {
-                let before = aliases.len();
-                aliases.retain(|e| net(*key).is_none_or(|dst| !which(*id, dst, &e.route)));
-                any |= aliases.len() < before;
-                if aliases.is_empty() {
-                    forget_length(lengths, present, key.1);
-                }
-                !aliases.is_empty()
-            });
+        for trie in self.tries_mut() {
+            let prefixes: Vec<Prefix> = trie.iter().map(|(prefix, _)| prefix).collect();
+            for prefix in prefixes {
+                trie.change(prefix, |routes| {
+                    let before = routes.len();
+                    routes.retain(|e| net(prefix).is_none_or(|dst| !which(e.table, dst, &e.route)));
+                    any |= routes.len() < before;
+                });
+            }
         }
         any
     }
 
     /// All routes of a table, by prefix, as /proc and rtnetlink list them.
     pub fn iter(&self, table: u32) -> impl Iterator<Item = (Ipv4Net, &Alias)> {
-        let routes = self.tables.get(&table).into_iter().flat_map(|t| t.routes.iter());
-        routes.flat_map(|(key, aliases)| aliases.iter().filter_map(|e| Some((net(*key)?, &e.route))))
+        let routes = self.trie(table).into_iter().flat_map(Trie::iter);
+        routes.flat_map(move |(prefix, entries)| {
+            let own = entries.iter().filter(move |e| e.table == table);
+            own.filter_map(move |e| Some((net(prefix)?, &e.route)))
+        })
     }
 
     /// ip_fib_check_default: some route leads through this gateway.
     pub fn is_gateway(&self, via: Ipv4Addr, dev: IfIndex) -> bool {
-        let mut routes = self.tables.values().flat_map(|t| t.routes.values().flatten());
+        let tries = [&self.shared].into_iter().chain(self.others.values());
+        let mut routes = tries.flat_map(Trie::iter).flat_map(|(_, routes)| routes);
         routes.any(|e| e.route.via == Some(via) && e.route.oif == Some(dev))
     }
 
-    /// The tables that hold routes.
+    /// The tables that hold routes, by number.
     pub fn tables(&self) -> impl Iterator<Item = u32> {
-        self.tables.iter().filter(|(_, t)| !t.routes.is_empty()).map(|(id, _)| *id)
+        let mut all: Vec<u32> = self.others.keys().copied().chain([TABLE_MAIN, TABLE_LOCAL]).collect();
+        all.retain(|id| self.iter(*id).next().is_some());
+        all.sort_unstable();
+        all.into_iter()
+    }
+
+    /// fib_get_table
+    fn trie(&self, table: u32) -> Option<&Trie> {
+        match table {
+            TABLE_LOCAL | TABLE_MAIN => Some(&self.shared),
+            _ => self.others.get(&table),
+        }
+    }
+
+    fn tries_mut(&mut self) -> impl Iterator<Item = &mut Trie> {
+        [&mut self.shared].into_iter().chain(self.others.values_mut())
     }
 
     /// Marks the routes of a device that lost or found its carrier (fib_sync_down_dev, fib_sync_up).
     pub fn set_linkdown(&mut self, dev: IfIndex, down: bool) {
-        for t in self.tables.values_mut() {
-            for a in t.routes.values_mut().flatten().map(|e| &mut e.route) {
+        for trie in self.tries_mut() {
+            for a in trie.routes_mut().map(|e| &mut e.route) {
                 if a.oif == Some(dev) && a.kind != RouteType::Local {
                     a.linkdown = down;
                 }
@@ -263,26 +263,24 @@ impl Fib {
     }
 }
 
-impl Table {
-    fn forget_empty(&mut self, key: Prefix) {
-        if self.routes.get(&key).is_some_and(Vec::is_empty) {
-            self.routes.remove(&key);
-            forget_length(&mut self.lengths, &mut self.present, key.1);
+/// fib_table_lookup: the longest prefix with a route that may be used, of a trie or of one table of it.
+fn search(trie: &Trie, table: Option<u32>, dst: Ipv4Addr, scope: Scope, oif: Option<IfIndex>) -> Option<Hit<'_>> {
+    let usable = |e: &&Entry| {
+        let a = &e.route;
+        a.scope >= scope && (oif.is_none() || a.oif.is_none() || a.oif == oif) && table.is_none_or(|t| t == e.table)
+    };
+    let mut below = ANY_LENGTH;
+    loop {
+        let (len, routes) = trie.longest(dst, below)?;
+        if let Some(entry) = routes.iter().find(usable) {
+            return Some(Hit { entry, len });
         }
+        below = len;
     }
 }
 
-/// There is one prefix less of this length.
-fn forget_length(lengths: &mut [u32], present: &mut u64, len: u8) {
-    let Some(n) = lengths.get_mut(len as usize) else { return };
-    *n = n.saturating_sub(1);
-    if *n == 0 {
-        *present &= !(1 << len);
-    }
-}
-
-fn key(addr: Ipv4Addr, len: u8) -> Prefix {
-    (addr.to_bits().into(), len)
+fn key(dst: Ipv4Net) -> Prefix {
+    (dst.network().to_bits(), dst.prefix_len())
 }
 
 /// `addr AND mask`: the step that decides whether a destination lies in a subnet.
@@ -292,7 +290,7 @@ pub fn mask(addr: Ipv4Addr, len: u8) -> Ipv4Addr {
 }
 
 fn net((addr, len): Prefix) -> Option<Ipv4Net> {
-    Ipv4Net::new(Ipv4Addr::from_bits(u32::try_from(addr).ok()?), len).ok()
+    Ipv4Net::new(Ipv4Addr::from_bits(addr), len).ok()
 }
 
 impl NetNs {
@@ -314,7 +312,7 @@ impl NetNs {
 
     /// The device that has a local address (__ip_dev_find).
     pub(in crate::kernel) fn local_dev(&self, addr: Ipv4Addr) -> Option<IfIndex> {
-        let route = &self.fib.search(&[TABLE_LOCAL], addr, Scope::Global, None)?.entry.route;
+        let route = &search(&self.fib.shared, Some(TABLE_LOCAL), addr, Scope::Global, None)?.entry.route;
         (route.kind == RouteType::Local).then_some(route.oif).flatten()
     }
 }
@@ -329,7 +327,7 @@ mod tests {
     use super::*;
     use crate::kernel::netlink::TABLE_MAIN;
 
-    fn route(oif: u32, metric: u32) -> Alias {
+    pub(super) fn route(oif: u32, metric: u32) -> Alias {
         Alias {
             kind: RouteType::Unicast,
             scope: Scope::Link,

@@ -339,6 +339,11 @@ impl Frame {
         &mut self.0.buf[len..]
     }
 
+    /// skb_put_data: these bytes at the end.
+    pub fn put_data<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>) {
+        pieces.into_iter().for_each(|bytes| self.0.buf.extend_from_slice(bytes));
+    }
+
     /// `len` zero bytes at the end; hands out those after the first `skip`.
     pub fn put_l3(&mut self, len: usize, skip: usize) -> &mut [u8] {
         &mut self.put(len)[skip..]

@@ -218,15 +218,18 @@ pub(in crate::kernel) fn output(
 ) -> Flow {
     let key = NeighKey::v4(dev, next_hop);
     f.dev = dev;
-    let known = |ns: &NetNs| ns.neigh.get(key).map(|n| (n.state, n.ha, n.hh));
-    let entry = known(ns).or_else(|| ensure(ns, cx, key).then(|| known(ns)).flatten());
-    let Some((state, ha, hh)) = entry else { return cx.kill(f, DropReason::NeighCreateFail) };
-    if f.confirm
-        && let Some(n) = ns.neigh.entries.get_mut(&key)
-    {
+    let n = match ns.neigh.entries.get_mut(&key) {
+        Some(n) => n,
+        None => match create(ns, cx, key) {
+            Some(n) => n,
+            None => return cx.kill(f, DropReason::NeighCreateFail),
+        },
+    };
+    if f.confirm {
         // sock_confirm_neigh
         n.confirmed = cx.jiffies();
     }
+    let (state, ha, hh) = (n.state, n.ha, n.hh);
     cx.step(&f, dev, What::Neigh { addr: next_hop, state, lladdr: state.is_valid().then_some(ha) });
     if state.is_connected() && hh {
         return send(ns, cx, dev, ha, f);
@@ -234,18 +237,14 @@ pub(in crate::kernel) fn output(
     resolve_output(ns, cx, key, f)
 }
 
-/// The entry exists, or is made as arp_constructor makes it.
-fn ensure(ns: &mut NetNs, cx: &Cx<'_>, key: NeighKey) -> bool {
-    if ns.neigh.entries.contains_key(&key) {
-        return true;
-    }
+/// A new entry, as arp_constructor makes it.
+fn create<'a>(ns: &'a mut NetNs, cx: &Cx<'_>, key: NeighKey) -> Option<&'a mut Neigh> {
     let addr = key.ipv4();
-    let Some(d) = ns.dev(key.dev) else { return false };
+    let d = ns.dev(key.dev)?;
     let (parms, mac) = (d.neigh, d.mac);
     let noarp = d.noarp || matches!(d.kind, super::dev::DevKind::Loopback);
     let kind = ns.fib.addr_type(addr, Some(key.dev));
-    let now = cx.jiffies();
-    let Some(n) = ns.neigh.create(key, &parms, now) else { return false };
+    let n = ns.neigh.create(key, &parms, cx.jiffies())?;
     if addr.is_multicast() {
         let [_, b, c, e] = addr.octets();
         (n.state, n.ha) = (NudState::Noarp, Mac([0x01, 0x00, 0x5e, b & 0x7f, c, e]));
@@ -254,16 +253,28 @@ fn ensure(ns: &mut NetNs, cx: &Cx<'_>, key: NeighKey) -> bool {
     } else if kind == super::netlink::RouteType::Broadcast {
         (n.state, n.ha) = (NudState::Noarp, Mac::BROADCAST);
     }
-    true
+    Some(n)
 }
 
-/// neigh_resolve_output
+/// neigh_resolve_output with neigh_event_send: the frame goes if the neighbour's address can be used, and waits
+/// otherwise.
 fn resolve_output(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey, f: Frame) -> Flow {
-    let f = event_send(ns, cx, key, f)?;
-    let Some(n) = ns.neigh.entries.get_mut(&key) else { return cx.kill(f, DropReason::NeighDead) };
-    n.hh = true;
-    let ha = n.ha;
-    send(ns, cx, key.dev, ha, f)
+    let parms = ns.dev(key.dev).map(|d| d.neigh);
+    let Some((parms, n)) = parms.zip(ns.neigh.entries.get_mut(&key)) else {
+        return cx.kill(f, DropReason::NeighDead);
+    };
+    let Some(probe_now) = n.start(cx, key, &parms) else { return cx.kill(f, DropReason::NeighFailed) };
+    if n.state != NudState::Incomplete {
+        n.hh = true;
+        let ha = n.ha;
+        return send(ns, cx, key.dev, ha, f);
+    }
+    cx.step(&f, key.dev, What::NeighWait { addr: key.ipv4() });
+    n.enqueue(cx, &parms, f);
+    if probe_now {
+        probe(ns, cx, key);
+    }
+    Break(Fate::Queued)
 }
 
 fn send(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, to: Mac, mut f: Frame) -> Flow {
@@ -279,54 +290,12 @@ pub(in crate::kernel) fn valid(ns: &NetNs, key: NeighKey) -> bool {
 
 /// neigh_event_send without a frame: somebody will want to send.
 pub(in crate::kernel) fn resolve(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey) {
-    if ensure(ns, cx, key) && start(ns, cx, key) == Some(true) {
+    let known = ns.neigh.entries.contains_key(&key) || create(ns, cx, key).is_some();
+    let parms = ns.dev(key.dev).map(|d| d.neigh).filter(|_| known);
+    let probe_now = parms.zip(ns.neigh.entries.get_mut(&key)).and_then(|(parms, n)| n.start(cx, key, &parms));
+    if probe_now == Some(true) {
         probe(ns, cx, key);
     }
-}
-
-/// The state in which a neighbour is as soon as somebody wants to send; whether it has to be asked at once. None if it
-/// cannot be asked.
-fn start(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey) -> Option<bool> {
-    let now = cx.jiffies();
-    let parms = ns.dev(key.dev).map(|d| d.neigh)?;
-    let n = ns.neigh.entries.get_mut(&key)?;
-    n.used = now;
-    let mut probe_now = false;
-    match n.state {
-        NudState::Stale => {
-            n.stop_timer(cx);
-            (n.state, n.updated) = (NudState::Delay, now);
-            n.start_timer(cx, key, ms_to_jiffies(parms.delay_probe_ms));
-        }
-        NudState::None | NudState::Failed => {
-            if parms.mcast_probes + parms.app_probes == 0 {
-                (n.state, n.updated) = (NudState::Failed, now);
-                return None;
-            }
-            n.stop_timer(cx);
-            (n.probes, n.state, n.updated) = (parms.ucast_probes, NudState::Incomplete, now);
-            n.start_timer(cx, key, retrans(&parms));
-            probe_now = true;
-        }
-        _ => {}
-    }
-    Some(probe_now)
-}
-
-/// neigh_event_send: somebody wants to send. The frame comes back if it may go, and waits otherwise.
-fn event_send(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey, f: Frame) -> Flow {
-    let Some(probe_now) = start(ns, cx, key) else { return cx.kill(f, DropReason::NeighFailed) };
-    let Some(parms) = ns.dev(key.dev).map(|d| d.neigh) else { return cx.kill(f, DropReason::NeighDead) };
-    let Some(n) = ns.neigh.entries.get_mut(&key) else { return cx.kill(f, DropReason::NeighDead) };
-    if n.state != NudState::Incomplete {
-        return super::dev::pass(f);
-    }
-    cx.step(&f, key.dev, What::NeighWait { addr: key.ipv4() });
-    n.enqueue(cx, &parms, f);
-    if probe_now {
-        probe(ns, cx, key);
-    }
-    Break(Fate::Queued)
 }
 
 fn retrans(parms: &NeighParms) -> u64 {
@@ -334,6 +303,32 @@ fn retrans(parms: &NeighParms) -> u64 {
 }
 
 impl Neigh {
+    /// Somebody wants to send: the state in which the neighbour is from now on, and whether it has to be asked at once.
+    /// None if it cannot be asked.
+    fn start(&mut self, cx: &mut Cx<'_>, key: NeighKey, parms: &NeighParms) -> Option<bool> {
+        let now = cx.jiffies();
+        self.used = now;
+        match self.state {
+            NudState::Stale => {
+                self.stop_timer(cx);
+                (self.state, self.updated) = (NudState::Delay, now);
+                self.start_timer(cx, key, ms_to_jiffies(parms.delay_probe_ms));
+            }
+            NudState::None | NudState::Failed => {
+                if parms.mcast_probes + parms.app_probes == 0 {
+                    (self.state, self.updated) = (NudState::Failed, now);
+                    return None;
+                }
+                self.stop_timer(cx);
+                (self.probes, self.state, self.updated) = (parms.ucast_probes, NudState::Incomplete, now);
+                self.start_timer(cx, key, retrans(parms));
+                return Some(true);
+            }
+            _ => {}
+        }
+        Some(false)
+    }
+
     fn enqueue(&mut self, cx: &mut Cx<'_>, parms: &NeighParms, f: Frame) {
         while self.queue_bytes + u64::from(f.truesize) > parms.queue_len_bytes || self.queue.len() >= ARP_QUEUE_MAX {
             let Some(oldest) = self.dequeue() else { break };

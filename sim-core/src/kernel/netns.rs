@@ -28,8 +28,7 @@ pub struct NetNs {
     clock: Jiffies,
     /// The clock in ticks when this namespace last began to do something.
     pub(in crate::kernel) now: u64,
-    /// By index; an index is never reused.
-    devs: Vec<Option<Box<Dev>>>,
+    pub(in crate::kernel) devs: Devs,
     /// netns_ids: the other namespaces that devices here are linked to, numbered in order.
     nsids: Vec<NsId>,
     pub(in crate::kernel) sysctl: Sysctl,
@@ -42,13 +41,27 @@ pub struct NetNs {
     pub(in crate::kernel) iptables: Iptables,
 }
 
+/// The devices of one namespace, by index; an index is never reused.
+#[derive(Clone, Debug)]
+pub(in crate::kernel) struct Devs(Vec<Option<Box<Dev>>>);
+
+impl Devs {
+    pub(in crate::kernel) fn get(&self, index: IfIndex) -> Option<&Dev> {
+        self.0.get(index.0 as usize)?.as_deref()
+    }
+
+    fn get_mut(&mut self, index: IfIndex) -> Option<&mut Dev> {
+        self.0.get_mut(index.0 as usize)?.as_deref_mut()
+    }
+}
+
 impl NetNs {
     fn new(id: NsId, clock: Jiffies) -> Self {
         NetNs {
             id,
             clock,
             now: 0,
-            devs: vec![None],
+            devs: Devs(vec![None]),
             nsids: Vec::new(),
             sysctl: Sysctl::default(),
             fib: Fib::default(),
@@ -77,11 +90,11 @@ impl NetNs {
     }
 
     pub(in crate::kernel) fn dev(&self, index: IfIndex) -> Option<&Dev> {
-        self.devs.get(index.0 as usize)?.as_deref()
+        self.devs.get(index)
     }
 
     pub(in crate::kernel) fn dev_mut(&mut self, index: IfIndex) -> Option<&mut Dev> {
-        self.devs.get_mut(index.0 as usize)?.as_deref_mut()
+        self.devs.get_mut(index)
     }
 
     /// The device's settings as a bridge port.
@@ -103,11 +116,11 @@ impl NetNs {
 
     /// All devices, by index.
     pub(in crate::kernel) fn devs(&self) -> impl Iterator<Item = &Dev> {
-        self.devs.iter().filter_map(|d| d.as_deref())
+        self.devs.0.iter().filter_map(|d| d.as_deref())
     }
 
     pub(in crate::kernel) fn devs_mut(&mut self) -> impl Iterator<Item = &mut Dev> {
-        self.devs.iter_mut().filter_map(|d| d.as_deref_mut())
+        self.devs.0.iter_mut().filter_map(|d| d.as_deref_mut())
     }
 
     /// __dev_get_by_name
@@ -117,23 +130,23 @@ impl NetNs {
 
     /// The index that the next device gets (dev_index_reserve).
     pub(in crate::kernel) fn next_index(&self) -> IfIndex {
-        IfIndex(self.devs.len() as u32)
+        IfIndex(self.devs.0.len() as u32)
     }
 
     /// Puts a device in place, at its index.
     pub(in crate::kernel) fn insert(&mut self, dev: Dev) {
         let at = dev.index.0 as usize;
-        if self.devs.len() <= at {
-            self.devs.resize(at + 1, None);
+        if self.devs.0.len() <= at {
+            self.devs.0.resize(at + 1, None);
         }
         self.fib.rules.attach(&dev.name, dev.index);
-        self.devs[at] = Some(Box::new(dev));
+        self.devs.0[at] = Some(Box::new(dev));
     }
 
     /// Takes a device out; its index stays used.
     pub(in crate::kernel) fn take(&mut self, index: IfIndex) -> Option<Dev> {
         self.fib.rules.detach(index);
-        self.devs.get_mut(index.0 as usize)?.take().map(|d| *d)
+        self.devs.0.get_mut(index.0 as usize)?.take().map(|d| *d)
     }
 }
 

@@ -13,11 +13,11 @@ use super::fib::Fib;
 use super::frame::Frame;
 use super::ip::{frag, route};
 use super::netfilter::eval::{Verdict, walk};
-use super::netfilter::hook::{Hook, TableName};
-use super::netfilter::packet::{AddrType, Ct, IfName, Packet, Surroundings, Tracked};
+use super::netfilter::hook::{Hook, Op, TableName};
+use super::netfilter::packet::{AddrType, Connection, Ct, IfName, Packet, Surroundings, Tracked};
 use super::netfilter::targets::{Nat, NatKind};
 use super::netlink::{RouteType, Scope};
-use super::netns::NetNs;
+use super::netns::{Devs, NetNs};
 use super::reject;
 use super::trace::{CtLabel, DropReason, Flow, What};
 use crate::base::IfIndex;
@@ -50,34 +50,6 @@ impl State {
     }
 }
 
-/// What is registered at a hook.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Op {
-    /// ipv4_conntrack_defrag, -400
-    Defrag,
-    /// raw -300, mangle -150, filter 0
-    Table(TableName),
-    /// ipv4_conntrack_in, ipv4_conntrack_local, -200
-    Conntrack,
-    /// nf_nat_ipv4_*: destination -100, source 100
-    Nat,
-    /// nf_confirm, the last
-    Confirm,
-}
-
-/// In order of priority.
-fn ops(hook: Hook) -> &'static [Op] {
-    use Op::{Confirm, Conntrack, Defrag, Nat, Table};
-    use TableName::{Filter, Mangle, Raw};
-    match hook {
-        Hook::Prerouting => &[Defrag, Table(Raw), Conntrack, Table(Mangle), Nat],
-        Hook::Input => &[Table(Mangle), Table(Filter), Nat, Confirm],
-        Hook::Forward => &[Table(Mangle), Table(Filter)],
-        Hook::Output => &[Defrag, Table(Raw), Conntrack, Table(Mangle), Nat, Table(Filter)],
-        Hook::Postrouting => &[Table(Mangle), Nat, Confirm],
-    }
-}
-
 /// nf_hook: takes a packet through all that is registered at a hook.
 pub(in crate::kernel) fn nf_hook(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State, mut f: Frame) -> Flow {
     if ns.iptables.is_idle() {
@@ -90,16 +62,14 @@ pub(in crate::kernel) fn nf_hook(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State,
     let (physin, physout) = (f.nf_bridge.map(|b| b.physin), f.nf_bridge.and_then(|b| b.physout));
     let (hook, indev, outdev) = (s.hook, s.indev, s.outdev);
     cx.step(&f, IfIndex(0), What::Hook { hook, indev, outdev, physin, physout });
-    let tracks = ns.iptables.tracks();
-    for op in ops(s.hook) {
+    for op in ns.iptables.ops(hook).into_iter().flatten() {
         f = match op {
-            Op::Defrag if tracks => defrag(ns, cx, s, f)?,
-            Op::Conntrack if tracks => track(ns, cx, s, f)?,
-            Op::Confirm if tracks => confirm(ns, cx, f)?,
+            Op::Defrag => defrag(ns, cx, s, f)?,
+            Op::Conntrack => track(ns, cx, s, f)?,
+            Op::Confirm => confirm(ns, cx, f)?,
             Op::Nat => translate(ns, cx, s, f)?,
-            Op::Table(TableName::Mangle) if s.hook == Hook::Output => mangle_output(ns, cx, s, f)?,
-            Op::Table(name) => filter(ns, cx, s, *name, f)?,
-            Op::Defrag | Op::Conntrack | Op::Confirm => f,
+            Op::Table(TableName::Mangle) if hook == Hook::Output => mangle_output(ns, cx, s, f)?,
+            Op::Table(name) => filter(ns, cx, s, name, f)?,
         };
     }
     pass(f)
@@ -172,9 +142,6 @@ fn mangle_output(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State, f: Frame) -> Fl
 
 /// nf_nat_inet_fn with its wrappers for each hook.
 fn translate(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State, mut f: Frame) -> Flow {
-    if !ns.iptables.has(TableName::Nat) {
-        return pass(f);
-    }
     let before = cx.steps.then(|| ends(f.l3()));
     let (ct_cx, nfct, hook) = (CtCx::of(cx), f.nfct, s.hook);
     let csum = f.csum();
@@ -263,65 +230,64 @@ fn reroute(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State, f: Frame) -> Flow {
 
 /// A packet's walk through a table; none if the table does not exist. Marks and notrack are put into effect.
 fn table(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, f: &mut Frame) -> Option<Verdict> {
-    if !ns.iptables.has(name) {
-        return None;
-    }
-    let named = |dev: Option<IfIndex>| dev.and_then(|d| ns.dev(d)).map_or(IfName::NONE, |d| IfName::new(&d.name));
-    let (indev, outdev) = (named(s.indev), named(s.outdev));
-    let bridge = f.nf_bridge;
+    let NetNs { iptables, fib, ct, devs, .. } = ns;
+    let (rules, mut memory) = iptables.walked(name)?;
     let mut packet = Packet {
         bytes: f.l3(),
-        indev,
-        outdev,
-        physin: named(bridge.map(|b| b.physin)),
-        physout: named(bridge.and_then(|b| b.physout)),
-        bridged: bridge.is_some(),
+        indev: s.indev,
+        outdev: s.outdev,
+        physin: f.nf_bridge.map(|b| b.physin),
+        physout: f.nf_bridge.and_then(|b| b.physout),
+        bridged: f.nf_bridge.is_some(),
         mark: f.mark,
-        ct: seen(&ns.ct, f.nfct, cx.jiffies()),
+        ct: seen(ct, f.nfct),
         now: cx.now(),
     };
-    let devs = [(indev, s.indev), (outdev, s.outdev)];
-    let (rules, mut memory) = ns.iptables.walked(name)?;
-    let mut around = Around { fib: &ns.fib, ct: &mut ns.ct, cx, frame: f, table: name, devs };
+    let before = packet.ct;
+    let mut around = Around { devs, fib, ct, cx, frame: f, table: name };
     let verdict = walk(rules, s.hook, &mut packet, &mut memory, &mut around);
-    let (mark, ct) = (packet.mark, packet.ct);
+    let (mark, after) = (packet.mark, packet.ct);
     f.mark = mark;
-    match ct {
+    match after {
+        _ if after == before => {}
         Ct::Untracked => f.nfct = Nfct::Untracked,
-        Ct::Tracked(t) => conntrack::set_mark(&mut ns.ct, f.nfct, t.mark),
+        Ct::Tracked(t) => conntrack::set_mark(ct, f.nfct, t.mark),
         Ct::None => {}
     }
     Some(verdict)
 }
 
 /// What a rule sees of the packet's connection.
-fn seen(ct: &Conntrack, nfct: Nfct, jiffies: u64) -> Ct {
+fn seen(ct: &Conntrack, nfct: Nfct) -> Ct {
     match (nfct, ct.of(nfct)) {
         (Nfct::Untracked, _) => Ct::Untracked,
-        (Nfct::Ct { info, .. }, Some(c)) => Ct::Tracked(Tracked {
-            info,
-            status: c.status(),
-            mark: c.mark(),
-            tuple: [*c.tuple(Dir::Original), *c.tuple(Dir::Reply)],
-            expires_s: (c.expires(jiffies) / HZ) as u32,
-        }),
+        (Nfct::Ct { info, .. }, Some(c)) => Ct::Tracked(Tracked { info, status: c.status(), mark: c.mark() }),
         _ => Ct::None,
     }
 }
 
 /// The namespace around a walk.
 struct Around<'a, 'c> {
+    devs: &'a Devs,
     fib: &'a Fib,
     ct: &'a mut Conntrack,
     cx: &'a mut Cx<'c>,
     frame: &'a Frame,
     table: TableName,
-    devs: [(IfName, Option<IfIndex>); 2],
 }
 
 impl Surroundings for Around<'_, '_> {
-    fn addr_type(&mut self, address: Ipv4Addr, dev: Option<IfName>) -> AddrType {
-        let dev = dev.and_then(|name| self.devs.iter().find(|d| d.0 == name)?.1);
+    fn name(&self, dev: IfIndex) -> IfName {
+        self.devs.get(dev).map_or(IfName::NONE, |d| IfName::new(&d.name))
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        let c = self.ct.of(self.frame.nfct)?;
+        let expires_s = (c.expires(self.cx.jiffies()) / HZ) as u32;
+        Some(Connection { tuple: [*c.tuple(Dir::Original), *c.tuple(Dir::Reply)], expires_s })
+    }
+
+    fn addr_type(&mut self, address: Ipv4Addr, dev: Option<IfIndex>) -> AddrType {
         self.fib.addr_type(address, dev).into()
     }
 

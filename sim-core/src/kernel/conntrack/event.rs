@@ -69,9 +69,6 @@ pub(super) struct Queue {
 
 impl Queue {
     pub fn push(&mut self, event: Event) {
-        if !self.listening {
-            return;
-        }
         if self.events.len() < MAX_EVENTS {
             self.events.push(event);
         } else {

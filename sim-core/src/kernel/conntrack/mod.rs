@@ -14,6 +14,7 @@
 //! Whoever keeps an `Nfct` holds its entry: [`Conntrack::hold`] when a packet is cloned, [`Conntrack::put`] when it
 //! ends or leaves the namespace. A new entry that nobody holds any more is gone without a trace.
 
+mod chains;
 pub mod entry;
 pub mod event;
 pub mod gc;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   slots   entries by (index, generation), confirmed or not; freed ones form a list
-//!   hash    original and reply tuple of every confirmed entry -> slot, for look-up only
+//!   hash    original and reply tuple of every confirmed entry
 //!   order   confirmed entries, the oldest first: listings, garbage collection
 //!   source  entries with a source translation by their original source (nf_nat_bysource), the newest first
 //! ```
@@ -15,6 +15,7 @@
 //! order of confirmation.
 
 use super::CtCx;
+use super::chains::Chains;
 use super::entry::{Conn, Counter, CtId, Info, Nfct, Proto, Status};
 use super::event::{Event, Kind, Mask, Queue};
 use super::sysctl::Settings;
@@ -22,8 +23,9 @@ use super::tuple::{Dir, Tuple, Zone};
 use crate::base::rng::Purpose;
 use crate::base::{IfIndex, Time};
 use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
-use rustc_hash::FxHashMap;
-use std::net::IpAddr;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use std::hash::BuildHasher as _;
+use std::net::{IpAddr, Ipv4Addr};
 
 const NIL: u32 = u32::MAX;
 /// NF_CT_EVICTION_RANGE: hash buckets that early drop looks into.
@@ -52,9 +54,10 @@ pub struct Stats {
 pub struct Conntrack {
     slots: Vec<Slot>,
     free: u32,
-    hash: FxHashMap<Tuple, (u32, Dir)>,
+    /// Each entry has two nodes: see [`node`].
+    hash: Chains,
     order: List,
-    source: FxHashMap<Source, u32>,
+    source: Chains,
     /// cnet->count: confirmed or not.
     count: u32,
     pub(super) settings: Settings,
@@ -75,13 +78,6 @@ struct Slot {
     /// In `order`; `next` also links free slots.
     next: u32,
     prev: u32,
-    source: Option<Link>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    next: u32,
-    prev: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,19 +86,19 @@ struct List {
     tail: u32,
 }
 
-/// The key of nf_nat_bysource.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Source {
-    addr: IpAddr,
-    port: u16,
-    proto: u8,
-    zone: u16,
+/// The node of an entry's tuple.
+fn node(index: u32, dir: Dir) -> u32 {
+    2 * index + dir.index() as u32
 }
 
-impl Source {
-    fn of(tuple: &Tuple) -> Self {
-        Source { addr: tuple.src, port: tuple.sport, proto: tuple.proto, zone: tuple.zone }
-    }
+/// hash_conntrack_raw
+fn hash(tuple: &Tuple) -> u32 {
+    FxBuildHasher.hash_one(tuple) as u32
+}
+
+/// What hash_by_src looks at.
+fn source(tuple: &Tuple) -> Tuple {
+    Tuple { dst: Ipv4Addr::UNSPECIFIED.into(), dport: 0, ..*tuple }
 }
 
 impl Default for Conntrack {
@@ -110,9 +106,9 @@ impl Default for Conntrack {
         Conntrack {
             slots: Vec::new(),
             free: NIL,
-            hash: FxHashMap::default(),
+            hash: Chains::default(),
             order: List { head: NIL, tail: NIL },
-            source: FxHashMap::default(),
+            source: Chains::default(),
             count: 0,
             settings: Settings::default(),
             stats: Stats::default(),
@@ -281,8 +277,10 @@ impl Conntrack {
 
     /// As [`Conntrack::find`], by a tuple that carries its zone.
     pub(super) fn lookup(&mut self, cx: &CtCx<'_>, tuple: &Tuple) -> Option<(CtId, Dir)> {
-        let &(index, dir) = self.hash.get(tuple)?;
-        let id = self.id_of(index);
+        let dir_of = |n: u32| [Dir::Original, Dir::Reply][(n % 2) as usize];
+        let is = |n: &u32| self.slots[(n / 2) as usize].conn.as_ref().is_some_and(|c| c.tuple(dir_of(*n)) == tuple);
+        let n = self.hash.with(hash(tuple)).find(is)?;
+        let (id, dir) = (self.id_of(n / 2), dir_of(n));
         if self.get(id)?.is_expired(cx.jiffies) {
             self.delete(cx, id, None);
             return None;
@@ -307,9 +305,9 @@ impl Conntrack {
         conn.status.set(Status::CONFIRMED);
         let [original, reply] = conn.tuple;
         if !hidden {
-            self.hash.insert(original, (id.index, Dir::Original));
+            self.hash.link(node(id.index, Dir::Original), hash(&original));
         }
-        self.hash.insert(reply, (id.index, Dir::Reply));
+        self.hash.link(node(id.index, Dir::Reply), hash(&reply));
         let tail = self.order.tail;
         let slot = &mut self.slots[id.index as usize];
         (slot.next, slot.prev, slot.listed) = (NIL, tail, true);
@@ -325,15 +323,14 @@ impl Conntrack {
     pub(super) fn delete(&mut self, cx: &CtCx<'_>, id: CtId, portid: Option<u32>) -> bool {
         let Some(conn) = self.get_mut(id).filter(|c| !c.is_dying()) else { return false };
         conn.status.set(Status::DYING);
-        let (info, mark) = (conn.info(cx.now, cx.jiffies, 0), conn.mark != 0);
-        if !self.slots[id.index as usize].listed {
-            return true;
+        let slot = &self.slots[id.index as usize];
+        let Some(conn) = slot.conn.as_ref().filter(|_| slot.listed) else { return true };
+        if self.queue.listening {
+            let (info, mark) = (conn.info(cx.now, cx.jiffies, 0), conn.mark != 0);
+            self.queue.push(Event { at: cx.now, kind: Kind::Destroy, info, protoinfo: true, mark, portid });
         }
-        self.queue.push(Event { at: cx.now, kind: Kind::Destroy, info, protoinfo: true, mark, portid });
-        for (dir, tuple) in [(Dir::Original, info.tuple[0]), (Dir::Reply, info.tuple[1])] {
-            if self.hash.get(&tuple) == Some(&(id.index, dir)) {
-                self.hash.remove(&tuple);
-            }
+        for dir in [Dir::Original, Dir::Reply] {
+            self.hash.unlink(node(id.index, dir));
         }
         self.unlist(id.index);
         self.put_index(id.index);
@@ -342,9 +339,10 @@ impl Conntrack {
 
     /// nf_ct_deliver_cached_events
     pub(super) fn deliver_cached_events(&mut self, cx: &CtCx<'_>, id: CtId) {
+        let listening = self.queue.listening;
         let Some(conn) = self.get_mut(id).filter(|c| c.is_confirmed() && !c.is_dying()) else { return };
         let mask = std::mem::take(&mut conn.cache);
-        if mask.is_empty() {
+        if mask.is_empty() || !listening {
             return;
         }
         let info = conn.info(cx.now, cx.jiffies, 0);
@@ -356,20 +354,15 @@ impl Conntrack {
     /// nf_nat_bysource: the entry's source translation is known from now on.
     pub(super) fn insert_source(&mut self, id: CtId) {
         let Some(conn) = self.get(id) else { return };
-        let key = Source::of(conn.tuple(Dir::Original));
-        let next = self.source.insert(key, id.index).unwrap_or(NIL);
-        self.slots[id.index as usize].source = Some(Link { next, prev: NIL });
-        self.relink_source(next, |link| link.prev = id.index);
+        let hash = hash(&source(conn.tuple(Dir::Original)));
+        self.source.link(id.index, hash);
     }
 
     /// Entries whose connections come from the source of `tuple`, the newest first.
     pub(super) fn same_source(&self, tuple: &Tuple) -> impl Iterator<Item = &Conn> {
-        let mut at = self.source.get(&Source::of(tuple)).copied().unwrap_or(NIL);
-        std::iter::from_fn(move || {
-            let slot = self.slots.get(at as usize)?;
-            at = slot.source.map_or(NIL, |link| link.next);
-            slot.conn.as_ref()
-        })
+        let wanted = source(tuple);
+        let conns = self.source.with(hash(&wanted)).filter_map(|index| self.slots[index as usize].conn.as_ref());
+        conns.filter(move |c| source(c.tuple(Dir::Original)) == wanted)
     }
 
     /// How many random draws the flow has made; the draw to come is counted.
@@ -430,7 +423,7 @@ impl Conntrack {
 
     fn take_slot(&mut self) -> u32 {
         if self.free == NIL {
-            let empty = Slot { generation: 0, conn: None, users: 0, listed: false, next: NIL, prev: NIL, source: None };
+            let empty = Slot { generation: 0, conn: None, users: 0, listed: false, next: NIL, prev: NIL };
             self.slots.push(empty);
             return self.slots.len() as u32 - 1;
         }
@@ -446,9 +439,7 @@ impl Conntrack {
         if slot.users > 0 {
             return;
         }
-        if let Some(link) = slot.source.take() {
-            self.unlink_source(index, link);
-        }
+        self.source.unlink(index);
         let free = self.free;
         let slot = &mut self.slots[index as usize];
         (slot.conn, slot.next, slot.generation) = (None, free, slot.generation.wrapping_add(1));
@@ -467,25 +458,6 @@ impl Conntrack {
         match next {
             NIL => self.order.tail = prev,
             next => self.slots[next as usize].prev = prev,
-        }
-    }
-
-    fn unlink_source(&mut self, index: u32, link: Link) {
-        self.relink_source(link.next, |l| l.prev = link.prev);
-        if link.prev != NIL {
-            return self.relink_source(link.prev, |l| l.next = link.next);
-        }
-        let Some(conn) = &self.slots[index as usize].conn else { return };
-        let key = Source::of(conn.tuple(Dir::Original));
-        match link.next {
-            NIL => self.source.remove(&key),
-            next => self.source.insert(key, next),
-        };
-    }
-
-    fn relink_source(&mut self, index: u32, change: impl FnOnce(&mut Link)) {
-        if let Some(link) = self.slots.get_mut(index as usize).and_then(|s| s.source.as_mut()) {
-            change(link);
         }
     }
 }

@@ -54,9 +54,8 @@ pub(in crate::kernel) fn segment(
 fn piece(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, headers: usize, at: usize, len: usize) -> Frame {
     let (mac, l3, outer) = (f.mac_len(), f.l3(), usize::from(f.encap));
     let mut s = cx.make_frame(Edge::SegmentOf(f.id));
-    let out = s.put(headers + len);
-    out[..headers].copy_from_slice(&l3[..headers]);
-    out[headers..].copy_from_slice(&l3[headers + at..headers + at + len]);
+    s.put_data([&l3[..headers], &l3[headers + at..headers + at + len]]);
+    let out = s.l3_mut();
     let index = (at / usize::from(f.gso_size)) as u16;
     let inner = &mut out[outer..];
     let (src, dst) = ip_header(inner, index);

@@ -324,6 +324,16 @@ fn validate_source(
         return Ok(false);
     }
     let rp_filter = ns.conf_max(dev, |c| c.rp_filter);
+    let may_redirect = oif == Some(dev) && ns.conf_or(dev, |c| c.send_redirects);
+    if rp_filter == 0 && !may_redirect {
+        if ns.conf_or(dev, |c| c.accept_local) {
+            return Ok(false);
+        }
+        if !ns.fib.custom_local_routes && !ns.fib.rules.custom() {
+            return if ns.fib.is_local(src) { Err(DropReason::IpLocalSource) } else { Ok(false) };
+        }
+    }
+    // __fib_validate_source
     let flow = Lookup { src: dst, iif: oif.unwrap_or(LOOPBACK), ..Lookup::local(src, Scope::Global, None) };
     let back = ns.fib.lookup_flow(&flow);
     match back {

@@ -1,11 +1,10 @@
 //! A packet's walk through a table (net/ipv4/netfilter/ip_tables.c: ipt_do_table).
 
 use super::hook::{Hook, Policy};
-use super::matches::{Bucket, RecentLists, Site};
+use super::matches::{Bucket, Match, RecentLists, Site};
 use super::packet::{Ct, Matched, Packet, Surroundings};
 use super::parse::Counters;
-use super::rule::Rule;
-use super::table::Table;
+use super::table::{Slot, Table};
 use super::targets::{Nat, RejectWith, Target};
 use rustc_hash::FxHashMap;
 
@@ -71,20 +70,23 @@ pub fn walk(
     memory.state.stack.clear();
     let (mut chain, mut at) = (start, 0);
     loop {
-        let Some(slot) = table.chains()[chain].rules.get(at) else {
+        let mut rest = table.chains()[chain].rules.iter().enumerate().skip(at);
+        let next = rest.find_map(|(n, slot)| match matches(slot, packet, memory, around) {
+            Matched::No => None,
+            matched => Some((n, slot, matched)),
+        });
+        let Some((n, slot, matched)) = next else {
             match leave(table, start, bytes, memory) {
                 Ok(caller) => (chain, at) = caller,
                 Err(verdict) => return verdict,
             }
             continue;
         };
-        let here = (chain as u32, at as u32);
-        at += 1;
-        match matches(&slot.rule, slot.handle, packet, memory, around) {
-            Matched::Yes => {}
-            Matched::No => continue,
-            Matched::Hotdrop => return Verdict::Drop,
+        if matched == Matched::Hotdrop {
+            return Verdict::Drop;
         }
+        let here = (chain as u32, n as u32);
+        at = n + 1;
         memory.state.count(slot.handle, bytes);
         around.took(here.0, here.1);
         match &slot.rule.target {
@@ -123,18 +125,13 @@ fn leave(table: &Table, start: usize, bytes: u16, memory: &mut Memory<'_>) -> Re
     })
 }
 
-fn matches(
-    rule: &Rule,
-    handle: u32,
-    packet: &Packet<'_>,
-    memory: &mut Memory<'_>,
-    around: &mut dyn Surroundings,
-) -> Matched {
-    if !rule.conditions.matches(packet) {
+fn matches(slot: &Slot, packet: &Packet<'_>, memory: &mut Memory<'_>, around: &mut dyn Surroundings) -> Matched {
+    let Slot { rule, handle, any, .. } = slot;
+    if !any && !rule.conditions.matches(packet, around) {
         return Matched::No;
     }
-    for (n, m) in rule.matches.iter().enumerate() {
-        match m.matches(packet, (handle, n as u8), memory, around) {
+    for (n, m) in rule.matches.iter().enumerate().filter(|(_, m)| !matches!(m, Match::Comment(_))) {
+        match m.matches(packet, (*handle, n as u8), memory, around) {
             Matched::Yes => {}
             other => return other,
         }

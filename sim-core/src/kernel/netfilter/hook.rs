@@ -82,6 +82,41 @@ impl TableName {
     }
 }
 
+/// What may be registered at a hook.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// ipv4_conntrack_defrag, -400
+    Defrag,
+    /// raw -300, mangle -150, filter 0
+    Table(TableName),
+    /// ipv4_conntrack_in, ipv4_conntrack_local, -200
+    Conntrack,
+    /// nf_nat_ipv4_*: destination -100, source 100
+    Nat,
+    /// nf_confirm, the last
+    Confirm,
+}
+
+/// What is registered at a hook, in order of priority (struct nf_hook_entries). The rest is none.
+pub type Ops = [Option<Op>; 6];
+
+impl Hook {
+    /// Of all that there is for this hook, what `is_registered`.
+    pub(super) fn ops(self, is_registered: impl Fn(Op) -> bool) -> Ops {
+        use Op::{Confirm, Conntrack, Defrag, Nat, Table};
+        use TableName::{Filter, Mangle, Raw};
+        let all: &[Op] = match self {
+            Hook::Prerouting => &[Defrag, Table(Raw), Conntrack, Table(Mangle), Nat],
+            Hook::Input => &[Table(Mangle), Table(Filter), Nat, Confirm],
+            Hook::Forward => &[Table(Mangle), Table(Filter)],
+            Hook::Output => &[Defrag, Table(Raw), Conntrack, Table(Mangle), Nat, Table(Filter)],
+            Hook::Postrouting => &[Table(Mangle), Nat, Confirm],
+        };
+        let mut registered = all.iter().copied().filter(|op| is_registered(*op));
+        std::array::from_fn(|_| registered.next())
+    }
+}
+
 /// What becomes of a packet that reaches the end of a base chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Policy {

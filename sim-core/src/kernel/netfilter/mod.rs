@@ -22,7 +22,7 @@ mod words;
 
 use error::Error;
 use eval::{Memory, State};
-use hook::TableName;
+use hook::{Hook, Op, Ops, TableName};
 use matches::RecentLists;
 use parse::{Action, Command, Counters};
 use std::sync::Arc;
@@ -128,10 +128,8 @@ pub struct Iptables {
     /// In the order of their first use.
     loaded: Vec<Loaded>,
     recent: RecentLists,
-    /// A bit for each table that exists.
-    exist: u8,
-    /// A rule needs connections to be tracked.
-    tracks: bool,
+    /// By the number of the hook.
+    ops: [Ops; 5],
 }
 
 impl Iptables {
@@ -186,14 +184,10 @@ impl Iptables {
         self.loaded.is_empty()
     }
 
-    /// The table exists.
-    pub fn has(&self, name: TableName) -> bool {
-        self.exist & 1 << name as u8 != 0
-    }
-
-    /// Connections are tracked: there is a rule that needs it (nf_ct_netns_get).
-    pub fn tracks(&self) -> bool {
-        self.tracks
+    /// What is registered at a hook: what belongs to the tables that exist and, if a rule needs it, connection tracking
+    /// (nf_ct_netns_get).
+    pub fn ops(&self, hook: Hook) -> Ops {
+        self.ops[hook as usize]
     }
 
     /// Runs a command; returns what it prints.
@@ -251,7 +245,7 @@ impl Iptables {
         if !self.loaded.iter().any(|l| l.table.name() == name) {
             let table = Arc::new(Table::new(name, self.backend));
             self.loaded.push(Loaded { table, state: State::default() });
-            self.exist |= 1 << name as u8;
+            self.register();
         }
     }
 
@@ -285,7 +279,20 @@ impl Iptables {
             state.counters.insert(*handle, *counters);
         }
         loaded.table = Arc::new(table);
-        self.tracks = self.loaded.iter().any(|l| l.table.tracks());
+        self.register();
+    }
+
+    /// nf_register_net_hooks: the tables or their rules have changed.
+    fn register(&mut self) {
+        let exists = |name| self.loaded.iter().any(|l| l.table.name() == name);
+        let tracks = self.loaded.iter().any(|l| l.table.tracks());
+        self.ops = Hook::ALL.map(|hook| {
+            hook.ops(|op| match op {
+                Op::Table(name) => exists(name),
+                Op::Nat => exists(TableName::Nat),
+                Op::Defrag | Op::Conntrack | Op::Confirm => tracks,
+            })
+        });
     }
 }
 

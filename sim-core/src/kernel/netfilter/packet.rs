@@ -1,7 +1,7 @@
 //! What matches and targets see of a packet (`struct sk_buff` and `struct xt_action_param`; include/linux/skbuff.h,
 //! include/linux/netfilter/x_tables.h), and what they ask of the namespace.
 
-use crate::base::Time;
+use crate::base::{IfIndex, Time};
 use crate::kernel::conntrack::{CtInfo, Status, Tuple};
 use crate::wire::be16;
 use std::fmt;
@@ -45,6 +45,11 @@ pub struct Tracked {
     pub status: Status,
     /// `ct->mark`; CONNMARK writes it.
     pub mark: u32,
+}
+
+/// What few rules ask of a packet's connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Connection {
     /// The tuples of both directions.
     pub tuple: [Tuple; 2],
     /// Seconds until it expires.
@@ -69,13 +74,13 @@ pub struct Packet<'a> {
     /// The IPv4 header and what follows; the caller has checked that the header is whole.
     pub bytes: &'a [u8],
     /// The device it came in by.
-    pub indev: IfName,
+    pub indev: Option<IfIndex>,
     /// The device it is going out by.
-    pub outdev: IfName,
+    pub outdev: Option<IfIndex>,
     /// The bridge port it came in by, if br_netfilter knows one.
-    pub physin: IfName,
+    pub physin: Option<IfIndex>,
     /// The bridge port it is going out by, if br_netfilter knows one.
-    pub physout: IfName,
+    pub physout: Option<IfIndex>,
     /// br_netfilter has been at work on it (`nf_bridge_info_exists`).
     pub bridged: bool,
     /// `skb->mark`; MARK and CONNMARK write it.
@@ -177,9 +182,15 @@ pub enum AddrType {
 
 /// What a walk through a table asks and tells.
 pub trait Surroundings {
+    /// The name of a device.
+    fn name(&self, dev: IfIndex) -> IfName;
+
+    /// More of the packet's connection, if it has one.
+    fn connection(&self) -> Option<Connection>;
+
     /// The routing type of an address in this namespace, of the device alone if one is given
     /// (`inet_addr_type_dev_table`).
-    fn addr_type(&mut self, address: Ipv4Addr, dev: Option<IfName>) -> AddrType;
+    fn addr_type(&mut self, address: Ipv4Addr, dev: Option<IfIndex>) -> AddrType;
 
     /// 32 random bits for `statistic --mode random` (`get_random_u32`); `rule` names the rule, so that no two rules
     /// share a draw.

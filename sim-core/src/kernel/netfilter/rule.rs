@@ -6,9 +6,10 @@ use super::Backend;
 use super::error::Error;
 use super::list::Listing;
 use super::matches::Match;
-use super::packet::{IfName, Packet};
+use super::packet::{IfName, Packet, Surroundings};
 use super::targets::Target;
 use super::words::{mask_text, protocol_name};
+use crate::base::IfIndex;
 use std::net::Ipv4Addr;
 
 /// A rule of a chain.
@@ -101,9 +102,12 @@ impl Iface {
     }
 
     /// It is a device by this name; any device, or none, if the name is empty or `+`.
-    pub fn matches(&self, dev: IfName) -> bool {
-        let length = usize::from(self.length);
-        length == 0 || self.name.0[..length] == dev.0[..length]
+    pub(super) fn matches(&self, dev: Option<IfIndex>, around: &dyn Surroundings) -> bool {
+        if self.is_any() {
+            return true;
+        }
+        let name = dev.map_or(IfName::NONE, |dev| around.name(dev));
+        self.name.0[..usize::from(self.length)] == name.0[..usize::from(self.length)]
     }
 
     /// As it was written.
@@ -130,14 +134,14 @@ impl std::fmt::Debug for Iface {
 
 impl Conditions {
     /// `ip_packet_match`
-    pub(super) fn matches(&self, packet: &Packet<'_>) -> bool {
-        let inside = |(network, mask): (Ipv4Addr, Ipv4Addr), address: Ipv4Addr| {
-            u32::from(address) & u32::from(mask) == u32::from(network)
-        };
-        inside(self.src, packet.src()) != self.not_src
-            && inside(self.dst, packet.dst()) != self.not_dst
-            && self.input.matches(packet.indev) != self.not_input
-            && self.output.matches(packet.outdev) != self.not_output
+    #[inline]
+    pub(super) fn matches(&self, packet: &Packet<'_>, around: &dyn Surroundings) -> bool {
+        let inside = |(network, mask): (Ipv4Addr, Ipv4Addr), address: Ipv4Addr| address & mask == network;
+        // The destination tells most rules apart.
+        inside(self.dst, packet.dst()) != self.not_dst
+            && inside(self.src, packet.src()) != self.not_src
+            && self.input.matches(packet.indev, around) != self.not_input
+            && self.output.matches(packet.outdev, around) != self.not_output
             && (self.protocol == 0 || (packet.protocol() == self.protocol) != self.not_protocol)
             && (!self.fragment || (packet.fragment_offset() != 0) != self.not_fragment)
     }

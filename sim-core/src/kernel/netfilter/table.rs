@@ -6,7 +6,7 @@ use super::error::Error;
 use super::hook::{Hook, Policy, TableName};
 use super::matches::Match;
 use super::parse::Counters;
-use super::rule::Rule;
+use super::rule::{Conditions, Rule};
 use super::targets::Target;
 use crate::kernel::errno::Errno;
 use std::collections::{BTreeMap, VecDeque};
@@ -64,6 +64,8 @@ pub struct Slot {
     pub rule: Rule,
     /// The chain that it leads to, by its number; zero if it leads to none.
     pub to: u32,
+    /// Its conditions hold for every packet.
+    pub(super) any: bool,
     /// The line of iptables-restore that it came from; zero if it is older.
     line: u32,
 }
@@ -217,7 +219,8 @@ impl Edit {
             nft_protocol(&rule)?;
             rule.matches.iter_mut().for_each(Match::make_nft);
         }
-        Ok(Slot { handle: self.handle(counters), rule, to: 0, line: self.line })
+        let any = rule.conditions == Conditions::default();
+        Ok(Slot { handle: self.handle(counters), rule, to: 0, any, line: self.line })
     }
 
     /// A name that is no target must be a chain's.

@@ -12,7 +12,9 @@ const RTPROT_BOOT: u8 = 3;
 
 pub(super) fn add(ns: &mut NetNs, op: Op, r: &Route) -> Result<(), NlError> {
     let alias = check(ns, r)?;
-    ns.fib.insert(table(r), r.dst, alias, op)
+    ns.fib.insert(table(r), r.dst, alias, op)?;
+    ns.fib.custom_local_routes |= alias.kind == RouteType::Local;
+    Ok(())
 }
 
 pub(super) fn del(ns: &mut NetNs, r: &Route) -> Result<(), NlError> {

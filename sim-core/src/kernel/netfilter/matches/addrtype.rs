@@ -52,8 +52,8 @@ impl AddrTypes {
     /// `addrtype_mt_v1`
     pub(super) fn matches(&self, packet: &Packet<'_>, around: &mut dyn Surroundings) -> bool {
         let dev = match (self.limit_in, self.limit_out) {
-            (true, _) => Some(packet.indev),
-            (_, true) => Some(packet.outdev),
+            (true, _) => packet.indev,
+            (_, true) => packet.outdev,
             _ => None,
         };
         let mut is = |address: Ipv4Addr, types: u16, invert: bool| {

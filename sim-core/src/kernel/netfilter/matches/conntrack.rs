@@ -6,7 +6,7 @@ use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::Value;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::list::Listing;
-use crate::kernel::netfilter::packet::{Ct, Packet, Tracked};
+use crate::kernel::netfilter::packet::{Connection, Ct, Packet, Surroundings, Tracked};
 use crate::kernel::netfilter::words::mask_text;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -87,7 +87,7 @@ impl Conntrack {
     }
 
     /// `conntrack_mt`
-    pub(super) fn matches(&self, packet: &Packet<'_>) -> bool {
+    pub(super) fn matches(&self, packet: &Packet<'_>, around: &dyn Surroundings) -> bool {
         if let Some((states, invert)) = self.states
             && (states & state_bits(packet.ct) != 0) == invert
         {
@@ -100,17 +100,17 @@ impl Conntrack {
             || self.expires_s.is_some()
             || self.is_reply.is_some();
         match packet.ct {
-            Ct::Tracked(ct) => !rest || self.tracked(&ct),
+            Ct::Tracked(ct) => !rest || around.connection().is_some_and(|c| self.tracked(&ct, &c)),
             // Without a connection only the state can be told.
             Ct::None | Ct::Untracked => self.states.is_some() && !rest,
         }
     }
 
-    fn tracked(&self, ct: &Tracked) -> bool {
+    fn tracked(&self, ct: &Tracked, connection: &Connection) -> bool {
         if self.is_reply.is_some_and(|reply| reply != (ct.info.dir() == Dir::Reply)) {
             return false;
         }
-        let [original, reply] = &ct.tuple;
+        let [original, reply] = &connection.tuple;
         let hosts = [original.src, original.dst, reply.src, reply.dst];
         let host = |(range, host): (&Option<HostRange>, IpAddr)| {
             range.is_none_or(|((a, m), invert)| {
@@ -126,9 +126,9 @@ impl Conntrack {
             && self.protocol.is_none_or(|(p, invert)| (p == original.proto) != invert)
             && self.ports.iter().zip(ports).all(port)
             && self.status.is_none_or(|(bits, invert)| (u32::from(ct.status.0) & bits != 0) != invert)
-            && self
-                .expires_s
-                .is_none_or(|((low, high), invert)| (low <= ct.expires_s && ct.expires_s <= high) != invert)
+            && self.expires_s.is_none_or(|((low, high), invert)| {
+                (low <= connection.expires_s && connection.expires_s <= high) != invert
+            })
     }
 
     /// `conntrack_dump`: as it is saved with `--` before each option, as it is listed without.

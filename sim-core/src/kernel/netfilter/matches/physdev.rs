@@ -5,7 +5,7 @@ use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::hook::Hook;
 use crate::kernel::netfilter::list::Listing;
-use crate::kernel::netfilter::packet::Packet;
+use crate::kernel::netfilter::packet::{Packet, Surroundings};
 use crate::kernel::netfilter::rule::Iface;
 
 const SPECS: [Spec; 5] = [
@@ -33,7 +33,7 @@ pub struct Physdev {
 
 impl Physdev {
     /// `physdev_mt`
-    pub(super) fn matches(&self, packet: &Packet<'_>) -> bool {
+    pub(super) fn matches(&self, packet: &Packet<'_>, around: &dyn Surroundings) -> bool {
         if !packet.bridged {
             // Only inverted conditions hold of a packet that did not come through a bridge.
             let inverted = |c: Option<bool>| c.is_none_or(|invert| invert);
@@ -43,12 +43,12 @@ impl Physdev {
                 && inverted(self.is_out)
                 && inverted(self.output.map(|(_, invert)| invert));
         }
-        let (has_in, has_out) = (!packet.physin.is_none(), !packet.physout.is_none());
+        let (has_in, has_out) = (packet.physin.is_some(), packet.physout.is_some());
         self.is_bridged.is_none_or(|invert| has_out != invert)
             && self.is_in.is_none_or(|invert| has_in != invert)
             && self.is_out.is_none_or(|invert| has_out != invert)
-            && self.input.is_none_or(|(port, invert)| port.matches(packet.physin) != invert)
-            && self.output.is_none_or(|(port, invert)| port.matches(packet.physout) != invert)
+            && self.input.is_none_or(|(port, invert)| port.matches(packet.physin, around) != invert)
+            && self.output.is_none_or(|(port, invert)| port.matches(packet.physout, around) != invert)
     }
 
     /// `physdev_mt_check`

@@ -89,7 +89,10 @@ impl Congestion {
 
     /// tcp_init_congestion_control
     pub fn init(&mut self, algorithm: Algorithm) {
-        *self = Congestion::new(algorithm);
+        match (self, algorithm) {
+            (Congestion::Cubic(c), Algorithm::Cubic) => **c = Cubic::default(),
+            (other, _) => *other = Congestion::new(algorithm),
+        }
     }
 
     /// CA_EVENT_TX_START (cubictcp_cwnd_event): an idle time is no time in which the window could have grown.

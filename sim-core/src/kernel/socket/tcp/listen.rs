@@ -52,7 +52,7 @@ pub(super) struct Listen {
 /// struct tcp_request_sock
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    listener: SockId,
+    pub listener: SockId,
     pub tuple: Tuple,
     rcv_isn: u32,
     snt_isn: u32,
@@ -126,11 +126,8 @@ pub(super) fn stop(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
             ns.sockets.tcp.give_back(child);
         }
     }
-    let requests: Vec<SockId> = ns.sockets.tcp.connections.values().copied().collect();
-    for request in requests {
-        if ns.sockets.tcp.request_mut(request).is_some_and(|req| req.listener == id) {
-            drop_request(ns, cx, request);
-        }
+    for request in ns.sockets.tcp.requests_of(id) {
+        drop_request(ns, cx, request);
     }
 }
 
@@ -556,8 +553,8 @@ fn create_child(ns: &mut NetNs, cx: &mut Cx<'_>, parent: &Sock, req: &Request, s
     let flow = Flow4 { src: Some(tuple.local), oif: req.dev, any_src: true, ..Flow4::to(tuple.remote) };
     let mtu = route::output(ns, &flow).ok()?.mtu;
     let (owner, parent_id) = (parent.owner, parent.id);
-    let template = Sock::new(ns, parent_id, owner);
-    let id = ns.sockets.tcp.insert(|id| Entry::Sock(Box::new(Sock { id, ..template })))?;
+    let template = Sock::new(ns, owner);
+    let id = ns.sockets.tcp.insert_sock(template)?;
     let mut sk = ns.sockets.tcp.take(id)?;
     sk.parent = Some(parent_id);
     sk.state = State::SynRecv;

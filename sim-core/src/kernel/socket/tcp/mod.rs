@@ -53,8 +53,9 @@ pub(super) use user::{call, close_orphan, interrupted, open, poll};
 
 use crate::base::NsId;
 use listen::Request;
+use rustc_hash::FxHashMap;
 use sock::Sock;
-use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use sysctl::TcpSysctl;
 use timewait::TimeWait;
@@ -85,10 +86,19 @@ impl Tuple {
         Tuple { local: *local.ip(), local_port: local.port(), remote: *remote.ip(), remote_port: remote.port() }
     }
 
-    /// As words for a draw.
+    /// As words, for a draw or a hash.
     fn words(&self) -> [u64; 2] {
         let word = |ip: Ipv4Addr, port: u16| u64::from(u32::from(ip)) << 16 | u64::from(port);
         [word(self.local, self.local_port), word(self.remote, self.remote_port)]
+    }
+}
+
+impl Hash for Tuple {
+    /// Words, not bytes: it is looked up for every segment.
+    fn hash<H: Hasher>(&self, h: &mut H) {
+        let [local, remote] = self.words();
+        h.write_u64(local);
+        h.write_u64(remote);
     }
 }
 
@@ -112,22 +122,62 @@ struct Place {
 pub struct Tcp {
     places: Vec<Place>,
     free: Vec<u32>,
+    spare: Spare,
     /// ehash
-    connections: BTreeMap<Tuple, SockId>,
+    connections: FxHashMap<Tuple, SockId>,
     /// lhash2: the listening sockets of each port, the newest first.
-    listeners: BTreeMap<u16, Vec<SockId>>,
+    listeners: FxHashMap<u16, Vec<SockId>>,
     /// bhash: who has each port.
-    ports: BTreeMap<u16, Vec<SockId>>,
+    ports: FxHashMap<u16, Vec<SockId>>,
     /// tw_refcount: connections that are left as minisockets.
     time_waits: usize,
     /// table_perturb: how far the search for a port has come.
-    perturb: BTreeMap<u16, u32>,
+    perturb: FxHashMap<u16, u32>,
     pub(in crate::kernel) sysctl: TcpSysctl,
     /// Random numbers drawn so far for what has no tuple.
     draws: u64,
 }
 
+/// As many sockets that are gone are kept for their memory.
+const MAX_SPARE: usize = 64;
+
+/// The slab of sockets: those that are gone, to be filled again.
+#[derive(Debug, Default)]
+#[allow(clippy::vec_box, reason = "what is kept is the box")]
+struct Spare(Vec<Box<Sock>>);
+
+impl Spare {
+    fn fill(&mut self, new: Sock) -> Box<Sock> {
+        let Some(mut sk) = self.0.pop() else { return Box::new(new) };
+        sk.renew(new);
+        sk
+    }
+
+    fn keep(&mut self, sk: Box<Sock>) {
+        if self.0.len() < MAX_SPARE {
+            self.0.push(sk);
+        }
+    }
+}
+
+impl Clone for Spare {
+    /// They hold nothing that matters.
+    fn clone(&self) -> Self {
+        Spare::default()
+    }
+}
+
 impl Tcp {
+    /// A new socket, which `template` describes but for its number.
+    fn insert_sock(&mut self, template: Sock) -> Option<SockId> {
+        let sk = self.spare.fill(template);
+        let id = self.insert(|_| Entry::Sock(sk))?;
+        if let Some(sk) = self.sock_mut(id) {
+            sk.id = id;
+        }
+        Some(id)
+    }
+
     fn insert(&mut self, make: impl FnOnce(SockId) -> Entry) -> Option<SockId> {
         let index = match self.free.pop() {
             Some(index) => index,
@@ -163,6 +213,19 @@ impl Tcp {
         if let Some(Entry::Request(req)) = self.entry_mut(id) { Some(req) } else { None }
     }
 
+    /// The SYNs for a listening socket that were answered, by their connections.
+    fn requests_of(&self, listener: SockId) -> Vec<SockId> {
+        let of = |(place, index): (&Place, u32)| match &place.entry {
+            Some(Entry::Request(req)) if req.listener == listener => {
+                Some((req.tuple, SockId { index, generation: place.generation }))
+            }
+            _ => None,
+        };
+        let mut requests: Vec<(Tuple, SockId)> = self.places.iter().zip(0..).filter_map(of).collect();
+        requests.sort_unstable();
+        requests.into_iter().map(|(_, id)| id).collect()
+    }
+
     fn time_wait_mut(&mut self, id: SockId) -> Option<&mut TimeWait> {
         if let Some(Entry::TimeWait(tw)) = self.entry_mut(id) { Some(tw) } else { None }
     }
@@ -191,6 +254,7 @@ impl Tcp {
                 self.put_port(sk.sport, id);
             }
             self.forget(id);
+            self.spare.keep(sk);
         } else {
             self.places[id.index as usize].entry = Some(Entry::Sock(sk));
         }
@@ -237,7 +301,7 @@ impl Tcp {
     }
 }
 
-fn remove(table: &mut BTreeMap<u16, Vec<SockId>>, port: u16, id: SockId) {
+fn remove(table: &mut FxHashMap<u16, Vec<SockId>>, port: u16, id: SockId) {
     if let Some(list) = table.get_mut(&port) {
         list.retain(|held| *held != id);
         if list.is_empty() {

@@ -298,7 +298,7 @@ pub(in crate::kernel) struct Sock {
     pub(super) write_seq: u32,
     pub(super) pushed_seq: u32,
     pub(super) snd_sml: u32,
-    /// The bytes that are not acknowledged, from `buf_seq` on.
+    /// The bytes that are not acknowledged, from `buf_seq` on; behind them those that a call has still to queue.
     pub(super) buf: VecDeque<u8>,
     pub(super) buf_seq: u32,
     /// Sent and not acknowledged (tcp_rtx_queue), and not sent yet (sk_write_queue).
@@ -438,10 +438,9 @@ impl MinRtt {
 
 impl Sock {
     /// tcp_init_sock
-    pub(super) fn new(ns: &NetNs, id: SockId, owner: Pid) -> Self {
+    pub(super) fn new(ns: &NetNs, owner: Pid) -> Self {
         let sysctl = &ns.sockets.tcp.sysctl;
         Sock {
-            id,
             owner,
             rcvbuf: sysctl.rmem[1] as u64,
             scaling_ratio: TCP_DEFAULT_SCALING_RATIO,
@@ -456,6 +455,13 @@ impl Sock {
             ca: Congestion::new(sysctl.congestion_control),
             ..Sock::default()
         }
+    }
+
+    /// Becomes `new`, of which nothing is queued yet, and keeps the memory of its own queues.
+    pub(super) fn renew(&mut self, new: Sock) {
+        let Sock { backlog, queue, ofo, rtx, wq, .. } = std::mem::replace(self, new);
+        (self.backlog, self.queue, self.ofo) = (emptied(backlog), emptied(queue), emptied(ofo));
+        (self.rtx, self.wq) = (emptied(rtx), emptied(wq));
     }
 
     pub(super) fn tuple(&self) -> Tuple {
@@ -513,19 +519,23 @@ impl Sock {
         }
     }
 
-    /// The bytes of the stream from `seq` to before `end` that are still to be acknowledged.
-    pub(super) fn copy_out(&self, seq: u32, out: &mut [u8]) {
+    /// The `len` bytes of the stream from `seq` on, which are still to be acknowledged.
+    pub(super) fn unacked(&self, seq: u32, len: usize) -> [&[u8]; 2] {
         let at = seq.wrapping_sub(self.buf_seq) as usize;
         let (first, second) = self.buf.as_slices();
-        let from_first = first.get(at..).unwrap_or_default();
-        let cut = from_first.len().min(out.len());
-        out[..cut].copy_from_slice(&from_first[..cut]);
-        let rest = out.len() - cut;
-        if rest > 0 {
-            let skip = at.saturating_sub(first.len());
-            out[cut..].copy_from_slice(&second[skip..skip + rest]);
-        }
+        let cut = first.len().saturating_sub(at).min(len);
+        let skip = at.saturating_sub(first.len());
+        [first.get(at..at + cut).unwrap_or_default(), second.get(skip..skip + len - cut).unwrap_or_default()]
     }
+}
+
+/// As many places of a queue are kept for another socket.
+const MAX_KEPT: usize = 64;
+
+/// The same queue, if it is short, without what is in it.
+fn emptied<T>(mut queue: VecDeque<T>) -> VecDeque<T> {
+    queue.clear();
+    if queue.capacity() <= MAX_KEPT { queue } else { VecDeque::new() }
 }
 
 /// tcp_mstamp: microseconds.

@@ -188,11 +188,11 @@ fn queue_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, skb: &TxSkb, field
     let r = sk.route(ns)?;
     let (hlen, len) = (TCP_HLEN + fields.options.len(), skb.len() as usize);
     let mut f = cx.make_frame(skb.frame.map_or(Edge::Origin, Edge::RetransmitOf));
-    let l4 = f.put_l3(IP_HLEN + hlen + len, IP_HLEN);
+    let l4 = f.put_l3(IP_HLEN + hlen, IP_HLEN);
     write_header(l4, sk.sport, sk.dport, fields);
-    sk.copy_out(skb.seq.wrapping_add(u32::from(skb.syn)), &mut l4[hlen..]);
-    let sum = pseudo_sum(r.src, r.dst, IPPROTO_TCP, l4.len());
+    let sum = pseudo_sum(r.src, r.dst, IPPROTO_TCP, hlen + len);
     l4[16..18].copy_from_slice(&sum.to_be_bytes());
+    f.put_data(sk.unacked(skb.seq.wrapping_add(u32::from(skb.syn)), len));
     let segments = if skb.len() > skb.mss { skb.pcount() } else { 1 };
     if segments > 1 {
         f.gso_size = skb.mss as u16;

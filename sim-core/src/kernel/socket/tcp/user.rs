@@ -13,7 +13,7 @@ use super::timer;
 use super::timewait::{self, Substate};
 use super::transmit;
 use super::tx::{self, Nagle, Pushed};
-use super::{Entry, SockId, after, listen, window};
+use super::{SockId, after, listen, window};
 use crate::base::Pid;
 use crate::kernel::cx::{Continuation, Cx};
 use crate::kernel::errno::Errno;
@@ -40,8 +40,8 @@ const MAX_KEEPCNT: u8 = 127;
 /// What a system call has still to do.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    /// tcp_sendmsg: from this byte on.
-    Send { pid: Pid, data: Vec<u8>, at: usize, nonblock: bool, copied: usize },
+    /// tcp_sendmsg of so many bytes: from this one on.
+    Send { pid: Pid, len: usize, at: usize, nonblock: bool, copied: usize },
     /// What is queued goes out as far as it may, then this follows.
     Push { nagle: Nagle, then: Box<Work> },
     /// send(2) returns so many bytes, or waits for room if it is none.
@@ -52,9 +52,8 @@ pub(super) enum Work {
 
 /// socket(2)
 pub(in crate::kernel::socket) fn open(ns: &mut NetNs, pid: Pid, fd: Fd) -> Result<SockId, Errno> {
-    let template = Sock::new(ns, SockId { index: 0, generation: 0 }, pid);
-    let make = |id| Entry::Sock(Box::new(Sock { id, fd: Some(fd), ..template }));
-    ns.sockets.tcp.insert(make).ok_or(Errno::ENFILE)
+    let template = Sock { fd: Some(fd), ..Sock::new(ns, pid) };
+    ns.sockets.tcp.insert_sock(template).ok_or(Errno::ENFILE)
 }
 
 /// A system call on TCP socket `fd` of process `pid`.
@@ -121,8 +120,8 @@ pub(in crate::kernel) fn go_on(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId) {
 /// One step of a call.
 fn step(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
     match sk.work.take() {
-        Some(Work::Send { pid, data, at, nonblock, copied }) => {
-            sk.work = Some(send_step(ns, cx, sk, Sending { pid, data, at, nonblock, copied }));
+        Some(Work::Send { pid, len, at, nonblock, copied }) => {
+            sk.work = Some(send_step(ns, cx, sk, Sending { pid, len, at, nonblock, copied }));
         }
         Some(Work::Push { nagle, then }) => {
             let more = tx::push_one_frame(ns, cx, sk, nagle, 0) == Pushed::Sent;
@@ -233,10 +232,10 @@ fn accept(ns: &mut NetNs, sk: &mut Sock, pid: Pid, nonblock: bool, child_nonbloc
     Outcome::Done(Ret::Accepted { fd, from: SocketAddrV4::new(child.ip.daddr, child.dport) })
 }
 
-/// A send(2) under way.
+/// A send(2) under way. Its bytes stand in the buffer behind those that are queued.
 struct Sending {
     pid: Pid,
-    data: Vec<u8>,
+    len: usize,
     at: usize,
     nonblock: bool,
     copied: usize,
@@ -256,8 +255,12 @@ fn send(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, pid: Pid, data: &[u8], n
     if data.is_empty() {
         return Outcome::Done(Ret::Sent(0));
     }
-    // A connection that was idle begins anew.
-    let sending = Sending { pid, data: data.to_vec(), at, nonblock, copied: 0 };
+    if sk.buf.is_empty() {
+        // Nothing waits for an ACK: the buffer begins here.
+        sk.buf_seq = sk.write_seq;
+    }
+    sk.buf.extend(data.get(at..).unwrap_or_default());
+    let sending = Sending { pid, len: data.len(), at, nonblock, copied: 0 };
     sk.work = Some(send_step(ns, cx, sk, sending));
     Outcome::Later
 }
@@ -283,7 +286,7 @@ fn send_step(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mut s: Sending) -> 
     let release = |pid, ret| Work::Return { pid, ret };
     let mss = sk.current_mss(ns);
     let goal = sk.size_goal(mss);
-    while s.at < s.data.len() {
+    while s.at < s.len {
         let tail = sk.wq.back().map_or(0, |skb| if skb.fin { u32::MAX } else { skb.len() });
         let mut room = goal.saturating_sub(tail);
         if sk.wq.is_empty() || room == 0 {
@@ -293,12 +296,12 @@ fn send_step(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mut s: Sending) -> 
             entail(ns, cx, sk, mss);
             room = goal;
         }
-        let left = s.data.len() - s.at;
+        let left = s.len - s.at;
         let copy = (room as usize).min(left);
-        append(sk, &s.data[s.at..s.at + copy], s.copied == 0);
+        append(sk, copy as u32, s.copied == 0);
         s.at += copy;
         s.copied += copy;
-        if s.at == s.data.len() {
+        if s.at == s.len {
             break;
         }
         if sk.wq.back().is_some_and(|skb| skb.len() < goal) {
@@ -306,13 +309,13 @@ fn send_step(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mut s: Sending) -> 
         }
         if after(sk.write_seq, sk.pushed_seq.wrapping_add(sk.max_window >> 1)) {
             mark_push(sk);
-            let again = Work::Send { pid: s.pid, data: s.data, at: s.at, nonblock: s.nonblock, copied: s.copied };
+            let again = Work::Send { pid: s.pid, len: s.len, at: s.at, nonblock: s.nonblock, copied: s.copied };
             return Work::Push { nagle: Nagle::Push, then: Box::new(again) };
         }
         if sk.wq.len() == 1 {
             // tcp_push_one
             tx::push_one_frame(ns, cx, sk, Nagle::Push, 1);
-            return Work::Send { pid: s.pid, data: s.data, at: s.at, nonblock: s.nonblock, copied: s.copied };
+            return Work::Send { pid: s.pid, len: s.len, at: s.at, nonblock: s.nonblock, copied: s.copied };
         }
     }
     mark_push(sk);
@@ -323,6 +326,8 @@ fn send_step(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mut s: Sending) -> 
 /// wait_for_space of tcp_sendmsg_locked
 fn wait_for_space(sk: &mut Sock, s: &Sending) -> Work {
     sk.nospace = true;
+    // What was not taken is the program's still.
+    sk.buf.truncate(sk.write_seq.wrapping_sub(sk.buf_seq) as usize);
     let ret = if s.nonblock {
         Some(if s.at > 0 { Ret::Sent(s.at) } else { Ret::Err(Errno::EAGAIN) })
     } else {
@@ -343,16 +348,11 @@ fn entail(ns: &NetNs, cx: &Cx<'_>, sk: &mut Sock, mss: u32) {
     let mut skb = transmit::bare(sk.write_seq);
     (skb.mss, skb.truesize) = (mss, SKB_TRUESIZE);
     sk.wmem += u64::from(SKB_TRUESIZE);
-    if sk.buf.is_empty() {
-        sk.buf_seq = sk.write_seq;
-    }
     sk.wq.push_back(skb);
 }
 
-/// Bytes go to the last piece.
-fn append(sk: &mut Sock, bytes: &[u8], first: bool) {
-    sk.buf.extend(bytes);
-    let len = bytes.len() as u32;
+/// The next `len` bytes of the buffer go to the last piece.
+fn append(sk: &mut Sock, len: u32, first: bool) {
     sk.write_seq = sk.write_seq.wrapping_add(len);
     sk.wmem += u64::from(len);
     if let Some(skb) = sk.wq.back_mut() {
@@ -377,7 +377,8 @@ fn recv(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, size: usize, nonblock: b
     if sk.state == State::Listen {
         return Outcome::Done(Ret::Err(Errno::ENOTCONN));
     }
-    let mut out = Vec::new();
+    let ready = sk.rcv_nxt.wrapping_sub(sk.copied_seq) as usize;
+    let mut out = Vec::with_capacity(ready.min(size));
     while out.len() < size && copy_one(ns, cx, sk, &mut out, size) {}
     if !out.is_empty() {
         data::cleanup_rbuf(ns, cx, sk, out.len());
