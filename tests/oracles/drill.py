@@ -17,7 +17,8 @@ ip link set peer0 up
 ip addr add {HOST}/24 dev eth0
 ip neigh add {PEER} lladdr {PEER_MAC} dev eth0 nud permanent
 """
-FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "U": 32, "E": 64, "W": 128}
+FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "U": 32, "E": 64, "W": 128, "A": 256}
+ECN = ["noecn", "ect1", "ect0", "ce"]
 PEER_ISN = 1000
 
 
@@ -226,7 +227,7 @@ class Drill:
         words = text.split()
         if words[0] == "icmp":
             return self.icmp(words[1:])
-        tag = self.tag(words)
+        tag, tos = self.tag(words), ecn_of(words) or 0
         flags, (seq, length) = words[0], seq_range(words[1])
         rest = dict(zip(words[2::2], words[3::2]))
         options = self.options(opts, tag)
@@ -234,14 +235,14 @@ class Drill:
         bits = sum(FLAGS[c] for c in flags)
         ack = (int(rest["ack"]) + self.host_isn.get(tag, 0)) & 0xFFFFFFFF if "ack" in rest else 0
         head = struct.pack("!HHIIBBHHH", sport, dport, (seq + PEER_ISN) & 0xFFFFFFFF, ack,
-                           (5 + len(options) // 4) << 4, bits, int(rest.get("win", 65535)), 0, 0)
+                           (5 + len(options) // 4) << 4 | bits >> 8, bits & 255, int(rest.get("win", 65535)), 0, 0)
         seg = head + options + b"y" * length
         pseudo = socket.inet_aton(PEER) + socket.inet_aton(HOST) + struct.pack("!HH", 6, len(seg))
         sum_ = checksum(pseudo + seg)
-        self.send_ip(6, seg[:16] + struct.pack("!H", sum_) + seg[18:])
+        self.send_ip(6, seg[:16] + struct.pack("!H", sum_) + seg[18:], tos)
 
-    def send_ip(self, protocol, payload):
-        h = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, 0x4000, 64, protocol, 0,
+    def send_ip(self, protocol, payload, tos=0):
+        h = struct.pack("!BBHHHBBH4s4s", 0x45, tos, 20 + len(payload), 0, 0x4000, 64, protocol, 0,
                         socket.inet_aton(PEER), socket.inet_aton(HOST))
         h = h[:10] + struct.pack("!H", checksum(h)) + h[12:]
         mac = lambda m: bytes.fromhex(m.replace(":", ""))
@@ -299,7 +300,7 @@ class Drill:
         at, p = self.queue.pop(0)
         text, opts = split_options(text)
         words = text.split()
-        tag = self.tag(words)
+        tag, ecn = self.tag(words), ecn_of(words)
         dport = struct.unpack("!H", p[22:24])[0]
         self.learn(p, tag)
         shown = self.show(p, tag)
@@ -317,6 +318,8 @@ class Drill:
             raise Fail(f"ack: came {came}")
         if opts is not None and not re.fullmatch(re.escape(opts).replace(r"\*", r"\d+"), f["opts"]):
             raise Fail(f"options: came {came}")
+        if ecn not in (None, p[1] & 3):
+            raise Fail(f"ECN: came {came}")
         if dport != self.ports.get(tag, (1234 + tag, 0))[0]:
             raise Fail(f"port: came {came}")
         self.now = at
@@ -360,12 +363,12 @@ class Drill:
 
     def fields(self, p, tag):
         t = p[20:]
-        _, _, seq, ack, off, bits, win = struct.unpack("!HHIIBBH", t[:16])
-        hlen = (off >> 4) * 4
+        _, _, seq, ack, bits, win = struct.unpack("!HHIIHH", t[:16])
+        hlen = (bits >> 12) * 4
         n = len(t) - hlen
         rel = (seq - self.host_isn.get(tag, 0)) & 0xFFFFFFFF
         rel = rel - (1 << 32) if rel >> 31 else rel
-        f = {"flags": "".join(c for c in "SFRPUEW." if bits & FLAGS[c]), "seq": f"{rel}:{rel + n}({n})"}
+        f = {"flags": "".join(c for c in "SFRPUEWA." if bits & FLAGS[c]), "seq": f"{rel}:{rel + n}({n})"}
         if bits & 16:
             a = (ack - PEER_ISN) & 0xFFFFFFFF
             f["ack"] = str(a - (1 << 32) if a >> 31 else a)
@@ -375,7 +378,8 @@ class Drill:
 
     def show(self, p, tag):
         f = self.fields(p, tag)
-        return f"{f['flags']} {f['seq']}" + (f" ack {f['ack']}" if "ack" in f else "") + f" win {f['win']} <{f['opts']}>"
+        ecn = f"[{ECN[p[1] & 3]}] " if p[1] & 3 else ""
+        return f"{ecn}{f['flags']} {f['seq']}" + (f" ack {f['ack']}" if "ack" in f else "") + f" win {f['win']} <{f['opts']}>"
 
 
 def granularity(timer):
@@ -425,6 +429,12 @@ def show_options(o, isn):
 def split_options(text):
     m = re.search(r"<(.*)>\s*$", text)
     return (text[:m.start()], m[1]) if m else (text, None)
+
+
+def ecn_of(words):
+    """`[ce]` in front of the flags: the two bits of the IP header."""
+    if words and words[0].startswith("["):
+        return ECN.index(words.pop(0).strip("[]"))
 
 
 def seq_range(text):

@@ -22,8 +22,10 @@
 //! `shutdown read|write|both`, `close`, `error` (`SO_ERROR`), `poll`, `set OPTION VALUE`; none waits. `listener` in
 //! front of a call means the listening socket, which `listener prepare` makes.
 //!
-//! Sequence numbers of both sides are relative to the first SYN, flags are those of packetdrill. A timestamp `*` that
-//! is echoed is the host's last. Times are taken as the kernel's timer wheel can keep them, which depends on its phase.
+//! Sequence numbers of both sides are relative to the first SYN. Flags are those of packetdrill, E for ECE, W for CWR
+//! and A for AE; in front of them may stand the ECN bits of the IP header: `[noecn]`, `[ect0]`, `[ect1]`, `[ce]`. A
+//! timestamp `*` that is echoed is the host's last. Times are taken as the kernel's timer wheel can keep them, which
+//! depends on its phase.
 
 mod calls;
 mod segment;

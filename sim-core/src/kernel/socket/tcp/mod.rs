@@ -12,6 +12,7 @@
 //!   window      how much may come                                  tcp_input.c, tcp_output.c
 //!   ack         what an ACK tells                                  tcp_input.c
 //!   sack        what SACK blocks tell                              tcp_input.c
+//!   ecn         marks instead of losses                        tcp_ecn.h, tcp_input.c
 //!   recovery    which segments are lost, and sending them again    tcp_input.c, tcp_recovery.c
 //!   congestion  how much may be in flight                          tcp_cong.c, tcp_cubic.c
 //!   tx          how much is sent at once                           tcp_output.c
@@ -25,6 +26,7 @@ mod ack;
 mod congestion;
 mod connect;
 mod data;
+mod ecn;
 mod error;
 mod info;
 mod listen;

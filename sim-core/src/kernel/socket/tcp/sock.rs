@@ -2,6 +2,7 @@
 //! connection keeps.
 
 use super::congestion::Congestion;
+use super::ecn::Ecn;
 use super::listen::Listen;
 use super::recovery::Rack;
 use super::timer::{Pending, XmitTimer};
@@ -348,6 +349,7 @@ pub(in crate::kernel) struct Sock {
     pub(super) reord_seen: u32,
     pub(super) ca_state: CaState,
     pub(super) ca: Congestion,
+    pub(super) ecn: Ecn,
     pub(super) high_seq: u32,
     pub(super) undo_marker: u32,
     /// -1 in Linux is none here.

@@ -142,6 +142,9 @@ fn write_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mss: u32, nagle: N
     if send_new(ns, cx, sk, skb).is_err() {
         return Pushed::Stuck;
     }
+    if sk.in_cwnd_reduction() {
+        sk.prr_out += skb.pcount();
+    }
     // tcp_minshall_update
     if skb.len() < mss * skb.pcount() {
         sk.snd_sml = skb.end_seq;
@@ -485,6 +488,9 @@ fn retransmit_skb(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, at: usize, seg
     if skb.frame.is_some_and(|frame| ns.still_queues(frame)) {
         // skb_still_in_host_queue: it has not even left.
         return Err(Errno::EBUSY);
+    }
+    if skb.syn && sk.state != State::SynRecv {
+        sk.ecn.clear_syn(&ns.sockets.tcp.sysctl);
     }
     let flags = Flags {
         syn: skb.syn,
