@@ -11,6 +11,7 @@ use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::netlink::{self, Hardware, Request};
 use crate::kernel::netns::Spaces;
+use crate::kernel::profile::Profile;
 use crate::kernel::syscall::{self, Call, Outcome, Ret};
 use crate::kernel::timer::{TimerId, ns_to_jiffies};
 use crate::kernel::trace::Sink;
@@ -136,13 +137,13 @@ pub struct Finished {
 }
 
 impl Machine {
-    pub(super) fn new(id: MachineId, jiffies: u64) -> Self {
+    pub(super) fn new(id: MachineId, profile: Profile, jiffies: u64) -> Self {
         let mut cpu = Cpu::new(id, jiffies);
         cpu.timers.arm(jiffies, jiffies + gc::FIRST_RUN, Timer::ConntrackGc);
         Machine {
             id,
             cpu,
-            spaces: Spaces::default(),
+            spaces: Spaces::new(profile),
             files: BTreeMap::new(),
             no_files: Files::default(),
             processes: BTreeMap::new(),

@@ -15,6 +15,7 @@ use super::ip::output::{Header, Ident};
 use super::ip::route::{self, Flow4};
 use super::netlink::Scope;
 use super::netns::NetNs;
+use super::profile::Profile;
 use super::syscall::{
     Call, Fd, Message, Outcome, PmtuDisc, PollFd, QueuedError, Ready, Ret, SendTo, Shutdown, SockOpt, SocketKind,
 };
@@ -42,6 +43,14 @@ pub struct Sockets {
     /// The bound UDP sockets.
     ports: udp::Ports,
     pub(in crate::kernel) tcp: tcp::Tcp,
+}
+
+impl Sockets {
+    /// None yet, with the settings that a kernel of that kind begins with.
+    pub(in crate::kernel) fn new(profile: Profile) -> Self {
+        let tcp = tcp::Tcp::new(profile);
+        Sockets { tcp, ..Sockets::default() }
+    }
 }
 
 /// struct sock with its inet_sock.

@@ -9,7 +9,7 @@ use super::rx::{self, Segment, limited, now_s, paws_reject};
 use super::sock::{Sock, State, TCP_MSS_DEFAULT, TCP_TIMEOUT_INIT, now_ms, now_us};
 use super::timer::{self, Pending, Timeout};
 use super::transmit::{self, Fields, Flags, Reply};
-use super::{Entry, SockId, TimerOf, Tuple, ack, window};
+use super::{Entry, SockId, TimerOf, Tuple, ack, linux_4_18, window};
 use crate::base::IfIndex;
 use crate::base::rng::Purpose;
 use crate::kernel::cx::Cx;
@@ -18,6 +18,7 @@ use crate::kernel::frame::Frame;
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
+use crate::kernel::profile::Profile;
 use crate::kernel::timer::HZ;
 use crate::kernel::trace::{Consumer, DropReason, Fate, Flow};
 use std::collections::VecDeque;
@@ -83,7 +84,10 @@ pub(super) struct Request {
 
 /// inet_csk_listen_start
 pub(super) fn listen(ns: &mut NetNs, cx: &Cx<'_>, sk: &mut Sock, backlog: u32) -> Result<(), Errno> {
-    let backlog = backlog.min(SOMAXCONN);
+    let backlog = backlog.min(match ns.sockets.tcp.sysctl.profile {
+        Profile::Linux618 => SOMAXCONN,
+        Profile::Linux418 => linux_4_18::SOMAXCONN,
+    });
     if let Some(listen) = &mut sk.listen {
         listen.backlog = backlog;
         return Ok(());
@@ -279,7 +283,7 @@ fn request(ns: &NetNs, cx: &Cx<'_>, dev: IfIndex, sk: &Sock, seg: &Segment) -> O
         sack_ok: o.sack_perm && sysctl.sack != 0,
         ecn_ok: ecn::create_request(sysctl, seg),
         ts_recent: o.ts.map_or(0, |(val, _)| val),
-        ts_off: timestamp_offset(cx.prf, cx, &tuple),
+        ts_off: timestamp_offset(sysctl.profile, cx, &tuple),
         rcv_wnd: initial.rcv_wnd,
         window_clamp: initial.window_clamp,
         snt_synack: 0,

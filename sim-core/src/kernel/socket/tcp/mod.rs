@@ -20,6 +20,7 @@
 //!   timer       what happens when nothing happens                  tcp_timer.c
 //!   error       what ICMP tells                                    tcp_ipv4.c
 //!   info        what is told of it all                             tcp_diag.c, inet_diag.c
+//!   linux_4_18  what an older kernel did otherwise
 //! ```
 
 mod ack;
@@ -29,6 +30,7 @@ mod data;
 mod ecn;
 mod error;
 mod info;
+mod linux_4_18;
 mod listen;
 mod options;
 mod prune;
@@ -54,6 +56,7 @@ pub(in crate::kernel) use user::go_on;
 pub(super) use user::{call, close_orphan, interrupted, open, poll};
 
 use crate::base::NsId;
+use crate::kernel::profile::Profile;
 use listen::Request;
 use sock::Sock;
 use std::collections::BTreeMap;
@@ -130,6 +133,10 @@ pub struct Tcp {
 }
 
 impl Tcp {
+    pub(super) fn new(profile: Profile) -> Self {
+        Tcp { sysctl: TcpSysctl::of(profile), ..Tcp::default() }
+    }
+
     fn insert(&mut self, make: impl FnOnce(SockId) -> Entry) -> Option<SockId> {
         let index = match self.free.pop() {
             Some(index) => index,

@@ -13,6 +13,7 @@ use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::netns::NetNs;
+use crate::kernel::profile::Profile;
 use crate::kernel::syscall::{Fd, PmtuDisc, QueuedError};
 use crate::kernel::timer::HZ;
 use std::collections::VecDeque;
@@ -174,6 +175,11 @@ pub(super) struct TxSkb {
 }
 
 impl TxSkb {
+    /// PSH: it ends what a program wrote, or since Linux 5.4 has several segments; then the last of them has it.
+    pub fn pushes(&self, profile: Profile) -> bool {
+        self.push || profile == Profile::Linux618 && self.len() > self.mss
+    }
+
     /// Bytes of payload.
     pub fn len(&self) -> u32 {
         self.end_seq.wrapping_sub(self.seq) - u32::from(self.syn) - u32::from(self.fin)
@@ -205,6 +211,7 @@ impl Default for Addresses {
 #[derive(Clone, Debug, Default)]
 pub(in crate::kernel) struct Sock {
     pub(super) id: SockId,
+    pub(super) profile: Profile,
     /// None once no program has it (SOCK_DEAD), and as long as none has accepted it.
     pub(super) fd: Option<Fd>,
     /// No program has it any more, in contrast to not yet.
@@ -442,6 +449,7 @@ impl Sock {
         let sysctl = &ns.sockets.tcp.sysctl;
         Sock {
             id,
+            profile: sysctl.profile,
             owner,
             rcvbuf: sysctl.rmem[1] as u64,
             scaling_ratio: TCP_DEFAULT_SCALING_RATIO,

@@ -1,12 +1,16 @@
 //! Mirrors the TCP part of net/ipv4/sysctl_net_ipv4.c.
 
 use super::congestion::Algorithm;
+use super::linux_4_18;
 use crate::kernel::errno::Errno;
+use crate::kernel::profile::Profile;
 
 /// The settings of net.ipv4.tcp_*, as one namespace has them.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "the kernel's own names: Documentation/networking/ip-sysctl.rst")]
 pub(in crate::kernel) struct TcpSysctl {
+    /// No setting: which Linux it is.
+    pub profile: Profile,
     pub abort_on_overflow: i64,
     pub backlog_ack_defer: i64,
     pub challenge_ack_limit: i64,
@@ -58,6 +62,7 @@ impl Default for TcpSysctl {
     /// tcp_sk_init, with the memory of Linux 6.18 (tcp_init).
     fn default() -> Self {
         TcpSysctl {
+            profile: Profile::Linux618,
             abort_on_overflow: 0,
             backlog_ack_defer: 1,
             challenge_ack_limit: INT,
@@ -154,6 +159,20 @@ const FIELDS: &[(&str, Field, i64, i64)] = &[
 ];
 
 impl TcpSysctl {
+    /// The settings that a kernel begins with.
+    pub fn of(profile: Profile) -> Self {
+        match profile {
+            Profile::Linux618 => TcpSysctl::default(),
+            Profile::Linux418 => linux_4_18::sysctl(),
+        }
+    }
+
+    /// The setting called `net.ipv4.tcp_NAME`, if this kernel has it.
+    fn field(&self, name: &str) -> Option<&'static (&'static str, Field, i64, i64)> {
+        let lacks = self.profile == Profile::Linux418 && linux_4_18::lacks(name);
+        FIELDS.iter().find(|f| f.0 == name && !lacks)
+    }
+
     /// The value of `net.ipv4.tcp_NAME`.
     pub fn get(&self, name: &str) -> Option<String> {
         let three = |m: &[i64; 3]| format!("{}\t{}\t{}", m[0], m[1], m[2]);
@@ -163,7 +182,7 @@ impl TcpSysctl {
             "congestion_control" => self.congestion_control.name().to_owned(),
             "available_congestion_control" => "reno cubic".to_owned(),
             _ => {
-                let (_, field, ..) = FIELDS.iter().find(|f| f.0 == name)?;
+                let (_, field, ..) = self.field(name)?;
                 field(&mut { *self }).to_string()
             }
         })
@@ -184,7 +203,7 @@ impl TcpSysctl {
             }
             "available_congestion_control" => Err(Errno::EACCES),
             _ => {
-                let (_, field, min, max) = *FIELDS.iter().find(|f| f.0 == name).ok_or(Errno::ENOENT)?;
+                let (_, field, min, max) = *self.field(name).ok_or(Errno::ENOENT)?;
                 let value: i64 = value.parse().map_err(|_| Errno::EINVAL)?;
                 if !(min..=max).contains(&value) {
                     return Err(Errno::EINVAL);
