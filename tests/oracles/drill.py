@@ -2,7 +2,7 @@
 it differs: `python3 tests/oracles/drill.py tests/tcp/*.txt`. Needs root, unshare, ip and ethtool. The language is
 described in tests/src/drill.rs; `-v` prints what came as a script could expect it."""
 
-import concurrent.futures, errno, fcntl, os, re, select, socket, struct, subprocess, sys, time
+import concurrent.futures, errno, fcntl, os, re, select, socket, struct, subprocess, sys, threading, time
 
 HOST, PEER = "192.0.2.1", "192.0.2.2"
 HOST_MAC, PEER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
@@ -82,6 +82,8 @@ class Drill:
         word, _, rest = line.partition(" ")
         if word == ">":
             return self.expect(rest, dt)
+        if word == "returns":
+            return self.returns(dt or 0)
         if dt is not None:
             self.pump(self.now + dt)
             self.now += dt
@@ -97,6 +99,8 @@ class Drill:
         self.now = time.monotonic()
         if word == "<":
             return self.inject(rest)
+        if line == "close waits":
+            return self.close_waits()
         if word in ("accepted", "connected"):
             return self.establish(word, rest)
         if word == "run":
@@ -122,6 +126,30 @@ class Drill:
             lines = ["socket", "connect = EINPROGRESS", "> S 0:0(0)", f"+0.05 < S. 0:0(0) ack 1 <{opts}>", "> . 1:1(0) ack 1"]
         for line in lines:
             self.line(line)
+
+    def close_waits(self):
+        conn, self.conn, self.returned = self.conn, None, None
+        self.kept.remove(conn)
+
+        def close():
+            conn.close()
+            self.returned = time.monotonic()
+
+        self.closing = threading.Thread(target=close, daemon=True)
+        self.closing.start()
+        self.closing.join(0.002)
+        if self.returned:
+            raise Fail("it has returned already")
+
+    def returns(self, dt):
+        slack = 0.03 + granularity(dt)
+        while not self.returned and time.monotonic() < self.now + dt + slack:
+            self.pump(time.monotonic() + 0.002)
+        if not self.returned:
+            raise Fail("it still waits")
+        if self.returned < self.now + dt - slack:
+            raise Fail(f"too early: +{self.returned - self.now:.3f} returns")
+        self.now = max(self.now, self.returned)
 
     def call(self, words):
         on = None
@@ -183,7 +211,7 @@ class Drill:
                 elif args[0] == "linger":
                     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", v is not None, v or 0))
                 elif args[0] == "pmtudisc":
-                    s.setsockopt(0, 10, {0: 0, 1: 1, 2: 2, 3: 3}[v])
+                    s.setsockopt(0, 10, v)
                 else:
                     raise Fail(f"no option {args[0]}")
             else:

@@ -399,6 +399,7 @@ impl Machine {
                 State::Retry(last, Deadline::Never)
             }
             Call::Poll { .. } => State::Ready(Ret::Poll(vec![])),
+            Call::Close { .. } => after_signal(&mut self.spaces, p.ns, call),
             _ => State::Ready(Ret::Done),
         };
         p.wait += 1;
@@ -412,7 +413,7 @@ impl Machine {
         if let Deadline::Wheel(id) = *deadline {
             self.cpu.timers.cancel(id);
         }
-        p.state = State::Ready(syscall::interrupted(&mut self.spaces, p.ns, call));
+        p.state = after_signal(&mut self.spaces, p.ns, call);
         p.wait += 1;
         self.run_queue.push_back(pid);
     }
@@ -512,14 +513,14 @@ impl Machine {
         let Some(p) = self.processes.get_mut(&pid) else { return };
         let ns = p.ns;
         if p.alarmed || p.interrupted {
-            p.state = State::Ready(syscall::interrupted(&mut self.spaces, ns, &call));
+            p.state = after_signal(&mut self.spaces, ns, &call);
             self.run_queue.push_front(pid);
             return;
         }
         let deadline = match (&call, deadline) {
-            (Call::Recv { fd, .. }, Deadline::Unset) => {
-                // SO_RCVTIMEO goes through the wheel, in ticks.
-                let timeout = syscall::recv_timeout_ns(&self.spaces, ns, *fd);
+            (Call::Recv { .. } | Call::Close { .. }, Deadline::Unset) => {
+                // SO_RCVTIMEO and SO_LINGER go through the wheel, in ticks.
+                let timeout = syscall::timeout_ns(&self.spaces, ns, &call);
                 let now = self.cpu.jiffies();
                 let arm = |cpu: &mut Cpu| cpu.timers.arm(now, now + ns_to_jiffies(timeout), Timer::Process(pid));
                 if timeout > 0 { Deadline::Wheel(arm(&mut self.cpu)) } else { Deadline::Never }
@@ -533,6 +534,14 @@ impl Machine {
             (_, decided) => decided,
         };
         p.state = State::Waiting(call, deadline);
+    }
+}
+
+/// What a process does when a signal, or the end of its time, has ended the wait in `call`.
+fn after_signal(spaces: &mut Spaces, ns: NsId, call: &Call) -> State {
+    match syscall::interrupted(spaces, ns, call) {
+        Some(ret) => State::Ready(ret),
+        None => State::Retry(call.clone(), Deadline::Never),
     }
 }
 

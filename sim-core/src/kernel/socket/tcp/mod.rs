@@ -53,7 +53,7 @@ pub(in crate::kernel) use rx::tcp_v4_rcv;
 pub use timer::Timeout;
 pub(in crate::kernel) use timer::expire;
 pub(in crate::kernel) use user::go_on;
-pub(super) use user::{call, close_orphan, interrupted, open, poll};
+pub(super) use user::{call, close_orphan, interrupted, linger_ns, open, poll, stop_lingering};
 
 use crate::base::NsId;
 use crate::kernel::profile::Profile;

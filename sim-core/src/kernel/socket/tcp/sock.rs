@@ -214,6 +214,8 @@ pub(in crate::kernel) struct Sock {
     pub(super) profile: Profile,
     /// None once no program has it (SOCK_DEAD), and as long as none has accepted it.
     pub(super) fd: Option<Fd>,
+    /// close(2) was called; it may still wait.
+    pub(super) closed: bool,
     /// No program has it any more, in contrast to not yet.
     pub(super) dead: bool,
     pub(super) owner: Pid,
