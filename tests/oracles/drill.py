@@ -2,7 +2,7 @@
 it differs: `python3 tests/oracles/drill.py tests/tcp/*.txt`. Needs root, unshare, ip and ethtool. The language is
 described in tests/src/drill.rs; `-v` prints what came as a script could expect it."""
 
-import concurrent.futures, errno, fcntl, os, re, select, socket, struct, subprocess, sys, time
+import concurrent.futures, errno, fcntl, os, re, select, socket, struct, subprocess, sys, threading, time
 
 HOST, PEER = "192.0.2.1", "192.0.2.2"
 HOST_MAC, PEER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
@@ -17,7 +17,8 @@ ip link set peer0 up
 ip addr add {HOST}/24 dev eth0
 ip neigh add {PEER} lladdr {PEER_MAC} dev eth0 nud permanent
 """
-FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "U": 32, "E": 64, "W": 128}
+FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "U": 32, "E": 64, "W": 128, "A": 256}
+ECN = ["noecn", "ect1", "ect0", "ce"]
 PEER_ISN = 1000
 
 
@@ -81,6 +82,8 @@ class Drill:
         word, _, rest = line.partition(" ")
         if word == ">":
             return self.expect(rest, dt)
+        if word == "returns":
+            return self.returns(dt or 0)
         if dt is not None:
             self.pump(self.now + dt)
             self.now += dt
@@ -96,6 +99,8 @@ class Drill:
         self.now = time.monotonic()
         if word == "<":
             return self.inject(rest)
+        if line == "close waits":
+            return self.close_waits()
         if word in ("accepted", "connected"):
             return self.establish(word, rest)
         if word == "run":
@@ -121,6 +126,30 @@ class Drill:
             lines = ["socket", "connect = EINPROGRESS", "> S 0:0(0)", f"+0.05 < S. 0:0(0) ack 1 <{opts}>", "> . 1:1(0) ack 1"]
         for line in lines:
             self.line(line)
+
+    def close_waits(self):
+        conn, self.conn, self.returned = self.conn, None, None
+        self.kept.remove(conn)
+
+        def close():
+            conn.close()
+            self.returned = time.monotonic()
+
+        self.closing = threading.Thread(target=close, daemon=True)
+        self.closing.start()
+        self.closing.join(0.002)
+        if self.returned:
+            raise Fail("it has returned already")
+
+    def returns(self, dt):
+        slack = 0.03 + granularity(dt)
+        while not self.returned and time.monotonic() < self.now + dt + slack:
+            self.pump(time.monotonic() + 0.002)
+        if not self.returned:
+            raise Fail("it still waits")
+        if self.returned < self.now + dt - slack:
+            raise Fail(f"too early: +{self.returned - self.now:.3f} returns")
+        self.now = max(self.now, self.returned)
 
     def call(self, words):
         on = None
@@ -182,7 +211,7 @@ class Drill:
                 elif args[0] == "linger":
                     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", v is not None, v or 0))
                 elif args[0] == "pmtudisc":
-                    s.setsockopt(0, 10, {0: 0, 1: 1, 2: 2, 3: 3}[v])
+                    s.setsockopt(0, 10, v)
                 else:
                     raise Fail(f"no option {args[0]}")
             else:
@@ -226,7 +255,7 @@ class Drill:
         words = text.split()
         if words[0] == "icmp":
             return self.icmp(words[1:])
-        tag = self.tag(words)
+        tag, tos = self.tag(words), ecn_of(words) or 0
         flags, (seq, length) = words[0], seq_range(words[1])
         rest = dict(zip(words[2::2], words[3::2]))
         options = self.options(opts, tag)
@@ -234,14 +263,14 @@ class Drill:
         bits = sum(FLAGS[c] for c in flags)
         ack = (int(rest["ack"]) + self.host_isn.get(tag, 0)) & 0xFFFFFFFF if "ack" in rest else 0
         head = struct.pack("!HHIIBBHHH", sport, dport, (seq + PEER_ISN) & 0xFFFFFFFF, ack,
-                           (5 + len(options) // 4) << 4, bits, int(rest.get("win", 65535)), 0, 0)
+                           (5 + len(options) // 4) << 4 | bits >> 8, bits & 255, int(rest.get("win", 65535)), 0, 0)
         seg = head + options + b"y" * length
         pseudo = socket.inet_aton(PEER) + socket.inet_aton(HOST) + struct.pack("!HH", 6, len(seg))
         sum_ = checksum(pseudo + seg)
-        self.send_ip(6, seg[:16] + struct.pack("!H", sum_) + seg[18:])
+        self.send_ip(6, seg[:16] + struct.pack("!H", sum_) + seg[18:], tos)
 
-    def send_ip(self, protocol, payload):
-        h = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, 0x4000, 64, protocol, 0,
+    def send_ip(self, protocol, payload, tos=0):
+        h = struct.pack("!BBHHHBBH4s4s", 0x45, tos, 20 + len(payload), 0, 0x4000, 64, protocol, 0,
                         socket.inet_aton(PEER), socket.inet_aton(HOST))
         h = h[:10] + struct.pack("!H", checksum(h)) + h[12:]
         mac = lambda m: bytes.fromhex(m.replace(":", ""))
@@ -299,7 +328,7 @@ class Drill:
         at, p = self.queue.pop(0)
         text, opts = split_options(text)
         words = text.split()
-        tag = self.tag(words)
+        tag, ecn = self.tag(words), ecn_of(words)
         dport = struct.unpack("!H", p[22:24])[0]
         self.learn(p, tag)
         shown = self.show(p, tag)
@@ -317,6 +346,8 @@ class Drill:
             raise Fail(f"ack: came {came}")
         if opts is not None and not re.fullmatch(re.escape(opts).replace(r"\*", r"\d+"), f["opts"]):
             raise Fail(f"options: came {came}")
+        if ecn not in (None, p[1] & 3):
+            raise Fail(f"ECN: came {came}")
         if dport != self.ports.get(tag, (1234 + tag, 0))[0]:
             raise Fail(f"port: came {came}")
         self.now = at
@@ -360,12 +391,12 @@ class Drill:
 
     def fields(self, p, tag):
         t = p[20:]
-        _, _, seq, ack, off, bits, win = struct.unpack("!HHIIBBH", t[:16])
-        hlen = (off >> 4) * 4
+        _, _, seq, ack, bits, win = struct.unpack("!HHIIHH", t[:16])
+        hlen = (bits >> 12) * 4
         n = len(t) - hlen
         rel = (seq - self.host_isn.get(tag, 0)) & 0xFFFFFFFF
         rel = rel - (1 << 32) if rel >> 31 else rel
-        f = {"flags": "".join(c for c in "SFRPUEW." if bits & FLAGS[c]), "seq": f"{rel}:{rel + n}({n})"}
+        f = {"flags": "".join(c for c in "SFRPUEWA." if bits & FLAGS[c]), "seq": f"{rel}:{rel + n}({n})"}
         if bits & 16:
             a = (ack - PEER_ISN) & 0xFFFFFFFF
             f["ack"] = str(a - (1 << 32) if a >> 31 else a)
@@ -375,7 +406,8 @@ class Drill:
 
     def show(self, p, tag):
         f = self.fields(p, tag)
-        return f"{f['flags']} {f['seq']}" + (f" ack {f['ack']}" if "ack" in f else "") + f" win {f['win']} <{f['opts']}>"
+        ecn = f"[{ECN[p[1] & 3]}] " if p[1] & 3 else ""
+        return f"{ecn}{f['flags']} {f['seq']}" + (f" ack {f['ack']}" if "ack" in f else "") + f" win {f['win']} <{f['opts']}>"
 
 
 def granularity(timer):
@@ -425,6 +457,12 @@ def show_options(o, isn):
 def split_options(text):
     m = re.search(r"<(.*)>\s*$", text)
     return (text[:m.start()], m[1]) if m else (text, None)
+
+
+def ecn_of(words):
+    """`[ce]` in front of the flags: the two bits of the IP header."""
+    if words and words[0].startswith("["):
+        return ECN.index(words.pop(0).strip("[]"))
 
 
 def seq_range(text):

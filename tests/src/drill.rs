@@ -19,11 +19,14 @@
 //! ```
 //!
 //! Calls: `socket`, `bind PORT`, `connect [PORT]`, `listen BACKLOG`, `accept`, `send BYTES`, `recv BYTES`,
-//! `shutdown read|write|both`, `close`, `error` (`SO_ERROR`), `poll`, `set OPTION VALUE`; none waits. `listener` in
-//! front of a call means the listening socket, which `listener prepare` makes.
+//! `shutdown read|write|both`, `close`, `error` (`SO_ERROR`), `poll`, `set OPTION VALUE`; none waits. Only `close
+//! waits` does, until the script says `returns`. `listener` in front of a call means the listening socket, which
+//! `listener prepare` makes.
 //!
-//! Sequence numbers of both sides are relative to the first SYN, flags are those of packetdrill. A timestamp `*` that
-//! is echoed is the host's last. Times are taken as the kernel's timer wheel can keep them, which depends on its phase.
+//! Sequence numbers of both sides are relative to the first SYN. Flags are those of packetdrill, E for ECE, W for CWR
+//! and A for AE; in front of them may stand the ECN bits of the IP header: `[noecn]`, `[ect0]`, `[ect1]`, `[ce]`. A
+//! timestamp `*` that is echoed is the host's last. Times are taken as the kernel's timer wheel can keep them, which
+//! depends on its phase.
 
 mod calls;
 mod segment;
@@ -109,6 +112,8 @@ struct Drill {
     last_packet: Vec<u8>,
     conn: Option<Fd>,
     listener: Option<Fd>,
+    /// What a call that waits has returned, and when.
+    waiting: Option<Shared<Option<(Time, Ret)>>>,
 }
 
 impl Drill {
@@ -128,8 +133,8 @@ impl Drill {
         world.spawn(peer, Box::new(listener), Time(0)).ok_or("no place for a process")?;
         let (isns, ports) = Default::default();
         let (came, last_packet) = (vec![], vec![]);
-        let (now, conn, listener) = (Time(0), None, None);
-        let mut drill = Drill { world, host, peer, tap, came, now, isns, ports, last_packet, conn, listener };
+        let (now, conn, listener, waiting) = (Time(0), None, None, None);
+        let mut drill = Drill { world, host, peer, tap, came, now, isns, ports, last_packet, conn, listener, waiting };
         drill.run_to(Time(MS))?;
         drill.now = Time(MS);
         Ok(drill)
@@ -146,6 +151,9 @@ impl Drill {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         if word == ">" {
             return self.expect(rest, after_ns.unwrap_or(0));
+        }
+        if word == "returns" {
+            return self.returns(after_ns.unwrap_or(0));
         }
         let until = self.now + after_ns.unwrap_or(0);
         self.run_to(until)?;
@@ -165,6 +173,7 @@ impl Drill {
             }
             "run" => command(&mut self.world, self.host, rest),
             "accepted" | "connected" => self.establish(word, rest),
+            "close" if rest == "waits" => self.close_waits(),
             _ => {
                 let (call, want) = line.split_once(" = ").unwrap_or((line, ""));
                 let (got, want) = (self.call(call)?, want.trim());
@@ -244,6 +253,39 @@ impl Drill {
         came.matches(text, *isns).map_err(|what| format!("{what}: {shown}"))
     }
 
+    /// close(2) of the connection begins.
+    fn close_waits(&mut self) -> Result<(), String> {
+        let call = Call::Close { fd: self.conn.take().ok_or("no such socket")? };
+        let ret: Shared<_> = Arc::default();
+        let caller = Caller { call: Some(call), ret: ret.clone(), stays: false };
+        let at = self.world.now().max(self.now);
+        self.world.spawn(self.host, Box::new(caller), at).ok_or("no place for a process")?;
+        self.run_to(at + CALL_TICKS * TICK_NS)?;
+        if locked(&ret).is_some() {
+            return Err("it has returned already".to_owned());
+        }
+        self.waiting = Some(ret);
+        Ok(())
+    }
+
+    /// The call that waits returns, so long after the event before.
+    fn returns(&mut self, after_ns: u64) -> Result<(), String> {
+        let waiting = self.waiting.take().ok_or("no call waits")?;
+        let slack = SLACK_NS + granularity_ns(after_ns);
+        let due = self.now + after_ns;
+        let mut until = self.now;
+        while locked(&waiting).is_none() && until < due + slack {
+            until += TICK_NS;
+            self.run_to(until)?;
+        }
+        let Some((at, ret)) = locked(&waiting).take() else { return Err("it still waits".to_owned()) };
+        if at.0 + slack < due.0 {
+            return Err(format!("too early: +{:.3} returns", (at - self.now) as f64 / 1e9));
+        }
+        self.now = at;
+        if ret == Ret::Done { Ok(()) } else { Err(format!("it returned {ret:?}")) }
+    }
+
     fn nothing_came(&self) -> Result<(), String> {
         let Some((at, packet)) = self.came.first() else { return Ok(()) };
         let (came, _): (Came, _) = segment::read(packet)?;
@@ -287,14 +329,14 @@ impl Drill {
 
     /// One system call of a process of its own, which ends with it unless it `stays`: then what it opened stays, too.
     fn one(&mut self, ns: NsId, call: Call, stays: bool) -> Result<Ret, String> {
-        let ret: Shared<Option<Ret>> = Arc::default();
+        let ret: Shared<Option<(Time, Ret)>> = Arc::default();
         let stays = stays || matches!(call, Call::Socket(_) | Call::Accept { .. });
         let caller = Caller { call: Some(call), ret: ret.clone(), stays };
         let at = self.world.now().max(self.now);
         self.world.spawn(ns, Box::new(caller), at).ok_or("no place for a process")?;
         for tick in 1..=CALL_TICKS {
             self.run_to(at + tick * TICK_NS)?;
-            if let Some(ret) = locked(&ret).take() {
+            if let Some((_, ret)) = locked(&ret).take() {
                 return Ok(ret);
             }
         }
@@ -378,17 +420,17 @@ impl Program for Tap {
 #[derive(Clone)]
 struct Caller {
     call: Option<Call>,
-    ret: Shared<Option<Ret>>,
+    ret: Shared<Option<(Time, Ret)>>,
     stays: bool,
 }
 
 impl Program for Caller {
-    fn step(&mut self, ret: Ret, _: &mut Env<'_>) -> Call {
+    fn step(&mut self, ret: Ret, env: &mut Env<'_>) -> Call {
         if let Some(call) = self.call.take() {
             return call;
         }
         if ret != Ret::Start && locked(&self.ret).is_none() {
-            *locked(&self.ret) = Some(ret);
+            *locked(&self.ret) = Some((env.now, ret));
         }
         if self.stays { Call::Poll { fds: vec![], timeout_ns: None } } else { Call::Exit(0) }
     }

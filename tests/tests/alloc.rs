@@ -9,6 +9,7 @@ use sim_core::base::time::SEC;
 use sim_core::base::{IfIndex, Mac, MachineId, NsId, Time};
 use sim_core::engine::{Config, Env, LinkSpec, Program, Stopped, World};
 use sim_core::kernel::netlink::{Addr, LinkAdd, LinkChange, LinkKind, LinkPeer, Request};
+use sim_core::kernel::profile::Profile;
 use sim_core::kernel::syscall::{Call, Fd, Ret, SendTo, SockOpt, SocketKind};
 use sim_core::kernel::trace::{DevName, Mute, Sink, Step, Tap};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -160,7 +161,7 @@ impl Lab {
     /// Two machines and a link.
     fn linked(spec: &LinkSpec) -> Self {
         let mut world = World::new(Config::default());
-        let there = world.add_machine().expect("a second one");
+        let there = world.add_machine(Profile::default()).expect("a second one");
         let homes = [NsId::default(), NsId::new(there, 0)];
         for (n, home) in homes.into_iter().enumerate() {
             let name = format!("p{n}");

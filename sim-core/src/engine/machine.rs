@@ -11,6 +11,7 @@ use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::netlink::{self, Hardware, Request};
 use crate::kernel::netns::Spaces;
+use crate::kernel::profile::Profile;
 use crate::kernel::syscall::{self, Call, Outcome, Ret};
 use crate::kernel::timer::{TimerId, ns_to_jiffies};
 use crate::kernel::trace::Sink;
@@ -136,13 +137,13 @@ pub struct Finished {
 }
 
 impl Machine {
-    pub(super) fn new(id: MachineId, jiffies: u64) -> Self {
+    pub(super) fn new(id: MachineId, profile: Profile, jiffies: u64) -> Self {
         let mut cpu = Cpu::new(id, jiffies);
         cpu.timers.arm(jiffies, jiffies + gc::FIRST_RUN, Timer::ConntrackGc);
         Machine {
             id,
             cpu,
-            spaces: Spaces::default(),
+            spaces: Spaces::new(profile),
             files: BTreeMap::new(),
             no_files: Files::default(),
             processes: BTreeMap::new(),
@@ -398,6 +399,7 @@ impl Machine {
                 State::Retry(last, Deadline::Never)
             }
             Call::Poll { .. } => State::Ready(Ret::Poll(vec![])),
+            Call::Close { .. } => after_signal(&mut self.spaces, p.ns, call),
             _ => State::Ready(Ret::Done),
         };
         p.wait += 1;
@@ -411,7 +413,7 @@ impl Machine {
         if let Deadline::Wheel(id) = *deadline {
             self.cpu.timers.cancel(id);
         }
-        p.state = State::Ready(syscall::interrupted(&mut self.spaces, p.ns, call));
+        p.state = after_signal(&mut self.spaces, p.ns, call);
         p.wait += 1;
         self.run_queue.push_back(pid);
     }
@@ -513,14 +515,14 @@ impl Machine {
         let Some(p) = self.processes.get_mut(&pid) else { return };
         let ns = p.ns;
         if p.alarmed || p.interrupted {
-            p.state = State::Ready(syscall::interrupted(&mut self.spaces, ns, &call));
+            p.state = after_signal(&mut self.spaces, ns, &call);
             self.run_queue.push_front(pid);
             return;
         }
         let deadline = match (&call, deadline) {
-            (Call::Recv { fd, .. }, Deadline::Unset) => {
-                // SO_RCVTIMEO goes through the wheel, in ticks.
-                let timeout = syscall::recv_timeout_ns(&self.spaces, ns, *fd);
+            (Call::Recv { .. } | Call::Close { .. }, Deadline::Unset) => {
+                // SO_RCVTIMEO and SO_LINGER go through the wheel, in ticks.
+                let timeout = syscall::timeout_ns(&self.spaces, ns, &call);
                 let now = self.cpu.jiffies();
                 let arm = |cpu: &mut Cpu| cpu.timers.arm(now, now + ns_to_jiffies(timeout), Timer::Process(pid));
                 if timeout > 0 { Deadline::Wheel(arm(&mut self.cpu)) } else { Deadline::Never }
@@ -534,6 +536,14 @@ impl Machine {
             (_, decided) => decided,
         };
         p.state = State::Waiting(call, deadline);
+    }
+}
+
+/// What a process does when a signal, or the end of its time, has ended the wait in `call`.
+fn after_signal(spaces: &mut Spaces, ns: NsId, call: &Call) -> State {
+    match syscall::interrupted(spaces, ns, call) {
+        Some(ret) => State::Ready(ret),
+        None => State::Retry(call.clone(), Deadline::Never),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::kernel::cx::Wire;
 use crate::kernel::errno::NlError;
 use crate::kernel::netlink::{Hardware, Request};
 use crate::kernel::netns::Spaces;
+use crate::kernel::profile::Profile;
 use crate::kernel::show;
 use crate::kernel::trace::Sink;
 use std::cmp::Reverse;
@@ -31,14 +32,22 @@ pub struct Config {
     pub epoch_ns: u64,
     /// The kernel's jiffies at time zero: the phase of long timers follows from it.
     pub jiffies: u64,
+    /// Which Linux the first machine runs.
+    pub profile: Profile,
     /// When to give up.
     pub limits: Limits,
 }
 
 impl Default for Config {
-    /// Seed 1, 2022-01-01T00:00:00Z, [`INITIAL_JIFFIES`].
+    /// Seed 1, 2022-01-01T00:00:00Z, [`INITIAL_JIFFIES`], the default profile.
     fn default() -> Self {
-        Config { seed: 1, epoch_ns: 1_640_995_200_000_000_000, jiffies: INITIAL_JIFFIES, limits: Limits::default() }
+        Config {
+            seed: 1,
+            epoch_ns: 1_640_995_200_000_000_000,
+            jiffies: INITIAL_JIFFIES,
+            profile: Profile::default(),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -176,7 +185,7 @@ struct AlarmKey(u8, u32);
 impl World {
     /// A world with one machine and no namespaces.
     pub fn new(config: Config) -> Self {
-        let machine = Machine::new(MachineId(0), config.jiffies);
+        let machine = Machine::new(MachineId(0), config.profile, config.jiffies);
         World {
             machines: vec![machine],
             lanes: Vec::new(),
@@ -192,12 +201,12 @@ impl World {
     }
 
     /// One more machine, without namespaces; none if there are [`MAX_MACHINES`].
-    pub fn add_machine(&mut self) -> Option<MachineId> {
+    pub fn add_machine(&mut self, profile: Profile) -> Option<MachineId> {
         if self.machines.len() >= MAX_MACHINES {
             return None;
         }
         let id = MachineId(self.machines.len() as u16);
-        self.machines.push(Machine::new(id, self.config.jiffies));
+        self.machines.push(Machine::new(id, profile, self.config.jiffies));
         self.plugs.push(Vec::new());
         self.sequence.push(0);
         Some(id)

@@ -18,6 +18,7 @@ pub mod netfilter;
 pub mod netlink;
 pub mod netns;
 mod nf_hook;
+pub mod profile;
 mod reject;
 mod rules;
 pub mod show;

@@ -9,6 +9,7 @@ use super::ip::Ipv4;
 use super::ip::ident::IpIds;
 use super::neigh::{self, NeighTable};
 use super::netfilter::Iptables;
+use super::profile::Profile;
 use super::socket::Sockets;
 use super::sysctl::Sysctl;
 use super::timer::Jiffies;
@@ -56,7 +57,7 @@ impl Devs {
 }
 
 impl NetNs {
-    fn new(id: NsId, clock: Jiffies) -> Self {
+    fn new(id: NsId, clock: Jiffies, profile: Profile) -> Self {
         NetNs {
             id,
             clock,
@@ -66,7 +67,7 @@ impl NetNs {
             sysctl: Sysctl::default(),
             fib: Fib::default(),
             neigh: NeighTable::default(),
-            sockets: Sockets::default(),
+            sockets: Sockets::new(profile),
             ip_ids: IpIds::default(),
             ipv4: Ipv4::default(),
             ct: Conntrack::default(),
@@ -153,6 +154,7 @@ impl NetNs {
 /// The namespaces of one kernel. The doors take all of them, since a request may touch two.
 #[derive(Clone, Debug, Default)]
 pub struct Spaces {
+    profile: Profile,
     spaces: Vec<Space>,
     /// Where a socket listens to connection tracking.
     listening: Vec<NsId>,
@@ -169,6 +171,11 @@ struct Space {
 }
 
 impl Spaces {
+    /// No namespaces yet, of a kernel of that kind.
+    pub fn new(profile: Profile) -> Self {
+        Spaces { profile, ..Spaces::default() }
+    }
+
     /// The namespace with this id.
     ///
     /// # Panics
@@ -210,7 +217,7 @@ impl Spaces {
             return None;
         }
         let id = NsId::new(cx.ns.machine(), self.spaces.len());
-        let mut ns = NetNs::new(id, cx.cpu.clock());
+        let mut ns = NetNs::new(id, cx.cpu.clock(), self.profile);
         ns.insert(super::netlink::loopback(&ns));
         cx.sink.namespace(id, name);
         if let Some(lo) = ns.dev(LOOPBACK) {

@@ -440,14 +440,14 @@ pub fn call(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, pid: Pid, call: &Cal
     ret
 }
 
-/// SO_RCVTIMEO of a socket in nanoseconds; zero waits for ever.
-pub fn recv_timeout_ns(spaces: &Spaces, ns: NsId, fd: Fd) -> u64 {
-    socket::recv_timeout_ns(spaces.get(ns), fd)
+/// How long `call` may wait in nanoseconds, by SO_RCVTIMEO and SO_LINGER; zero waits for ever.
+pub fn timeout_ns(spaces: &Spaces, ns: NsId, call: &Call) -> u64 {
+    socket::timeout_ns(spaces.get(ns), call)
 }
 
-/// What `call` returns when a signal ends its wait.
-pub fn interrupted(spaces: &mut Spaces, ns: NsId, call: &Call) -> Ret {
-    socket::interrupted(spaces.get_mut(ns), call).unwrap_or(Ret::Err(Errno::EINTR))
+/// What `call` returns when a signal ends its wait; none if it is to be made once more, and will not wait then.
+pub fn interrupted(spaces: &mut Spaces, ns: NsId, call: &Call) -> Option<Ret> {
+    socket::interrupted(spaces.get_mut(ns), call)
 }
 
 /// close(2) for all sockets of a process that has ended.

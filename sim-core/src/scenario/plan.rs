@@ -6,6 +6,7 @@ use crate::base::{Mac, MachineId, Time};
 use crate::engine::{Config, LinkSpec};
 use crate::kernel::frame::PacketType;
 use crate::kernel::netlink::NudState;
+use crate::kernel::profile::Profile;
 use crate::lab::Command;
 use crate::observe::filter::Filter;
 use crate::user::Server;
@@ -24,8 +25,8 @@ pub struct Plan {
     pub config: Config,
     /// spec.duration: when the run ends. Left out: half a second after the last program.
     pub duration_ns: Option<u64>,
-    /// As many machines there are.
-    pub machines: u16,
+    /// Which Linux each machine but the first runs; that of the first stands in `config`.
+    pub machines: Vec<Profile>,
     /// What joins them, in file order.
     pub links: Vec<Link>,
     /// The namespaces: those of switches, those of routers, all others; each in file order.

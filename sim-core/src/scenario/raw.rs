@@ -29,6 +29,7 @@ use super::tree::{self, Kind, Node};
 use crate::base::Mac;
 use crate::kernel::frame::PacketType;
 use crate::kernel::netlink::NudState;
+use crate::kernel::profile::Profile;
 use crate::user::scripted;
 
 pub use self::files::{FileBody, FileMap, MAX_FILE_SIZE, MAX_FILES};
@@ -193,6 +194,9 @@ pub struct NamespaceBody {
     /// The machine whose kernel it belongs to. Namespaces that name none share one.
     #[deserr(default)]
     pub machine: Option<Spanned<Label>>,
+    /// Which Linux its machine runs. All namespaces of a machine that say it say the same.
+    #[deserr(default)]
+    pub profile: Option<Spanned<Profile>>,
     /// A file beside the scenario with commands, a line each, that come before those of `setup`.
     #[deserr(default)]
     pub setup_file: Option<Spanned<String>>,

@@ -93,9 +93,12 @@ impl Resolver<'_> {
             frames: limit(&spec.limits.frames, default.frames),
             events: limit(&spec.limits.events, default.events),
         };
-        let config = Config { seed: spec.seed, epoch_ns: spec.start_time.0, jiffies: spec.jiffies, limits };
         debug_assert_eq!(raw::DEFAULT_JIFFIES, INITIAL_JIFFIES);
         let machines = Machines::new(spec);
+        let mut profiles = self.profiles(spec, &machines);
+        let first = profiles.remove(0);
+        let (seed, epoch_ns, jiffies) = (spec.seed, spec.start_time.0, spec.jiffies);
+        let config = Config { seed, epoch_ns, jiffies, profile: first, limits };
         let namespace = |r: &mut Self, n: &raw::Namespace| Namespace {
             name: n.name.value.clone(),
             machine: machines.of(n),
@@ -122,7 +125,7 @@ impl Resolver<'_> {
             description: raw.metadata.description.as_ref().map_or(String::new(), |d| d.value.clone()),
             config,
             duration_ns: spec.duration.as_ref().map(|d| d.value.0),
-            machines: machines.count(),
+            machines: profiles,
             links,
             namespaces,
             traffic: spec.traffic.iter().filter_map(|t| self.traffic(t)).collect(),

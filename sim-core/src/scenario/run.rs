@@ -90,8 +90,8 @@ impl Progress for () {
 pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>> {
     let mut world = World::new(plan.config.clone());
     let mut errors = vec![];
-    for _ in 1..plan.machines {
-        world.add_machine();
+    for profile in &plan.machines {
+        world.add_machine(*profile);
     }
     for n in &plan.namespaces {
         // The plan's names are unique and valid.

@@ -8,6 +8,7 @@ use super::resolve::{Resolver, sentence};
 use crate::base::MachineId;
 use crate::base::time::US;
 use crate::engine::{LinkSpec, MAX_MACHINES};
+use crate::kernel::profile::Profile;
 use crate::lab;
 use std::ops::Range;
 use std::sync::Arc;
@@ -133,6 +134,22 @@ impl Resolver<'_> {
             queue: queue.as_ref().map_or(default.queue, |q| q.value.get()),
             loss_ppm: loss.as_ref().map_or(default.loss_ppm, |l| l.value.0),
         })
+    }
+
+    /// Which Linux each machine runs.
+    pub(super) fn profiles(&mut self, spec: &raw::Spec, machines: &Machines) -> Vec<Profile> {
+        let mut said: Vec<Option<(Profile, &str)>> = vec![None; usize::from(machines.count())];
+        for n in &spec.namespaces.0 {
+            let Some(profile) = &n.body.profile else { continue };
+            let Some(place) = said.get_mut(usize::from(machines.of(n).0)) else { continue };
+            if let Some((other, who)) = place.filter(|(other, _)| *other != profile.value) {
+                let message = format!("{} says that this machine runs {}", quote(who), other.name());
+                let hint = "a machine has one kernel; `machine: NAME` makes another".to_owned();
+                self.error(profile.span.clone(), message, Some(hint));
+            }
+            *place = Some((profile.value, &n.name.value));
+        }
+        said.into_iter().map(|p| p.map_or(Profile::default(), |(profile, _)| profile)).collect()
     }
 
     /// Names of switches, routers and namespaces are one space, since captures and commands use them alike.

@@ -115,7 +115,8 @@ fn option(name: &str, value: Option<&str>) -> Result<SockOpt, String> {
         "sndbuf" => SockOpt::SendBuf(number(value)?),
         "linger" => SockOpt::Linger(if value == Some("off") { None } else { Some(number(value)?) }),
         "pmtudisc" => {
-            let modes = [PmtuDisc::Dont, PmtuDisc::Want, PmtuDisc::Do, PmtuDisc::Probe];
+            use PmtuDisc::{Do, Dont, Interface, Omit, Probe, Want};
+            let modes = [Dont, Want, Do, Probe, Interface, Omit];
             SockOpt::MtuDiscover(*modes.get(number::<usize>(value)?).ok_or("no such mode")?)
         }
         other => return Err(format!("no option {other}")),

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 
 use super::{HOST, PEER};
 
-const FLAGS: [(char, u8); 8] = [('S', 2), ('F', 1), ('R', 4), ('P', 8), ('U', 32), ('E', 64), ('W', 128), ('.', 16)];
+const FLAGS: [(char, u16); 9] =
+    [('S', 2), ('F', 1), ('R', 4), ('P', 8), ('U', 32), ('E', 64), ('W', 128), ('A', 256), ('.', 16)];
+/// What the two ECN bits of the IP header say (RFC 3168 section 5).
+const ECN: [&str; 4] = ["noecn", "ect1", "ect0", "ce"];
 /// The sequence number of every SYN of the peer's.
 const PEER_ISN: u32 = 1000;
 
@@ -29,7 +32,9 @@ impl Isns {
 
 /// A segment of the host's.
 pub(super) struct Came {
-    flags: u8,
+    /// Of the IP header.
+    ecn: u8,
+    flags: u16,
     seq: u32,
     ack: u32,
     win: u16,
@@ -50,7 +55,8 @@ impl Came {
 
     /// As a line of a script.
     pub(super) fn show(&self, isns: Isns) -> String {
-        let mut text = format!("{} {}", self.flags(), self.range(isns));
+        let mark = if self.ecn == 0 { String::new() } else { format!("[{}] ", ECN[usize::from(self.ecn)]) };
+        let mut text = format!("{mark}{} {}", self.flags(), self.range(isns));
         if self.is_ack() {
             let _ = write!(text, " ack {}", self.relative_ack());
         }
@@ -63,6 +69,9 @@ impl Came {
         let line = Line::parse(text)?;
         if line.flags != self.flags() {
             return Err("other flags".to_owned());
+        }
+        if line.ecn.is_some_and(|ecn| ecn != self.ecn) {
+            return Err("another ECN mark".to_owned());
         }
         if line.range != self.range(isns) {
             return Err("other sequence numbers".to_owned());
@@ -81,7 +90,7 @@ impl Came {
     }
 
     fn flags(&self) -> String {
-        let order = "SFRPUEW.";
+        let order = "SFRPUEWA.";
         let set = |c: &char| FLAGS.iter().any(|(name, bit)| name == c && self.flags & bit != 0);
         order.chars().filter(set).collect()
     }
@@ -113,7 +122,8 @@ pub(super) fn read(packet: &[u8]) -> Result<(Came, (u16, u16)), String> {
     let header = usize::from(*tcp.get(12).ok_or("a segment that is cut")? >> 4) * 4;
     let (options, stamp) = show_options(tcp.get(20..header).ok_or("options that are cut")?)?;
     let (seq, ack) = (word(tcp, 4)?, word(tcp, 8)?);
-    let came = Came { flags: tcp[13], seq, ack, win: half(tcp, 14)?, len: (tcp.len() - header) as u32, options, stamp };
+    let (ecn, flags, len) = (packet[1] & 3, half(tcp, 12)? & 0x1ff, (tcp.len() - header) as u32);
+    let came = Came { ecn, flags, seq, ack, win: half(tcp, 14)?, len, options, stamp };
     Ok((came, (half(tcp, 0)?, half(tcp, 2)?)))
 }
 
@@ -154,6 +164,7 @@ fn show_options(mut bytes: &[u8]) -> Result<(String, Option<(u32, u32)>), String
 
 /// A segment of a script.
 struct Line<'a> {
+    ecn: Option<u8>,
     flags: &'a str,
     range: &'a str,
     ack: Option<i64>,
@@ -168,7 +179,14 @@ impl<'a> Line<'a> {
             None => (text, None),
         };
         let mut words = head.split_whitespace();
-        let flags = words.next().ok_or("no flags")?;
+        let mut flags = words.next().ok_or("no flags")?;
+        let mut ecn = None;
+        if let Some(mark) = flags.strip_prefix('[') {
+            let mark = mark.trim_end_matches(']');
+            let at = ECN.iter().position(|name| *name == mark).ok_or_else(|| format!("no ECN mark {mark}"))?;
+            ecn = Some(at as u8);
+            flags = words.next().ok_or("no flags")?;
+        }
         let range = words.next().ok_or("no sequence numbers")?;
         let (mut ack, mut win) = (None, None);
         while let (Some(word), Some(value)) = (words.next(), words.next()) {
@@ -178,7 +196,7 @@ impl<'a> Line<'a> {
                 _ => return Err(format!("what is {word}?")),
             }
         }
-        Ok(Line { flags, range, ack, win, options })
+        Ok(Line { ecn, flags, range, ack, win, options })
     }
 }
 
@@ -199,7 +217,7 @@ pub(super) fn build(text: &str, ports: (u16, u16), isns: Isns) -> Result<Vec<u8>
     let mut tcp = [ports.0.to_be_bytes(), ports.1.to_be_bytes()].concat();
     tcp.extend(seq.to_be_bytes());
     tcp.extend(ack.to_be_bytes());
-    tcp.extend([((20 + options.len()) as u8) << 2, flags]);
+    tcp.extend((((20 + options.len()) as u16) << 10 | flags).to_be_bytes());
     tcp.extend(line.win.unwrap_or(u16::MAX).to_be_bytes());
     tcp.extend([0; 4]);
     tcp.extend(options);
@@ -207,7 +225,7 @@ pub(super) fn build(text: &str, ports: (u16, u16), isns: Isns) -> Result<Vec<u8>
     let pseudo = [&PEER.octets()[..], &HOST.octets(), &[0, 6], &(tcp.len() as u16).to_be_bytes(), &tcp].concat();
     let sum = checksum(&pseudo);
     tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-    Ok(ipv4(6, &tcp))
+    Ok(ipv4(6, line.ecn.unwrap_or(0), &tcp))
 }
 
 /// An ICMP error about a packet of the host's: `frag_needed 1000 seq 1`.
@@ -238,11 +256,11 @@ pub(super) fn icmp(text: &str, about: &[u8], isn: u32) -> Result<Vec<u8>, String
     message.extend(quote);
     let sum = checksum(&message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
-    Ok(ipv4(1, &message))
+    Ok(ipv4(1, 0, &message))
 }
 
-fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x45, 0];
+fn ipv4(protocol: u8, tos: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x45, tos];
     packet.extend((20 + payload.len() as u16).to_be_bytes());
     packet.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
     packet.extend(PEER.octets());

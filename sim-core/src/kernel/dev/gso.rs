@@ -16,6 +16,8 @@ use std::net::Ipv4Addr;
 
 /// FIN and PSH: what only the last segment has.
 const LAST_FLAGS: u8 = 0x09;
+/// CWR: what only the first segment has (RFC 3168 section 6.1.2).
+const FIRST_FLAGS: u8 = 0x80;
 
 /// netif_needs_gso: the device does not take several segments as one, or not in a tunnel (hw_enc_features).
 pub(super) fn needed(ns: &NetNs, dev: IfIndex, f: &Frame) -> bool {
@@ -64,6 +66,9 @@ fn piece(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, headers: usize, at: usize, 
     tcp[4..8].copy_from_slice(&seq.to_be_bytes());
     if headers + at + len < l3.len() {
         tcp[13] &= !LAST_FLAGS;
+    }
+    if at > 0 {
+        tcp[13] &= !FIRST_FLAGS;
     }
     let sum = pseudo_sum(src, dst, IPPROTO_TCP, tcp.len());
     tcp[16..18].copy_from_slice(&sum.to_be_bytes());

@@ -15,6 +15,7 @@ use super::ip::output::{Df, Header, Ident};
 use super::ip::route::{self, Flow4};
 use super::netlink::Scope;
 use super::netns::NetNs;
+use super::profile::Profile;
 use super::syscall::{
     Call, Fd, Message, Outcome, PmtuDisc, PollFd, QueuedError, Ready, Ret, SendTo, Shutdown, SockOpt, SocketKind,
 };
@@ -42,6 +43,14 @@ pub struct Sockets {
     /// The bound UDP sockets.
     ports: udp::Ports,
     pub(in crate::kernel) tcp: tcp::Tcp,
+}
+
+impl Sockets {
+    /// None yet, with the settings that a kernel of that kind begins with.
+    pub(in crate::kernel) fn new(profile: Profile) -> Self {
+        let tcp = tcp::Tcp::new(profile);
+        Sockets { tcp, ..Sockets::default() }
+    }
 }
 
 /// struct sock with its inet_sock.
@@ -234,23 +243,36 @@ fn stream_call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, id: tcp::SockId, call:
         }
         Call::Close { fd } => {
             let ended = tcp::call(ns, cx, pid, id, call);
-            ns.sockets.open.remove(fd);
+            if !matches!(ended, Outcome::Wait) {
+                ns.sockets.open.remove(fd);
+            }
             ended
         }
         _ => tcp::call(ns, cx, pid, id, call),
     }
 }
 
-/// SO_RCVTIMEO of a socket in nanoseconds; zero waits for ever.
-pub fn recv_timeout_ns(ns: &NetNs, fd: Fd) -> u64 {
-    ns.sockets.open.get(&fd).map_or(0, |s| s.recv_timeout_ns)
+/// How long `call` may wait in nanoseconds, by SO_RCVTIMEO and SO_LINGER; zero waits for ever.
+pub fn timeout_ns(ns: &NetNs, call: &Call) -> u64 {
+    let socket = call.fd().and_then(|fd| ns.sockets.open.get(&fd));
+    match (call, socket) {
+        (Call::Recv { .. }, Some(s)) => s.recv_timeout_ns,
+        (Call::Close { .. }, Some(s)) => s.tcp.map_or(0, |id| tcp::linger_ns(ns, id)),
+        _ => 0,
+    }
 }
 
-/// A signal came while `call` waits: what it has done by then, if it is not EINTR.
+/// A signal came while `call` waits: what it returns, or none if it has still something to do, and will not wait again.
 pub fn interrupted(ns: &mut NetNs, call: &Call) -> Option<Ret> {
-    let Call::Send { fd, .. } = call else { return None };
-    let id = ns.sockets.open.get(fd)?.tcp?;
-    tcp::interrupted(ns, id).map(Ret::Sent)
+    let id = call.fd().and_then(|fd| ns.sockets.open.get(&fd)?.tcp);
+    match (call, id) {
+        (Call::Send { .. }, Some(id)) => Some(tcp::interrupted(ns, id).map_or(Ret::Err(Errno::EINTR), Ret::Sent)),
+        (Call::Close { .. }, Some(id)) => {
+            tcp::stop_lingering(ns, id);
+            None
+        }
+        _ => Some(Ret::Err(Errno::EINTR)),
+    }
 }
 
 /// close(2) for all sockets of a process that has ended.

@@ -64,7 +64,9 @@ locate!(Limits { chain_frames = "chainFrames", frames = "frames", events = "even
 locate!(Router { addresses = "addresses", routes = "routes", setup = "setup"; });
 locate!(Switch { setup = "setup"; });
 locate!(Link { between = "between", latency = "latency", rate = "rate", queue = "queue", loss = "loss"; });
-locate!(NamespaceBody { machine = "machine", setup_file = "setupFile", setup = "setup", servers = "servers"; files });
+locate!(NamespaceBody {
+    machine = "machine", profile = "profile", setup_file = "setupFile", setup = "setup", servers = "servers"; files
+});
 locate!(Run { from = "from", run = "run", at = "at"; background });
 locate!(Script { from = "from", name = "name", at = "at"; script, background });
 locate!(Sleep { sleep = "sleep"; });

@@ -10,6 +10,7 @@ use crate::base::Mac;
 use crate::base::time::{MS, SEC, US};
 use crate::kernel::frame::PacketType;
 use crate::kernel::netlink::NudState;
+use crate::kernel::profile::Profile;
 use crate::scenario::diag::{nearest, quote};
 
 /// A type whose values are written as text.
@@ -124,6 +125,16 @@ impl FromText for PacketType {
             PacketType::OtherHost,
         ];
         one_of(text, "a direction", all.map(|direction| (direction.label(), direction)))
+    }
+}
+
+impl FromText for Profile {
+    const WHAT: &'static str = "a kernel";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let names = Profile::ALL.map(Profile::name);
+        let known = Profile::ALL.into_iter().find(|p| p.name() == text);
+        known.ok_or_else(|| Bad(format!("there is no profile {}", quote(text)), Some(names.join(" or "))))
     }
 }
 

@@ -4,7 +4,7 @@
 use super::rx::{Segment, now_s};
 use super::sock::{CaState, Sock, now_ms, now_us};
 use super::timer::{self, Xmit};
-use super::{after, before, recovery, rx, sack};
+use super::{after, before, ecn, recovery, rx, sack};
 use crate::kernel::cx::Cx;
 use crate::kernel::netns::NetNs;
 use crate::kernel::timer::{HZ, ns_to_jiffies};
@@ -21,6 +21,7 @@ pub(super) struct Found {
     pub data_sacked: bool,
     pub lost_retrans: bool,
     pub snd_una_advanced: bool,
+    pub ece: bool,
     pub dsacking_ack: bool,
     pub set_xmit_timer: bool,
     pub sack_reneging: bool,
@@ -53,9 +54,9 @@ impl Found {
         self.acked() || self.data_sacked
     }
 
-    /// FLAG_CA_ALERT: congestion control must look. ECN is not simulated.
+    /// FLAG_CA_ALERT: congestion control must look.
     fn ca_alert(&self) -> bool {
-        self.data_sacked
+        self.data_sacked || self.ece || self.dsacking_ack
     }
 }
 
@@ -102,6 +103,8 @@ pub(super) fn tcp_ack(
     let prior_lost = sk.lost_out;
     found.prior_lost = prior_lost;
     sack::tag(ns, cx, sk, seg, prior_una, &mut found);
+    found.ece = sk.ecn.is_echo(seg.flags);
+    ecn::accept_cwr(sk, seg);
     sk.err_soft = None;
     sk.probes_out = 0;
     sk.rcv_tstamp = cx.jiffies();

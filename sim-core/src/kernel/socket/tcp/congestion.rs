@@ -208,10 +208,10 @@ impl Sock {
         }
     }
 
-    /// sk_pacing_rate in bytes a second (tcp_update_pacing_rate); zero while no round trip is known.
+    /// sk_pacing_rate in bytes a second (tcp_update_pacing_rate); without limit while no round trip is known.
     pub(super) fn pacing_rate(&self) -> u64 {
         if self.srtt_us == 0 {
-            return 0;
+            return u64::MAX;
         }
         let percent = if self.snd_cwnd < self.snd_ssthresh / 2 { 200 } else { 120 };
         let window = u64::from(self.mss_cache) * u64::from(self.snd_cwnd.max(self.packets_out));

@@ -11,6 +11,7 @@ use crate::kernel::errno::Errno;
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
+use crate::kernel::profile::Profile;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// IPV4_MAX_PMTU without a header: the largest MSS that is announced.
@@ -30,9 +31,14 @@ pub(super) fn initial_seq(prf: &Prf, cx: &Cx<'_>, tuple: &Tuple) -> u32 {
     hash.wrapping_add((cx.now().0 >> 6) as u32)
 }
 
-/// secure_tcp_ts_off: where the timestamps of a connection begin.
-pub(super) fn timestamp_offset(prf: &Prf, cx: &Cx<'_>, tuple: &Tuple) -> u32 {
-    let [local, remote] = tuple.words();
+/// secure_tcp_ts_off: where the timestamps of a connection begin; in Linux 4.18, those of all between two addresses.
+pub(super) fn timestamp_offset(profile: Profile, cx: &Cx<'_>, tuple: &Tuple) -> u32 {
+    let hashed = match profile {
+        Profile::Linux618 => *tuple,
+        Profile::Linux418 => Tuple { local_port: 0, remote_port: 0, ..*tuple },
+    };
+    let [local, remote] = hashed.words();
+    let prf = cx.prf;
     prf.draw(Purpose::TcpTimestamp, &[u64::from(cx.ns.0), local, remote]) as u32
 }
 
@@ -135,7 +141,7 @@ pub(super) fn connect(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, to: Socket
         sk.write_seq = initial_seq(cx.prf, cx, &tuple);
     }
     sk.txhash = tx_hash(cx, &tuple);
-    sk.tsoffset = timestamp_offset(cx.prf, cx, &tuple);
+    sk.tsoffset = timestamp_offset(ns.sockets.tcp.sysctl.profile, cx, &tuple);
     let [local, remote] = tuple.words();
     sk.inet_id = cx.prf.draw(Purpose::IpId, &[u64::from(cx.ns.0), local, remote, cx.now().0]) as u16;
     connect_init(ns, cx, sk, r.mtu);
@@ -246,4 +252,29 @@ fn take_place(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, port: u16) -> bool
     sk.hashed = true;
     ns.sockets.tcp.connections.insert(tuple, sk.id);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{MachineId, NsId};
+    use crate::kernel::cx::Cpu;
+    use crate::kernel::trace::Mute;
+
+    #[test]
+    fn whose_clock_timestamps_show() {
+        let (prf, mut cpu, mut sink) = (Prf::new(1), Cpu::new(MachineId(0), 0), Mute);
+        let cx = Cx { ns: NsId::default(), cpu: &mut cpu, prf: &prf, sink: &mut sink, steps: false };
+        let to = |host, remote_port| Tuple {
+            local: Ipv4Addr::new(10, 0, 0, 1),
+            local_port: 40_000,
+            remote: Ipv4Addr::new(10, 0, 0, host),
+            remote_port,
+        };
+        for (profile, shared) in [(Profile::Linux618, false), (Profile::Linux418, true)] {
+            let offset = |tuple: &Tuple| timestamp_offset(profile, &cx, tuple);
+            assert_eq!(offset(&to(2, 80)) == offset(&to(2, 443)), shared, "{profile:?}");
+            assert_ne!(offset(&to(2, 80)), offset(&to(3, 80)), "{profile:?}");
+        }
+    }
 }

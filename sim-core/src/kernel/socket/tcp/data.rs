@@ -6,7 +6,7 @@ use super::rx::{Segment, Verdict};
 use super::sock::{RxSkb, Sock, State, now_us};
 use super::timer;
 use super::timewait::{self, Substate};
-use super::{after, before, transmit, window};
+use super::{after, before, ecn, transmit, window};
 use crate::kernel::cx::Cx;
 use crate::kernel::frame::Frame;
 use crate::kernel::netns::NetNs;
@@ -105,6 +105,7 @@ fn in_order(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment, skb: 
 
 /// tcp_data_queue_ofo
 fn queue_ofo(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment, mut skb: RxSkb) -> Verdict {
+    ecn::data_check(sk, seg);
     if !rmem_schedule(ns, sk, &skb) || sk.ofo.len() >= MAX_OFO {
         sk.wake(cx);
         return Verdict::Drop(DropReason::ProtoMem);
@@ -295,6 +296,7 @@ fn event_data_recv(ns: &NetNs, cx: &Cx<'_>, sk: &mut Sock, seg: &Segment, skb: &
         }
     }
     sk.ack.lrcvtime = now;
+    ecn::data_check(sk, seg);
     if skb.data.len() >= 128 {
         window::grow(ns, sk, skb);
     }

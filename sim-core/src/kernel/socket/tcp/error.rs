@@ -94,19 +94,20 @@ fn queue_error(sk: &mut Sock, cx: &mut Cx<'_>, report: &Report<'_>, errno: Errno
     sk.wake(cx);
 }
 
-/// tcp_v4_mtu_reduced: smaller segments from now on, and what is lost at once.
+/// tcp_v4_mtu_reduced: smaller segments from now on, and what is lost at once. The route learns of it in any case, so a
+/// socket that does not look for path MTUs is late only.
 pub(super) fn mtu_reduced(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mtu: u32) {
     if matches!(sk.state, State::Listen | State::Close) {
         return;
     }
-    if mtu < sk.pmtu_cookie && matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do) {
-        let flow = Flow4 { src: Some(sk.ip.saddr), ..Flow4::to(sk.ip.daddr) };
-        exception::update_pmtu(ns, &flow, mtu);
-        let mtu = sk.route(ns).map_or(mtu, |r| r.mtu);
-        if sk.pmtu_cookie > mtu {
-            sk.sync_mss(ns, mtu);
-            simple_retransmit(ns, cx, sk);
-        }
+    let flow = Flow4 { src: Some(sk.ip.saddr), ..Flow4::to(sk.ip.daddr) };
+    exception::update_pmtu(ns, &flow, mtu);
+    let mtu = sk.route(ns).map_or(mtu, |r| r.mtu);
+    // ip_sk_accept_pmtu
+    let accepts = matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do | PmtuDisc::Probe);
+    if accepts && sk.pmtu_cookie > mtu {
+        sk.sync_mss(ns, mtu);
+        simple_retransmit(ns, cx, sk);
     }
 }
 

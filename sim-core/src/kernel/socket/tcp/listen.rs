@@ -3,12 +3,13 @@
 //! 3.10.7.2 and RFC 4987 before editing.
 
 use super::connect::{default_advmss, initial_seq, timestamp_offset, tx_hash};
+use super::ecn::{self, Ecn};
 use super::options::{Options, TSTAMP_LEN};
 use super::rx::{self, Segment, limited, now_s, paws_reject};
 use super::sock::{Sock, State, TCP_MSS_DEFAULT, TCP_TIMEOUT_INIT, now_ms, now_us};
 use super::timer::{self, Pending, Timeout};
 use super::transmit::{self, Fields, Flags, Reply};
-use super::{Entry, SockId, TimerOf, Tuple, ack, window};
+use super::{Entry, SockId, TimerOf, Tuple, ack, linux_4_18, window};
 use crate::base::IfIndex;
 use crate::base::rng::Purpose;
 use crate::kernel::cx::Cx;
@@ -17,6 +18,7 @@ use crate::kernel::frame::Frame;
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
+use crate::kernel::profile::Profile;
 use crate::kernel::timer::HZ;
 use crate::kernel::trace::{Consumer, DropReason, Fate, Flow};
 use std::collections::VecDeque;
@@ -34,6 +36,8 @@ const COOKIE_BITS: u32 = 24;
 const COOKIE_PERIOD_NS: u64 = 60 * 1_000_000_000;
 /// TSBITS: what a cookie's timestamp holds of the options.
 const TS_BITS: u32 = 6;
+/// TS_OPT_ECN
+const TS_OPT_ECN: u32 = 1 << 5;
 
 /// icsk_accept_queue of a listening socket.
 #[derive(Clone, Debug, Default)]
@@ -62,11 +66,12 @@ pub(super) struct Request {
     rcv_wscale: u8,
     tstamp_ok: bool,
     sack_ok: bool,
+    ecn_ok: bool,
     ts_recent: u32,
     ts_off: u32,
     rcv_wnd: u32,
     window_clamp: u32,
-    /// When the SYN-ACK was sent, in microseconds.
+    /// When the SYN-ACK was sent first, in microseconds.
     snt_synack: u64,
     num_timeout: u32,
     num_retrans: u32,
@@ -80,7 +85,10 @@ pub(super) struct Request {
 
 /// inet_csk_listen_start
 pub(super) fn listen(ns: &mut NetNs, cx: &Cx<'_>, sk: &mut Sock, backlog: u32) -> Result<(), Errno> {
-    let backlog = backlog.min(SOMAXCONN);
+    let backlog = backlog.min(match ns.sockets.tcp.sysctl.profile {
+        Profile::Linux618 => SOMAXCONN,
+        Profile::Linux418 => linux_4_18::SOMAXCONN,
+    });
     if let Some(listen) = &mut sk.listen {
         listen.backlog = backlog;
         return Ok(());
@@ -217,7 +225,7 @@ fn conn_request(
     if cookie {
         req.snt_isn = cookie_isn(cx, &mut req, seg);
         if !req.tstamp_ok {
-            (req.wscale_ok, req.sack_ok) = (false, false);
+            (req.wscale_ok, req.sack_ok, req.ecn_ok) = (false, false, false);
         }
         if let Some(listen) = &mut sk.listen {
             listen.cookie_sent = Some(cx.jiffies());
@@ -271,8 +279,9 @@ fn request(ns: &NetNs, cx: &Cx<'_>, dev: IfIndex, sk: &Sock, seg: &Segment) -> O
         rcv_wscale: initial.rcv_wscale,
         tstamp_ok,
         sack_ok: o.sack_perm && sysctl.sack != 0,
+        ecn_ok: ecn::create_request(sysctl, seg),
         ts_recent: o.ts.map_or(0, |(val, _)| val),
-        ts_off: timestamp_offset(cx.prf, cx, &tuple),
+        ts_off: timestamp_offset(sysctl.profile, cx, &tuple),
         rcv_wnd: initial.rcv_wnd,
         window_clamp: initial.window_clamp,
         snt_synack: 0,
@@ -288,9 +297,12 @@ fn request(ns: &NetNs, cx: &Cx<'_>, dev: IfIndex, sk: &Sock, seg: &Segment) -> O
 
 /// tcp_make_synack and ip_build_and_send_pkt
 fn send_synack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &mut Request) {
+    if req.snt_synack == 0 {
+        req.snt_synack = now_us(cx);
+    }
     let tuple = req.tuple;
     // tcp_rtx_synack takes another one each time.
-    (req.snt_synack, req.txhash) = (now_us(cx), tx_hash(cx, &tuple));
+    req.txhash = tx_hash(cx, &tuple);
     let flow = Flow4 { src: Some(tuple.local), oif: req.dev, any_src: true, ..Flow4::to(tuple.remote) };
     let Ok(r) = route::output(ns, &flow) else { return };
     let own = if sk.opt.mss > 0 { u32::from(sk.opt.mss) } else { u32::MAX };
@@ -304,7 +316,7 @@ fn send_synack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &mut Request) {
     let fields = Fields {
         seq: req.snt_isn,
         ack: req.rcv_isn.wrapping_add(1),
-        flags: Flags { syn: true, ..Flags::ACK },
+        flags: Flags { syn: true, ece: req.ecn_ok, ..Flags::ACK },
         window: req.rcv_wnd.min(65_535) as u16,
         options,
     };
@@ -587,6 +599,11 @@ fn create_child(ns: &mut NetNs, cx: &mut Cx<'_>, parent: &Sock, req: &Request, s
         sk.ack.last_seg_size = seg.len() - sk.header_len;
     }
     sk.total_retrans = req.num_retrans;
+    sk.ecn = Ecn::child(req.ecn_ok);
+    if req.num_timeout > 0 {
+        (sk.total_retrans, sk.undo_marker) = (req.num_timeout, req.snt_isn);
+        sk.retrans_stamp = (req.snt_synack / 1000) as u32;
+    }
     sk.ca.init(ns.sockets.tcp.sysctl.congestion_control);
     sk.sync_mss(ns, mtu);
     let own = if sk.opt.mss > 0 { u32::from(sk.opt.mss) } else { u32::MAX };
@@ -644,7 +661,7 @@ fn cookie_isn(cx: &Cx<'_>, req: &mut Request, seg: &Segment) -> u32 {
     if req.tstamp_ok {
         // cookie_init_timestamp: the options in the lowest bits of the timestamp, which must not be in the future.
         let wscale = if req.wscale_ok { u32::from(req.snd_wscale) } else { 15 };
-        let options = wscale | u32::from(req.sack_ok) << 4;
+        let options = wscale | u32::from(req.sack_ok) << 4 | if req.ecn_ok { TS_OPT_ECN } else { 0 };
         let now = now_ms(cx).wrapping_add(req.ts_off);
         let mut ts = now >> TS_BITS << TS_BITS | options;
         if super::after(ts, now) {
@@ -697,6 +714,8 @@ fn cookie_check(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, sk: &Sock, seg: &
         (req.tstamp_ok, req.ts_recent) = (true, val);
         let options = ecr & ((1 << TS_BITS) - 1);
         req.sack_ok = options & 1 << 4 != 0;
+        // cookie_ecn_ok
+        req.ecn_ok = options & TS_OPT_ECN != 0 && sysctl.ecn != 0;
         let wscale = options & 0xf;
         if wscale != 0xf {
             (req.wscale_ok, req.snd_wscale) = (true, wscale as u8);

@@ -12,6 +12,7 @@
 //!   window      how much may come                                  tcp_input.c, tcp_output.c
 //!   ack         what an ACK tells                                  tcp_input.c
 //!   sack        what SACK blocks tell                              tcp_input.c
+//!   ecn         marks instead of losses                        tcp_ecn.h, tcp_input.c
 //!   recovery    which segments are lost, and sending them again    tcp_input.c, tcp_recovery.c
 //!   congestion  how much may be in flight                          tcp_cong.c, tcp_cubic.c
 //!   tx          how much is sent at once                           tcp_output.c
@@ -19,14 +20,17 @@
 //!   timer       what happens when nothing happens                  tcp_timer.c
 //!   error       what ICMP tells                                    tcp_ipv4.c
 //!   info        what is told of it all                             tcp_diag.c, inet_diag.c
+//!   linux_4_18  what an older kernel did otherwise
 //! ```
 
 mod ack;
 mod congestion;
 mod connect;
 mod data;
+mod ecn;
 mod error;
 mod info;
+mod linux_4_18;
 mod listen;
 mod options;
 mod prune;
@@ -49,9 +53,10 @@ pub(in crate::kernel) use rx::tcp_v4_rcv;
 pub use timer::Timeout;
 pub(in crate::kernel) use timer::expire;
 pub(in crate::kernel) use user::go_on;
-pub(super) use user::{call, close_orphan, interrupted, open, poll};
+pub(super) use user::{call, close_orphan, interrupted, linger_ns, open, poll, stop_lingering};
 
 use crate::base::NsId;
+use crate::kernel::profile::Profile;
 use listen::Request;
 use rustc_hash::FxHashMap;
 use sock::Sock;
@@ -168,6 +173,10 @@ impl Clone for Spare {
 }
 
 impl Tcp {
+    pub(super) fn new(profile: Profile) -> Self {
+        Tcp { sysctl: TcpSysctl::of(profile), ..Tcp::default() }
+    }
+
     /// A new socket, which `template` describes but for its number.
     fn insert_sock(&mut self, template: Sock) -> Option<SockId> {
         let sk = self.spare.fill(template);

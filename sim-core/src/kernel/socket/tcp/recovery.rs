@@ -2,7 +2,7 @@
 //! lost, what is sent again, and what is taken back. Read RFC 6675, RFC 6937, RFC 8985 and RFC 5682 before editing.
 
 use super::ack::Found;
-use super::sock::{CaState, Sock, TxSkb, now_ms, now_us};
+use super::sock::{CaState, Sock, State, TxSkb, now_ms, now_us};
 use super::timer::{self, Xmit};
 use super::{after, before, sack, tx};
 use crate::kernel::cx::Cx;
@@ -65,6 +65,7 @@ pub(super) fn init_cwnd_reduction(sk: &mut Sock) {
     sk.prior_cwnd = sk.snd_cwnd;
     (sk.prr_delivered, sk.prr_out) = (0, 0);
     sk.snd_ssthresh = sk.ca_ssthresh();
+    sk.ecn.queue_cwr();
 }
 
 /// tcp_cwnd_reduction: Proportional Rate Reduction (RFC 6937).
@@ -98,7 +99,7 @@ pub(super) fn end_cwnd_reduction(cx: &Cx<'_>, sk: &mut Sock) {
     }
 }
 
-/// tcp_enter_cwr: the own queue was full, or a probe has told of a loss.
+/// tcp_enter_cwr: the own queue was full, a router's soon would be, or a probe has told of a loss.
 pub(super) fn enter_cwr(sk: &mut Sock) {
     sk.prior_ssthresh = 0;
     if sk.ca_state < CaState::Cwr {
@@ -131,6 +132,9 @@ pub(super) fn fastretrans_alert(
 ) -> Rexmit {
     if sk.packets_out == 0 {
         sk.sacked_out = 0;
+    }
+    if found.ece {
+        sk.prior_ssthresh = 0;
     }
     if found.sack_reneging && check_sack_reneging(cx, ns, sk) {
         return Rexmit::None;
@@ -200,14 +204,14 @@ fn in_recovery(
         return Rexmit::None;
     }
     if try_undo_dsack(cx, sk) {
-        try_to_open(sk);
+        try_to_open(sk, found.ece);
     }
     identify_loss(ns, cx, sk, found);
     if sk.ca_state != CaState::Recovery {
         if !time_to_recover(sk) {
             return Rexmit::None;
         }
-        enter_recovery(sk);
+        enter_recovery(sk, found.ece);
     }
     Rexmit::Lost
 }
@@ -219,10 +223,10 @@ fn open_or_recover(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, found: &mut F
     }
     identify_loss(ns, cx, sk, found);
     if !time_to_recover(sk) {
-        try_to_open(sk);
+        try_to_open(sk, found.ece);
         return rexmit;
     }
-    enter_recovery(sk);
+    enter_recovery(sk, found.ece);
     Rexmit::Lost
 }
 
@@ -236,9 +240,12 @@ fn check_sack_reneging(cx: &mut Cx<'_>, ns: &mut NetNs, sk: &mut Sock) -> bool {
 }
 
 /// tcp_try_to_open
-fn try_to_open(sk: &mut Sock) {
+fn try_to_open(sk: &mut Sock, ece: bool) {
     if sk.retrans_out == 0 {
         sk.retrans_stamp = 0;
+    }
+    if ece {
+        enter_cwr(sk);
     }
     if sk.ca_state != CaState::Cwr {
         try_keep_open(sk);
@@ -341,13 +348,16 @@ pub(super) fn remove_reno_sacks(sk: &mut Sock, acked: u32) {
 }
 
 /// tcp_enter_recovery
-fn enter_recovery(sk: &mut Sock) {
+fn enter_recovery(sk: &mut Sock, ece: bool) {
     // tcp_init_undo
     sk.prior_ssthresh = 0;
     sk.undo_marker = sk.snd_una;
     sk.undo_retrans = if sk.retrans_out > 0 { Some(sk.retrans_out) } else { None };
     if !sk.in_cwnd_reduction() {
-        sk.prior_ssthresh = sk.current_ssthresh();
+        // What a mark has caused is not taken back.
+        if !ece {
+            sk.prior_ssthresh = sk.current_ssthresh();
+        }
         init_cwnd_reduction(sk);
     }
     set_ca_state(sk, CaState::Recovery);
@@ -379,6 +389,7 @@ pub(super) fn enter_loss(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
     sk.ca.loss(now_us(cx), sk.snd_nxt);
     sk.high_seq = sk.snd_nxt;
     sk.tlp_high_seq = 0;
+    sk.ecn.queue_cwr();
     sk.frto = ns.sockets.tcp.sysctl.frto != 0 && (new_recovery || sk.retransmits > 0);
 }
 
@@ -449,8 +460,17 @@ fn packet_delayed(sk: &Sock) -> bool {
     if sk.retrans_stamp != 0 {
         return sk.rx_opt.saw_tstamp && sk.rx_opt.rcv_tsecr != 0 && before(sk.rx_opt.rcv_tsecr, sk.retrans_stamp);
     }
-    // Nothing was sent again: all is late.
-    sk.ca_state != CaState::Open && sk.undo_marker != 0
+    // Nothing was sent again: all is late. Unless the stamp was taken back, by the end of a recovery without SACK or by
+    // the ACK of a SYN.
+    let forgotten = !sk.rx_opt.sack_ok && !before(sk.snd_una, sk.high_seq) || sk.state == State::SynSent;
+    !forgotten
+}
+
+/// tcp_try_undo_spurious_syn: the SYN, or the SYN-ACK, that was sent again had arrived the first time.
+pub(super) fn try_undo_spurious_syn(sk: &mut Sock) {
+    if sk.retrans_stamp != 0 && sk.rx_opt.saw_tstamp && sk.rx_opt.rcv_tsecr == sk.retrans_stamp {
+        sk.undo_marker = 0;
+    }
 }
 
 /// tcp_may_undo
@@ -466,7 +486,10 @@ fn undo_cwnd_reduction(cx: &Cx<'_>, sk: &mut Sock, unmark_loss: bool) {
     }
     if sk.prior_ssthresh != 0 {
         sk.snd_cwnd = sk.undo_cwnd();
-        sk.snd_ssthresh = sk.snd_ssthresh.max(sk.prior_ssthresh);
+        if sk.prior_ssthresh > sk.snd_ssthresh {
+            sk.snd_ssthresh = sk.prior_ssthresh;
+            sk.ecn.withdraw_cwr();
+        }
     }
     sk.snd_cwnd_stamp = cx.jiffies();
     sk.undo_marker = 0;
@@ -581,7 +604,7 @@ fn may_raise_cwnd(ns: &NetNs, sk: &Sock, found: &Found) -> bool {
 
 /// tcp_xmit_recovery
 pub(super) fn xmit_recovery(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, rexmit: Rexmit) {
-    if rexmit == Rexmit::None || matches!(sk.state, super::sock::State::SynSent) {
+    if rexmit == Rexmit::None || sk.state == State::SynSent {
         return;
     }
     if rexmit == Rexmit::New {
@@ -707,7 +730,7 @@ pub(super) fn rack_reo_timeout(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
     rack_detect_loss(cx, sk);
     if prior != sk.in_flight() {
         if sk.ca_state != CaState::Recovery {
-            enter_recovery(sk);
+            enter_recovery(sk, false);
         }
         if sk.in_cwnd_reduction() {
             let lost = sk.lost_out.saturating_sub(lost_before);

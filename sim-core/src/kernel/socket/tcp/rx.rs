@@ -3,7 +3,7 @@
 //! before editing.
 
 use super::options::Options;
-use super::sock::{RxSkb, Sock, State, now_ms, now_us};
+use super::sock::{RxSkb, Sock, State, TCP_INFINITE_SSTHRESH, TCP_INIT_CWND, now_ms, now_us};
 use super::timer::{self, Xmit};
 use super::timewait::{self, Substate};
 use super::transmit::{self, Flags, TCP_HLEN};
@@ -39,6 +39,10 @@ pub(super) struct Segment {
     pub ack: u32,
     pub flags: Flags,
     pub window: u16,
+    /// One of the bits between the header's length and the flags is set; AccECN has one of them.
+    pub reserved: bool,
+    /// Of the IP header.
+    pub tos: u8,
     pub options: Options,
     /// Where its data is in the packet.
     data: Range<usize>,
@@ -61,7 +65,8 @@ impl Segment {
         let header_len = usize::from(tcp.header_len());
         let start = usize::from(p.header_len()) + header_len;
         let len = bytes.len() - header_len;
-        let flags = Flags { syn: tcp.syn(), fin: tcp.fin(), rst: tcp.rst(), psh: tcp.psh(), ack: tcp.ack() };
+        let (syn, fin, rst, psh, ack) = (tcp.syn(), tcp.fin(), tcp.rst(), tcp.psh(), tcp.ack());
+        let flags = Flags { syn, fin, rst, psh, ack, ece: tcp.ece(), cwr: tcp.cwr() };
         let seq = tcp.seq_number().0 as u32;
         let taken = len as u32 + u32::from(flags.syn) + u32::from(flags.fin);
         Some(Segment {
@@ -72,6 +77,8 @@ impl Segment {
             ack: tcp.ack_number().0 as u32,
             flags,
             window: tcp.window_len(),
+            reserved: bytes[12] & 0xf != 0,
+            tos: l3[1],
             options: Options::parse(&bytes[TCP_HLEN..header_len]),
             data: start..start + len,
             header_len: header_len as u32,
@@ -426,7 +433,7 @@ pub(super) fn release_port(ns: &mut NetNs, sk: &mut Sock) {
 
 /// tcp_oow_rate_limited for a socket: as an ACK without data is answered so often only.
 pub(super) fn oow_rate_limited(ns: &NetNs, cx: &Cx<'_>, sk: &mut Sock, seg: &Segment) -> bool {
-    if seg.len() > 0 && !seg.flags.syn {
+    if seg.seq != seg.end_seq && !seg.flags.syn {
         return false;
     }
     limited(ns, cx, &mut sk.last_oow_ack)
@@ -532,6 +539,7 @@ fn establish_passive(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segme
     if sk.rx_opt.tstamp_ok {
         sk.advmss = sk.advmss.saturating_sub(super::options::TSTAMP_LEN);
     }
+    recovery::try_undo_spurious_syn(sk);
     sk.retrans_stamp = 0;
     init_transfer(ns, cx, sk);
     sk.copied_seq = sk.rcv_nxt;
@@ -559,7 +567,9 @@ fn init_transfer(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
         (sk.mdev_us, sk.mdev_max_us) = (sk.rttvar_us, sk.rttvar_us);
         sk.rto = timer::TCP_TIMEOUT_FALLBACK;
     }
-    sk.snd_cwnd = if retransmitted { 1 } else { super::sock::TCP_INIT_CWND };
+    // tcp_init_metrics: the handshake's losses do not count.
+    sk.snd_ssthresh = TCP_INFINITE_SSTHRESH;
+    sk.snd_cwnd = if retransmitted { 1 } else { TCP_INIT_CWND };
     sk.snd_cwnd_stamp = cx.jiffies();
     sk.ca.init(ns.sockets.tcp.sysctl.congestion_control);
     sk.init_buffer_space(ns, cx);
@@ -616,8 +626,15 @@ fn rcv_synsent(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment) ->
             return Verdict::Drop(DropReason::TcpFlags);
         }
         sk.snd_wl1 = seg.seq;
+        sk.ecn.rcv_synack(seg.flags);
+        sk.rx_opt.sack_ok = seg.options.sack_perm;
+        recovery::try_undo_spurious_syn(sk);
         let _ = ack::tcp_ack(ns, cx, sk, seg, true);
         synchronize(sk, seg, now_s(cx));
+        if !sk.rx_opt.wscale_ok {
+            (sk.rx_opt.snd_wscale, sk.rx_opt.rcv_wscale) = (0, 0);
+            sk.window_clamp = sk.window_clamp.min(65_535);
+        }
         sk.snd_wnd = u32::from(seg.window);
         finish_connect(ns, cx, sk);
         transmit::send_ack(ns, cx, sk);
@@ -640,12 +657,8 @@ fn synchronize(sk: &mut Sock, seg: &Segment, now_s: u64) {
     sk.copied_seq = sk.rcv_nxt;
     let o = &seg.options;
     sk.rx_opt.wscale_ok = o.wscale.is_some();
-    match o.wscale {
-        Some(shift) => sk.rx_opt.snd_wscale = shift,
-        None => {
-            (sk.rx_opt.snd_wscale, sk.rx_opt.rcv_wscale) = (0, 0);
-            sk.window_clamp = sk.window_clamp.min(65_535);
-        }
+    if let Some(shift) = o.wscale {
+        sk.rx_opt.snd_wscale = shift;
     }
     sk.rx_opt.sack_ok = o.sack_perm;
     let mss = o.mss.map_or(super::sock::TCP_MSS_DEFAULT, u32::from);
@@ -684,6 +697,7 @@ fn simultaneous_open(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segme
     sk.snd_wnd = u32::from(seg.window);
     sk.snd_wl1 = seg.seq;
     sk.max_window = sk.snd_wnd;
+    sk.ecn.rcv_syn(seg.flags);
     let mtu = sk.route(ns).map_or(sk.pmtu_cookie, |r| r.mtu);
     sk.sync_mss(ns, mtu);
     sk.initialize_rcv_mss();

@@ -2,6 +2,7 @@
 //! connection keeps.
 
 use super::congestion::Congestion;
+use super::ecn::Ecn;
 use super::listen::Listen;
 use super::recovery::Rack;
 use super::timer::{Pending, XmitTimer};
@@ -12,6 +13,7 @@ use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::netns::NetNs;
+use crate::kernel::profile::Profile;
 use crate::kernel::syscall::{Fd, PmtuDisc, QueuedError};
 use crate::kernel::timer::HZ;
 use std::collections::VecDeque;
@@ -173,6 +175,11 @@ pub(super) struct TxSkb {
 }
 
 impl TxSkb {
+    /// PSH: it ends what a program wrote, or since Linux 5.4 has several segments; then the last of them has it.
+    pub fn pushes(&self, profile: Profile) -> bool {
+        self.push || profile == Profile::Linux618 && self.len() > self.mss
+    }
+
     /// Bytes of payload.
     pub fn len(&self) -> u32 {
         self.end_seq.wrapping_sub(self.seq) - u32::from(self.syn) - u32::from(self.fin)
@@ -204,8 +211,11 @@ impl Default for Addresses {
 #[derive(Clone, Debug, Default)]
 pub(in crate::kernel) struct Sock {
     pub(super) id: SockId,
+    pub(super) profile: Profile,
     /// None once no program has it (SOCK_DEAD), and as long as none has accepted it.
     pub(super) fd: Option<Fd>,
+    /// close(2) was called; it may still wait.
+    pub(super) closed: bool,
     /// No program has it any more, in contrast to not yet.
     pub(super) dead: bool,
     pub(super) owner: Pid,
@@ -350,6 +360,7 @@ pub(in crate::kernel) struct Sock {
     pub(super) reord_seen: u32,
     pub(super) ca_state: CaState,
     pub(super) ca: Congestion,
+    pub(super) ecn: Ecn,
     pub(super) high_seq: u32,
     pub(super) undo_marker: u32,
     /// -1 in Linux is none here.
@@ -441,6 +452,7 @@ impl Sock {
     pub(super) fn new(ns: &NetNs, owner: Pid) -> Self {
         let sysctl = &ns.sockets.tcp.sysctl;
         Sock {
+            profile: sysctl.profile,
             owner,
             rcvbuf: sysctl.rmem[1] as u64,
             scaling_ratio: TCP_DEFAULT_SCALING_RATIO,

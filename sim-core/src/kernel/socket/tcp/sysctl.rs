@@ -1,18 +1,24 @@
 //! Mirrors the TCP part of net/ipv4/sysctl_net_ipv4.c.
 
 use super::congestion::Algorithm;
+use super::linux_4_18;
 use crate::kernel::errno::Errno;
+use crate::kernel::profile::Profile;
 
 /// The settings of net.ipv4.tcp_*, as one namespace has them.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "the kernel's own names: Documentation/networking/ip-sysctl.rst")]
 pub(in crate::kernel) struct TcpSysctl {
+    /// No setting: which Linux it is.
+    pub profile: Profile,
     pub abort_on_overflow: i64,
     pub backlog_ack_defer: i64,
     pub challenge_ack_limit: i64,
     pub comp_sack_delay_ns: i64,
     pub comp_sack_nr: i64,
     pub early_retrans: i64,
+    pub ecn: i64,
+    pub ecn_fallback: i64,
     pub fin_timeout: i64,
     pub frto: i64,
     pub invalid_ratelimit: i64,
@@ -56,12 +62,15 @@ impl Default for TcpSysctl {
     /// tcp_sk_init, with the memory of Linux 6.18 (tcp_init).
     fn default() -> Self {
         TcpSysctl {
+            profile: Profile::Linux618,
             abort_on_overflow: 0,
             backlog_ack_defer: 1,
             challenge_ack_limit: INT,
             comp_sack_delay_ns: 1_000_000,
             comp_sack_nr: 44,
             early_retrans: 3,
+            ecn: 2,
+            ecn_fallback: 1,
             fin_timeout: 60,
             frto: 2,
             invalid_ratelimit: 500,
@@ -113,6 +122,8 @@ const FIELDS: &[(&str, Field, i64, i64)] = &[
     ("comp_sack_delay_ns", |s| &mut s.comp_sack_delay_ns, 0, INT),
     ("comp_sack_nr", |s| &mut s.comp_sack_nr, 0, 255),
     ("early_retrans", |s| &mut s.early_retrans, 0, 4),
+    ("ecn", |s| &mut s.ecn, 0, 2),
+    ("ecn_fallback", |s| &mut s.ecn_fallback, 0, 1),
     ("fin_timeout", |s| &mut s.fin_timeout, 0, INT / 1000),
     ("frto", |s| &mut s.frto, 0, 255),
     ("invalid_ratelimit", |s| &mut s.invalid_ratelimit, 0, INT),
@@ -148,6 +159,20 @@ const FIELDS: &[(&str, Field, i64, i64)] = &[
 ];
 
 impl TcpSysctl {
+    /// The settings that a kernel begins with.
+    pub fn of(profile: Profile) -> Self {
+        match profile {
+            Profile::Linux618 => TcpSysctl::default(),
+            Profile::Linux418 => linux_4_18::sysctl(),
+        }
+    }
+
+    /// The setting called `net.ipv4.tcp_NAME`, if this kernel has it.
+    fn field(&self, name: &str) -> Option<&'static (&'static str, Field, i64, i64)> {
+        let lacks = self.profile == Profile::Linux418 && linux_4_18::lacks(name);
+        FIELDS.iter().find(|f| f.0 == name && !lacks)
+    }
+
     /// The value of `net.ipv4.tcp_NAME`.
     pub fn get(&self, name: &str) -> Option<String> {
         let three = |m: &[i64; 3]| format!("{}\t{}\t{}", m[0], m[1], m[2]);
@@ -157,7 +182,7 @@ impl TcpSysctl {
             "congestion_control" => self.congestion_control.name().to_owned(),
             "available_congestion_control" => "reno cubic".to_owned(),
             _ => {
-                let (_, field, ..) = FIELDS.iter().find(|f| f.0 == name)?;
+                let (_, field, ..) = self.field(name)?;
                 field(&mut { *self }).to_string()
             }
         })
@@ -178,7 +203,7 @@ impl TcpSysctl {
             }
             "available_congestion_control" => Err(Errno::EACCES),
             _ => {
-                let (_, field, min, max) = *FIELDS.iter().find(|f| f.0 == name).ok_or(Errno::ENOENT)?;
+                let (_, field, min, max) = *self.field(name).ok_or(Errno::ENOENT)?;
                 let value: i64 = value.parse().map_err(|_| Errno::EINVAL)?;
                 if !(min..=max).contains(&value) {
                     return Err(Errno::EINVAL);

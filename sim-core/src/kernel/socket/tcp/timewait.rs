@@ -2,6 +2,7 @@
 //! that is closed, so that late segments find somebody. Read RFC 9293 sections 3.6 and 3.10.7.4, RFC 6191 and RFC 1337
 //! before editing.
 
+use super::ecn::INET_ECN_MASK;
 use super::options::Options;
 use super::rx::{self, Segment, now_s, paws_reject};
 use super::sock::{Sock, now_ms};
@@ -71,7 +72,7 @@ pub(super) fn time_wait(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, substate
             ts_recent: sk.rx_opt.tstamp_ok.then_some(sk.rx_opt.ts_recent),
             ts_recent_stamp: sk.rx_opt.ts_recent_stamp,
             ts_offset: sk.tsoffset,
-            tos: sk.opt.tos,
+            tos: sk.opt.tos | sk.ecn.tos(),
             dev: sk.dev,
             txhash: sk.txhash,
             last_oow_ack: None,
@@ -118,6 +119,8 @@ enum Status {
     Success,
     Rst,
     Ack,
+    /// TCP_TW_ACK_OOW: it lies outside the window, or comes again.
+    AckOow,
     /// A new connection may begin, with this initial sequence number.
     Syn(u32),
 }
@@ -130,9 +133,10 @@ pub(super) fn rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: SockId, seg
                 kill(ns, id);
                 return listen::rcv_syn(ns, cx, dev, listener, seg, f, isn);
             }
-            send_ack(ns, cx, id, seg, &f);
+            send_ack(ns, cx, id, seg, &f, false);
         }
-        Status::Ack => send_ack(ns, cx, id, seg, &f),
+        Status::Ack => send_ack(ns, cx, id, seg, &f, false),
+        Status::AckOow => send_ack(ns, cx, id, seg, &f, true),
         Status::Rst => {
             let txhash = ns.sockets.tcp.time_wait_mut(id).map_or(0, |tw| tw.txhash);
             transmit::send_reset(ns, cx, &f, txhash);
@@ -221,16 +225,16 @@ fn fin_wait2(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seg: &Segment, paws: b
 fn rate_limited(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seg: &Segment) -> Status {
     let Some(tw) = ns.sockets.tcp.time_wait_mut(id) else { return Status::Success };
     let mut last = tw.last_oow_ack;
-    // tcp_oow_rate_limited: data is not limited, unless it comes with a SYN.
-    let limited = (seg.len() == 0 || seg.flags.syn) && rx::limited(ns, cx, &mut last);
+    // tcp_oow_rate_limited: what takes sequence numbers is not limited, unless it is a SYN.
+    let limited = (seg.seq == seg.end_seq || seg.flags.syn) && rx::limited(ns, cx, &mut last);
     if let Some(tw) = ns.sockets.tcp.time_wait_mut(id) {
         tw.last_oow_ack = last;
     }
-    if limited { Status::Success } else { Status::Ack }
+    if limited { Status::Success } else { Status::AckOow }
 }
 
-/// tcp_v4_timewait_ack
-fn send_ack(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seg: &Segment, f: &Frame) {
+/// tcp_v4_timewait_ack. `oow`: for a segment outside the window; that answer is not marked.
+fn send_ack(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seg: &Segment, f: &Frame, oow: bool) {
     let now = now_ms(cx);
     let Some(tw) = ns.sockets.tcp.time_wait_mut(id) else { return };
     let options =
@@ -242,7 +246,7 @@ fn send_ack(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seg: &Segment, f: &Fram
         window: (tw.rcv_wnd >> tw.rcv_wscale).min(65_535) as u16,
         options,
     };
-    let (tos, oif, txhash) = (tw.tos, tw.dev, tw.txhash);
+    let (tos, oif, txhash) = (if oow { tw.tos & !INET_ECN_MASK } else { tw.tos }, tw.dev, tw.txhash);
     let reply = transmit::Reply { tos, oif, txhash, ..transmit::reply_to(f, seg) };
     transmit::send_reply(ns, cx, &reply, &fields);
 }

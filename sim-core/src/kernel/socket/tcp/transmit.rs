@@ -1,6 +1,7 @@
 //! Mirrors the lower half of net/ipv4/tcp_output.c, and the resets and minisockets' answers of net/ipv4/tcp_ipv4.c: one
 //! segment, from its header to the IP layer.
 
+use super::ecn::{self, Ecn};
 use super::options::Options;
 use super::sock::{Sock, State, TCP_MSS_DEFAULT, TxSkb, now_ms, now_us};
 use super::timer::Xmit;
@@ -32,12 +33,16 @@ pub(super) struct Flags {
     pub rst: bool,
     pub psh: bool,
     pub ack: bool,
+    pub ece: bool,
+    pub cwr: bool,
 }
 
 impl Flags {
-    pub const ACK: Flags = Flags { syn: false, fin: false, rst: false, psh: false, ack: true };
-    pub const RST: Flags = Flags { syn: false, fin: false, rst: true, psh: false, ack: false };
-    pub const RST_ACK: Flags = Flags { syn: false, fin: false, rst: true, psh: false, ack: true };
+    pub const NONE: Flags =
+        Flags { syn: false, fin: false, rst: false, psh: false, ack: false, ece: false, cwr: false };
+    pub const ACK: Flags = Flags { ack: true, ..Flags::NONE };
+    pub const RST: Flags = Flags { rst: true, ..Flags::NONE };
+    pub const RST_ACK: Flags = Flags { rst: true, ..Flags::ACK };
 }
 
 /// The fields of a segment to be sent.
@@ -64,6 +69,8 @@ pub(super) fn write_header(out: &mut [u8], source: u16, dest: u16, f: &Fields) {
     p.set_rst(f.flags.rst);
     p.set_psh(f.flags.psh);
     p.set_ack(f.flags.ack);
+    p.set_ece(f.flags.ece);
+    p.set_cwr(f.flags.cwr);
     p.set_window_len(f.window);
     p.set_urgent_at(0);
     f.options.write(&mut out[TCP_HLEN..]);
@@ -149,9 +156,14 @@ pub(super) fn transmit(
     cx: &mut Cx<'_>,
     sk: &mut Sock,
     skb: &TxSkb,
-    flags: Flags,
+    mut flags: Flags,
 ) -> Result<FrameId, Errno> {
     let now = now_ms(cx);
+    if flags.syn {
+        ecn::mark_syn(sk.ecn, &mut flags);
+    } else {
+        ecn::mark(sk, skb, &mut flags);
+    }
     let options = if flags.syn { syn_options(ns, sk, now) } else { established_options(sk, now) };
     if sk.in_flight() == 0 && skb.end_seq != skb.seq {
         sk.ca.tx_start(cx.jiffies(), sk.lsndtime);
@@ -203,7 +215,7 @@ fn queue_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, skb: &TxSkb, field
     let df = matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do | PmtuDisc::Probe) && !r.mtu_locked;
     let h = Header {
         protocol: IPPROTO_TCP,
-        tos: sk.opt.tos,
+        tos: sk.opt.tos | sk.ecn.tos(),
         ttl: sk.opt.ttl.unwrap_or(ns.sysctl.ip_default_ttl),
         df: Df::if_it_fits(df),
         ident: Ident::Socket(sk.inet_id),
@@ -269,6 +281,7 @@ pub(super) fn connect(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
     (skb.syn, skb.end_seq, skb.mss) = (true, sk.write_seq.wrapping_add(1), sk.mss_cache);
     sk.write_seq = skb.end_seq;
     sk.buf_seq = sk.write_seq;
+    sk.ecn = Ecn::send_syn(&ns.sockets.tcp.sysctl);
     skb.truesize = super::user::SKB_TRUESIZE;
     sk.wmem += u64::from(skb.truesize);
     skb.sent_us = now_us(cx);

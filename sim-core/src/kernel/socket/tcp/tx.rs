@@ -9,6 +9,7 @@ use super::{after, before, recovery};
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::netns::NetNs;
+use crate::kernel::profile::Profile;
 use crate::kernel::timer::{HZ, ns_to_jiffies};
 
 /// sk_gso_max_size: GSO_LEGACY_MAX_SIZE without MAX_TCP_HEADER and one.
@@ -142,6 +143,9 @@ fn write_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mss: u32, nagle: N
     if send_new(ns, cx, sk, skb).is_err() {
         return Pushed::Stuck;
     }
+    if sk.in_cwnd_reduction() {
+        sk.prr_out += skb.pcount();
+    }
     // tcp_minshall_update
     if skb.len() < mss * skb.pcount() {
         sk.snd_sml = skb.end_seq;
@@ -180,12 +184,7 @@ fn grow(sk: &mut Sock, amount: u32) {
 
 /// The first piece of the queue goes out for the first time (tcp_transmit_skb and tcp_event_new_data_sent).
 fn send_new(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mut skb: TxSkb) -> Result<(), Errno> {
-    let flags = Flags {
-        fin: skb.fin,
-        // Of several segments the last one has it, since 5.4.
-        psh: skb.push || skb.len() > skb.mss,
-        ..Flags::ACK
-    };
+    let flags = Flags { fin: skb.fin, psh: skb.pushes(sk.profile), ..Flags::ACK };
     skb.sent_us = now_us(cx);
     skb.delivered = sk.delivered;
     skb.frame = Some(transmit::transmit(ns, cx, sk, &skb, flags)?);
@@ -287,7 +286,8 @@ fn tso_should_defer(cx: &Cx<'_>, sk: &Sock, skb: &TxSkb, max_segs: u32, cwnd_lim
 pub(super) fn tso_segs(sk: &Sock, mss: u32) -> u32 {
     let mut bytes = sk.pacing_rate() >> 10;
     let shift = sk.rtt_min.best() >> TSO_RTT_LOG;
-    if shift < 32 {
+    // Since Linux 5.18.
+    if shift < 32 && sk.profile == Profile::Linux618 {
         bytes += u64::from(GSO_MAX_SIZE >> shift);
     }
     let bytes = bytes.min(u64::from(GSO_MAX_SIZE)) as u32;
@@ -486,10 +486,13 @@ fn retransmit_skb(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, at: usize, seg
         // skb_still_in_host_queue: it has not even left.
         return Err(Errno::EBUSY);
     }
+    if skb.syn && sk.state != State::SynRecv {
+        sk.ecn.clear_syn(&ns.sockets.tcp.sysctl);
+    }
     let flags = Flags {
         syn: skb.syn,
         fin: skb.fin,
-        psh: skb.push && !skb.syn || skb.len() > skb.mss,
+        psh: !skb.syn && skb.pushes(sk.profile),
         ack: !skb.syn || sk.state == State::SynRecv,
         ..Flags::default()
     };

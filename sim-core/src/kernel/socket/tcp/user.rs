@@ -46,8 +46,8 @@ pub(super) enum Work {
     Push { nagle: Nagle, then: Box<Work> },
     /// send(2) returns so many bytes, or waits for room if it is none.
     Return { pid: Pid, ret: Option<Ret> },
-    /// release_sock; and the end of close(2).
-    Release { closing: bool },
+    /// release_sock; and the end of close(2) if no program has the socket any more.
+    Release,
 }
 
 /// socket(2)
@@ -79,10 +79,7 @@ pub(in crate::kernel::socket) fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid,
             done(Ok(Ret::SocketError(sk_ref.err.take().or(soft))))
         }
         Call::SetSockOpt { opt, .. } => done(set_option(ns, cx, sk_ref, *opt).map(|()| Ret::Done)),
-        Call::Close { .. } => {
-            close(ns, cx, sk_ref);
-            done(Ok(Ret::Done))
-        }
+        Call::Close { .. } => close(ns, cx, sk_ref, pid),
         _ => done(Err(Errno::EINVAL)),
     };
     settle(ns, cx, &mut sk);
@@ -94,7 +91,7 @@ pub(in crate::kernel::socket) fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid,
 fn settle(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
     while cx.cpu.backlog() == 0 {
         if sk.work.is_none() {
-            sk.work = Some(Work::Release { closing: sk.dead });
+            sk.work = Some(Work::Release);
         }
         step(ns, cx, sk);
         if !sk.owned {
@@ -102,7 +99,7 @@ fn settle(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
         }
     }
     if sk.work.is_none() {
-        sk.work = Some(Work::Release { closing: sk.dead });
+        sk.work = Some(Work::Release);
     }
     cx.defer(Continuation::Tcp(cx.ns, sk.id));
 }
@@ -130,15 +127,15 @@ fn step(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
         Some(Work::Return { pid, ret }) => {
             cx.cpu.finished = Some((pid, ret));
         }
-        Some(Work::Release { closing }) => release(ns, cx, sk, closing),
+        Some(Work::Release) => release(ns, cx, sk),
         None => sk.owned = false,
     }
 }
 
 /// release_sock: one segment of the backlog, or the lock is given back.
-fn release(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, closing: bool) {
+fn release(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
     if let Some((dev, f)) = sk.backlog.pop_front() {
-        sk.work = Some(Work::Release { closing });
+        sk.work = Some(Work::Release);
         match Segment::parse(&f) {
             Some(seg) => {
                 let _ = rx::do_rcv(ns, cx, dev, sk, &seg, f);
@@ -148,12 +145,12 @@ fn release(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, closing: bool) {
             }
         }
         if std::mem::take(&mut sk.more) {
-            let then = Box::new(Work::Release { closing });
+            let then = Box::new(Work::Release);
             sk.work = Some(Work::Push { nagle: Nagle::Options, then });
         }
         return;
     }
-    if closing && sk.state == State::FinWait2 {
+    if sk.dead && sk.state == State::FinWait2 {
         let timeout = timewait::fin_time(ns, sk);
         if timeout > timewait::TIMEWAIT_LEN {
             timer::reset_keepalive(ns, cx, sk, timeout - timewait::TIMEWAIT_LEN);
@@ -443,7 +440,7 @@ fn shutdown(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, how: Shutdown) -> Re
 
 /// The FIN, and all before it, go out; then the call is over.
 fn push_then_release(sk: &mut Sock) {
-    let then = Box::new(Work::Release { closing: sk.dead });
+    let then = Box::new(Work::Release);
     sk.work = Some(Work::Push { nagle: Nagle::Off, then });
 }
 
@@ -486,12 +483,42 @@ fn disconnect(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
     sk.rmem = 0;
 }
 
-/// __tcp_close
-///
-/// Differs: close(2) with SO_LINGER does not wait for the other side.
-fn close(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
-    (sk.shut_read, sk.shut_write) = (true, true);
+/// tcp_close. With SO_LINGER it waits until the peer has acknowledged everything (sk_stream_wait_close).
+fn close(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, pid: Pid) -> Outcome {
+    shut(ns, cx, sk);
+    let closing = matches!(sk.state, State::FinWait1 | State::Closing | State::LastAck);
+    if closing && sk.opt.linger.is_some_and(|seconds| seconds > 0) {
+        sk.owner = pid;
+        return Outcome::Wait;
+    }
+    orphan(sk);
+    Outcome::Done(Ret::Done)
+}
+
+/// adjudge_to_death of __tcp_close: no program has it any more.
+fn orphan(sk: &mut Sock) {
     (sk.fd, sk.dead, sk.connecting) = (None, true, false);
+}
+
+/// SO_LINGER of a socket in nanoseconds: how long close(2) waits for it.
+pub(in crate::kernel::socket) fn linger_ns(ns: &NetNs, id: SockId) -> u64 {
+    let seconds = ns.sockets.tcp.sock(id).and_then(|sk| sk.opt.linger).unwrap_or(0);
+    u64::from(seconds) * 1_000_000_000
+}
+
+/// The time of close(2) is out, or a signal came: it does not wait any more.
+pub(in crate::kernel::socket) fn stop_lingering(ns: &mut NetNs, id: SockId) {
+    if let Some(sk) = ns.sockets.tcp.sock_mut(id) {
+        sk.opt.linger = None;
+    }
+}
+
+/// __tcp_close up to where it waits.
+fn shut(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
+    if std::mem::replace(&mut sk.closed, true) {
+        return;
+    }
+    (sk.shut_read, sk.shut_write) = (true, true);
     if sk.state == State::Listen {
         sk.state = State::Close;
         return listen::stop(ns, cx, sk);
@@ -522,7 +549,8 @@ fn close(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
 /// close(2) of what a process had when it ended.
 pub(in crate::kernel::socket) fn close_orphan(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId) {
     let Some(mut sk) = ns.sockets.tcp.take(id) else { return };
-    close(ns, cx, &mut sk);
+    shut(ns, cx, &mut sk);
+    orphan(&mut sk);
     // Nobody is there to be scheduled in between: what it sends is received afterwards.
     while let Some(Work::Push { nagle, then }) = sk.work.take() {
         while tx::push_one_frame(ns, cx, &mut sk, nagle, 0) == Pushed::Sent {}
@@ -606,7 +634,7 @@ fn set_option(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, opt: SockOpt) -> R
 /// tcp_push_pending_frames of setsockopt(2)
 fn flush(sk: &mut Sock, nagle: Nagle) {
     if !sk.wq.is_empty() {
-        sk.work = Some(Work::Push { nagle, then: Box::new(Work::Release { closing: false }) });
+        sk.work = Some(Work::Push { nagle, then: Box::new(Work::Release) });
     }
 }
 

@@ -1,11 +1,13 @@
 //! Mirrors the receive window of net/ipv4/tcp_input.c and net/ipv4/tcp_output.c: how much the peer may send, and how it
 //! grows. Read RFC 9293 section 3.8.6 before editing.
 
+use super::linux_4_18;
 use super::options::TCP_MAX_WSCALE;
 use super::sock::{RxSkb, Sock, TCP_INIT_CWND, TCP_MIN_MSS, TCP_MSS_DEFAULT, now_us};
 use super::sysctl::TcpSysctl;
 use crate::kernel::cx::Cx;
 use crate::kernel::netns::NetNs;
+use crate::kernel::profile::Profile;
 
 /// TCP_RMEM_TO_WIN_SCALE
 const TCP_RMEM_TO_WIN_SCALE: u32 = 8;
@@ -29,7 +31,10 @@ pub(super) fn select_initial(sysctl: &TcpSysctl, space: u32, mss: u32, clamp: u3
     if space > mss {
         space -= space % mss.max(1);
     }
-    let rcv_wnd = space.min(65_535);
+    let rcv_wnd = match sysctl.profile {
+        Profile::Linux618 => space.min(65_535),
+        Profile::Linux418 => space.min(linux_4_18::initial_window(mss)),
+    };
     let mut rcv_wscale = 0;
     if wscale_ok {
         let most = u64::from(space).max(sysctl.rmem[2] as u64).max(RMEM_MAX).min(u64::from(clamp));
@@ -78,6 +83,9 @@ impl Sock {
         }
         self.rcvq_time_us = now_us(cx);
         self.rcvq_seq = self.copied_seq;
+        if self.profile == Profile::Linux418 {
+            linux_4_18::init_buffer_space(&ns.sockets.tcp.sysctl, self);
+        }
         let most = self.full_space();
         self.window_clamp = self.window_clamp.min(most);
         // One segment is kept free.
@@ -86,7 +94,9 @@ impl Sock {
         }
         self.rcv_ssthresh = self.rcv_ssthresh.min(self.window_clamp);
         self.snd_cwnd_stamp = cx.jiffies();
-        self.rcvq_space = self.rcv_ssthresh.min(self.rcv_wnd).min(TCP_INIT_CWND * self.advmss);
+        if self.profile == Profile::Linux618 {
+            self.rcvq_space = self.rcv_ssthresh.min(self.rcv_wnd).min(TCP_INIT_CWND * self.advmss);
+        }
     }
 
     /// tcp_sndbuf_expand: room for twice what may be in flight.
@@ -172,7 +182,8 @@ pub(super) fn measure_rcv_mss(sk: &mut Sock, skb: &RxSkb, gso_size: u32, header_
     let total = skb.data.len() as u32;
     let mut len = if gso_size > 0 { gso_size } else { total };
     if len >= sk.ack.rcv_mss {
-        if len != sk.ack.rcv_mss {
+        // Until Linux 6.6 half of the memory was for payload, whatever came (tcp_adv_win_scale).
+        if len != sk.ack.rcv_mss && sk.profile == Profile::Linux618 {
             let ratio = (u64::from(total) << TCP_RMEM_TO_WIN_SCALE) / u64::from(skb.truesize.max(1));
             let ratio = ratio.max(1);
             let old = std::mem::replace(&mut sk.scaling_ratio, ratio);
@@ -243,7 +254,10 @@ pub(super) fn space_adjust(ns: &NetNs, cx: &Cx<'_>, sk: &mut Sock) {
         return;
     }
     // What was received and read since.
-    let inq = sk.rcv_nxt.wrapping_sub(sk.copied_seq);
+    let inq = match sk.profile {
+        Profile::Linux618 => sk.rcv_nxt.wrapping_sub(sk.copied_seq),
+        Profile::Linux418 => 0,
+    };
     let copied = sk.copied_seq.wrapping_sub(sk.rcvq_seq).saturating_sub(inq);
     if copied > sk.rcvq_space {
         rcvbuf_grow(ns, sk, copied);
@@ -259,6 +273,10 @@ fn rcvbuf_grow(ns: &NetNs, sk: &mut Sock, newval: u32) {
     if sysctl.moderate_rcvbuf == 0 || sk.opt.rcvbuf_locked {
         return;
     }
+    if sk.profile == Profile::Linux418 {
+        let rcvbuf = linux_4_18::rcvbuf(sk, newval, oldval as u32).min(sysctl.rmem[2] as u64);
+        return follow(sk, rcvbuf);
+    }
     // Slow start doubles in a round trip.
     let mut rcvwin = u64::from(newval) << 1;
     let grow = rcvwin * (u64::from(newval) - oldval.min(u64::from(newval)));
@@ -267,6 +285,11 @@ fn rcvbuf_grow(ns: &NetNs, sk: &mut Sock, newval: u32) {
         rcvwin += u64::from(last.end_seq.wrapping_sub(sk.rcv_nxt));
     }
     let rcvbuf = sk.space_from_win(rcvwin).min(sysctl.rmem[2] as u64);
+    follow(sk, rcvbuf);
+}
+
+/// The buffer grows, and what may be offered with it.
+fn follow(sk: &mut Sock, rcvbuf: u64) {
     if rcvbuf > sk.rcvbuf {
         sk.rcvbuf = rcvbuf;
         sk.window_clamp = sk.win_from_space(rcvbuf);
