@@ -3,7 +3,7 @@
 
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
-use crate::kernel::frame::{Frame, truesize};
+use crate::kernel::frame::{Frame, Layout, MAX_TCP_HEADER, alloc_truesize, tailroom};
 use crate::kernel::netlink::Feature;
 use crate::kernel::netns::NetNs;
 use crate::kernel::trace::{Consumer, DropReason, Edge, Fate, Flow};
@@ -72,7 +72,8 @@ fn piece(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, headers: usize, at: usize, 
         s.push_mac(mac).copy_from_slice(&f.bytes()[..mac]);
     }
     s.inherit(f);
-    s.truesize = truesize(headers + len);
+    s.truesize = alloc_truesize(MAX_TCP_HEADER + len);
+    s.layout = Layout { tailroom: tailroom(s.truesize, MAX_TCP_HEADER + len), ..Layout::default() };
     s.csum_partial = true;
     if !f.csum_partial {
         s.complete_checksum();

@@ -99,14 +99,14 @@ pub(super) fn mtu_reduced(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mtu: u
     if matches!(sk.state, State::Listen | State::Close) {
         return;
     }
-    if mtu < sk.pmtu_cookie && matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do) {
-        let flow = Flow4 { src: Some(sk.ip.saddr), ..Flow4::to(sk.ip.daddr) };
-        exception::update_pmtu(ns, &flow, mtu);
-        let mtu = sk.route(ns).map_or(mtu, |r| r.mtu);
-        if sk.pmtu_cookie > mtu {
-            sk.sync_mss(ns, mtu);
-            simple_retransmit(ns, cx, sk);
-        }
+    let flow = Flow4 { src: Some(sk.ip.saddr), ..Flow4::to(sk.ip.daddr) };
+    exception::update_pmtu(ns, &flow, mtu);
+    let mtu = sk.route(ns).map_or(mtu, |r| r.mtu);
+    // ip_sk_accept_pmtu, and not IP_PMTUDISC_DONT.
+    let heeded = matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do | PmtuDisc::Probe);
+    if heeded && sk.pmtu_cookie > mtu {
+        sk.sync_mss(ns, mtu);
+        simple_retransmit(ns, cx, sk);
     }
 }
 

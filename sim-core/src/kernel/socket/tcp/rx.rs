@@ -12,7 +12,7 @@ use crate::base::{FrameId, IfIndex};
 use crate::kernel::conntrack::Nfct;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::{Frame, PacketType};
+use crate::kernel::frame::{Frame, Layout, PacketType};
 use crate::kernel::ip;
 use crate::kernel::netns::NetNs;
 use crate::kernel::nf_hook::nf_reset_ct;
@@ -45,6 +45,7 @@ pub(super) struct Segment {
     pub header_len: u32,
     pub gso_size: u32,
     pub truesize: u32,
+    pub layout: Layout,
     /// The frame, and its connection.
     pub frame: FrameId,
     pub nfct: Nfct,
@@ -77,6 +78,7 @@ impl Segment {
             header_len: header_len as u32,
             gso_size: u32::from(f.gso_size),
             truesize: f.truesize,
+            layout: f.layout,
             frame: f.id,
             nfct: f.nfct,
         })
@@ -106,6 +108,8 @@ impl Segment {
             fin: self.flags.fin,
             data: self.payload(f).to_vec(),
             truesize: self.truesize,
+            layout: self.layout,
+            own_end: self.end_seq,
         }
     }
 

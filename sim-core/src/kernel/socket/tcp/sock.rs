@@ -10,7 +10,7 @@ use super::{SockId, Tuple};
 use crate::base::{IfIndex, Pid};
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::Frame;
+use crate::kernel::frame::{Frame, Layout};
 use crate::kernel::netns::NetNs;
 use crate::kernel::syscall::{Fd, PmtuDisc, QueuedError};
 use crate::kernel::timer::HZ;
@@ -138,13 +138,17 @@ pub(super) struct Ack {
 }
 
 /// A segment in the receive queue or out of order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct RxSkb {
     pub seq: u32,
     pub end_seq: u32,
     pub fin: bool,
     pub data: Vec<u8>,
     pub truesize: u32,
+    /// Of its buffer: of the first one, if several were put together.
+    pub layout: Layout,
+    /// Where the segment that it arrived with ended.
+    pub own_end: u32,
 }
 
 /// A piece of the stream to be sent, or sent and not acknowledged: its bytes are in [`Sock::buf`].
