@@ -165,11 +165,12 @@ fn backlog(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: SockId, seg: &Segm
     {
         return cx.end(f, Fate::Consumed(Consumer::Tcp));
     }
-    let waiting: u64 = sk.backlog.iter().map(|(_, f)| u64::from(f.truesize)).sum();
+    // sk_rcvqueues_full
     let limit = sk.rcvbuf * 2 + (sk.sndbuf >> 1) + (64 << 10);
-    if waiting + sk.rmem > limit {
+    if sk.backlog_len + sk.rmem > limit {
         return cx.kill(f, DropReason::SocketBacklog);
     }
+    sk.backlog_len += u64::from(f.truesize);
     sk.backlog.push_back((dev, f));
     Flow::Break(Fate::Queued)
 }

@@ -246,6 +246,8 @@ pub(in crate::kernel) struct Sock {
     /// sock_owned_by_user: a system call works on it.
     pub(super) owned: bool,
     pub(super) backlog: VecDeque<(IfIndex, Frame)>,
+    /// sk_backlog.len: the memory of all that came while the lock was held. It counts until all of it was taken in.
+    pub(super) backlog_len: u64,
     /// TCP_ACK_DEFERRED and the deferred timers, for tcp_release_cb.
     pub(super) ack_deferred: bool,
     pub(super) write_timer_deferred: bool,

@@ -153,6 +153,7 @@ fn release(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, closing: bool) {
         }
         return;
     }
+    sk.backlog_len = 0;
     if closing && sk.state == State::FinWait2 {
         let timeout = timewait::fin_time(ns, sk);
         if timeout > timewait::TIMEWAIT_LEN {
