@@ -32,6 +32,18 @@ pub struct Workload {
     spec: serde_json::Map<String, Value>,
     /// The backend of iptables: `nft`, `legacy`.
     backend: String,
+    /// `tcpdump -s`: where the recording was cut at so many bytes a frame, so is ours.
+    snaplen: Option<usize>,
+}
+
+impl Workload {
+    /// The same with another value of a setting of `spec`.
+    #[must_use]
+    pub fn with_setting(&self, key: &str, value: u64) -> Self {
+        let mut other = self.clone();
+        other.spec.insert(key.to_owned(), value.into());
+        other
+    }
 }
 
 /// Where `conntrack -E` listens and rules are counted.
@@ -82,8 +94,9 @@ pub fn workloads() -> Vec<Workload> {
             let spec = said("spec").and_then(|v| v.as_object().cloned()).unwrap_or_default();
             let prelude = common.iter().cloned().chain(list("prelude")).collect();
             let traffic = list("traffic");
+            let snaplen = said("snaplen").and_then(|v| v.as_u64()).map(|bytes| bytes as usize);
             let (lab, case, file, backend) = (lab.clone(), case.clone(), file.clone(), backend.clone());
-            all.push(Workload { lab, case, file, prelude, traffic, spec, backend });
+            all.push(Workload { lab, case, file, prelude, traffic, spec, backend, snaplen });
         }
     }
     all
@@ -119,7 +132,7 @@ pub fn simulate(w: &Workload) -> Case {
     let mut files: BTreeMap<String, Vec<u8>> = memory
         .files
         .into_iter()
-        .filter_map(|(path, bytes)| Some((format!("{}.any.pcap", any(&path)?), bytes)))
+        .filter_map(|(path, bytes)| Some((format!("{}.any.pcap", any(&path)?), cut(bytes, w.snaplen))))
         .collect();
     files.insert("ifmap".to_owned(), watched.ifmap.into_bytes());
     files.insert("state.diff".to_owned(), watched.counted.into_bytes());
@@ -131,6 +144,24 @@ pub fn simulate(w: &Workload) -> Case {
         }
     }
     Case { order: None, files }
+}
+
+/// The records of a capture, each cut at `snaplen` bytes.
+fn cut(pcap: Vec<u8>, snaplen: Option<usize>) -> Vec<u8> {
+    /// Of the file; of a record, whose third word says how many bytes follow.
+    const HEADERS: (usize, usize) = (24, 16);
+    let Some(snaplen) = snaplen else { return pcap };
+    let (mut out, mut rest) = (pcap[..HEADERS.0].to_vec(), &pcap[HEADERS.0..]);
+    while let Some((header, bytes)) = rest.split_at_checked(HEADERS.1) {
+        let len = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
+        let kept = len.min(snaplen);
+        out.extend_from_slice(&header[..8]);
+        out.extend_from_slice(&(kept as u32).to_le_bytes());
+        out.extend_from_slice(&header[12..]);
+        out.extend_from_slice(&bytes[..kept]);
+        rest = &bytes[len..];
+    }
+    out
 }
 
 /// What the recordings have besides the packets.

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// As many cases are pending. The number only falls: whoever simulates a case takes its line out of
 /// recordings/pending.txt and lowers this.
-const PENDING: usize = 78;
+const PENDING: usize = 54;
 
 /// The file of a case that has the counters of rules.
 const RULE_COUNTERS: &str = "state.diff";
@@ -39,6 +39,21 @@ fn shapes(case: &Case) -> Vec<String> {
 /// Cases in which the kernel draws at random: the same kinds of records, and probes within Linux's ranges.
 const STEADY: [&str; 2] = ["arp_steady", "link_down"];
 
+/// Cases that no two runs of the kernel show alike in every segment, since it depends on the processor when readers
+/// read. TCP's own part of them is compared.
+const BULK: [(&str, &str); 10] = [
+    ("labA-off", "delack"),
+    ("labA-off", "mtu_1400"),
+    ("labA-off", "tcp_abort"),
+    ("labA-off", "tcp_big"),
+    ("labA-off", "upload"),
+    ("labA-off-k618", "tcp_big"),
+    ("labA-off-legacy", "tcp_big"),
+    ("labA-off-nf0", "tcp_big"),
+    ("labA-on", "delack"),
+    ("labA-on", "tcp_abort"),
+];
+
 macro_rules! recorded {
     ($($lab:ident $name:literal { $($case:ident)* })*) => {
         $(mod $lab { $(#[test] fn $case() { super::check($name, stringify!($case)); })* })*
@@ -50,6 +65,7 @@ recorded! {
     lab_a_off "labA-off" {
         apiserver
         arp_flux
+        balance
         big_ping
         closed_tcp_node
         closed_tcp_other
@@ -58,6 +74,7 @@ recorded! {
         closed_udp_other
         closed_udp_same
         closed_udp_svc
+        delack
         dns_curl_name
         dns_dig
         dns_external
@@ -80,6 +97,7 @@ recorded! {
         host_down_tcp_same
         icmp_limit
         kubelet_probe
+        mtu_1400
         nat_clash
         netpol_drop
         netpol_reject
@@ -110,6 +128,9 @@ recorded! {
         redirect
         route_types
         sticky
+        tcp_abort
+        tcp_big
+        tcp_big_same
         tcp_halfclose
         tcp_halfslow
         tcp_nc_probe
@@ -126,6 +147,7 @@ recorded! {
         udp_pmtu
         udp_stream
         unknown_unicast
+        upload
         warm_svc_other
         warm_svc_same
     }
@@ -139,6 +161,7 @@ recorded! {
         nodeport_other
         ping_other
         ping_same
+        tcp_big
         udp_echo_svc_other
         udp_echo_svc_same
     }
@@ -152,6 +175,7 @@ recorded! {
         nodeport_other
         ping_other
         ping_same
+        tcp_big
         udp_echo_svc_other
         udp_echo_svc_same
     }
@@ -165,6 +189,7 @@ recorded! {
         nodeport_other
         ping_other
         ping_same
+        tcp_big
         udp_echo_svc_other
         udp_echo_svc_same
     }
@@ -172,6 +197,7 @@ recorded! {
         arp_stale
         arp_steady
         arp_tcp
+        ct_timeouts
         data_loss
         link_down
         mtu_blackhole
@@ -180,6 +206,7 @@ recorded! {
     lab_a_on "labA-on" {
         apiserver
         arp_flux
+        balance
         big_ping
         closed_tcp_node
         closed_tcp_other
@@ -188,6 +215,7 @@ recorded! {
         closed_udp_other
         closed_udp_same
         closed_udp_svc
+        delack
         dns_curl_name
         dns_dig
         dns_external
@@ -208,7 +236,9 @@ recorded! {
         host_down_same
         host_down_tcp
         host_down_tcp_same
+        icmp_limit
         kubelet_probe
+        mtu_1400
         nat_clash
         netpol_drop
         netpol_reject
@@ -239,7 +269,11 @@ recorded! {
         redirect
         route_types
         sticky
+        tcp_abort
+        tcp_big
+        tcp_big_same
         tcp_halfclose
+        tcp_halfslow
         tcp_nc_probe
         tcp_rstclose
         tcp_ttl1
@@ -254,6 +288,7 @@ recorded! {
         udp_pmtu
         udp_stream
         unknown_unicast
+        upload
         warm_svc_other
         warm_svc_same
     }
@@ -407,7 +442,10 @@ recorded! {
         redirect
         route_types
         sticky
+        tcp_big
+        tcp_big_same
         tcp_halfclose
+        tcp_halfslow
         tcp_nc_probe
         tcp_rstclose
         tcp_ttl1
@@ -422,6 +460,7 @@ recorded! {
         udp_pmtu
         udp_stream
         unknown_unicast
+        upload
         vx_blackhole
         vx_nofdb
         vx_noneigh
@@ -453,6 +492,11 @@ fn check(lab: &str, case: &str) {
             assert_eq!(judge::compare_steady(one, other, one, disturbed), Vec::<String>::new(), "the recording itself");
         }
         assert_eq!(judge::compare_steady(&want, &second, &lab::simulate(workload), disturbed), Vec::<String>::new());
+        return;
+    }
+    if BULK.contains(&(lab, case)) {
+        let report = judge::compare_bulk(&want, recorded.second(case).as_ref(), &lab::simulate(workload));
+        assert!(report.is_empty(), "{lab}/{case}\n{}", report.join("\n"));
         return;
     }
     if case == OVER_TCP {
@@ -499,7 +543,10 @@ fn judge_py_agrees() {
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
     lab::write(dir.path(), &[]).expect("it can be written");
-    for w in lab::workloads().into_iter().filter(|w| !STEADY.contains(&w.case.as_str()) && w.case != OVER_TCP) {
+    let otherwise = |w: &lab::Workload| {
+        STEADY.contains(&w.case.as_str()) || BULK.contains(&(&w.lab, &w.case)) || w.case == OVER_TCP
+    };
+    for w in lab::workloads().into_iter().filter(|w| !otherwise(w)) {
         let recorded = Lab::load(&w.lab);
         let place = |which: &str| dir.path().join("recordings").join(which).join(&w.lab).join(&w.case);
         let want = place("").components().collect::<std::path::PathBuf>();

@@ -214,6 +214,9 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
         return gso::segment(ns, cx, f, |ns, cx, s| xmit(ns, cx, dev, s));
     }
     let Some(d) = ns.dev(dev) else { return cx.kill(f, DropReason::DevReady) };
+    if f.layout.frags > 0 && !d.features.contains(&Feature::Sg) {
+        f.linearize();
+    }
     if f.csum_partial && !d.features.contains(&Feature::Tx) {
         f.complete_checksum();
     }

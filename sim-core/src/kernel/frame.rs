@@ -58,6 +58,8 @@ pub struct Skb {
     pub hash: u32,
     /// gso_size of skb_shared_info: the payload of each segment that it is cut into; zero if it is one segment.
     pub gso_size: u16,
+    /// How its payload lies in memory.
+    pub layout: Layout,
     /// skb->dst_pending_confirm: its sender knows that the way works, so neighbours on it need not be asked.
     pub confirm: bool,
     /// skb->mark
@@ -66,6 +68,19 @@ pub struct Skb {
     pub nfct: Nfct,
     /// SKB_EXT_BRIDGE_NF: what br_netfilter remembers of a frame that a bridge received.
     pub nf_bridge: Option<NfBridge>,
+}
+
+/// How a payload lies in memory, which decides whether a receiver can put two buffers together (skb_try_coalesce).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Layout {
+    /// skb_shinfo(skb)->nr_frags: the page fragments that hold the payload; zero if the head of the buffer does.
+    pub frags: u8,
+    /// skb_tailroom: bytes that are free in the head behind the payload.
+    pub tailroom: u16,
+    /// skb_cloned: the retransmission queue of the socket that sent it shares the buffer.
+    pub cloned: bool,
+    /// What that socket knew to have arrived when it sent this (snd_una): its queue shares nothing that ends before.
+    pub snd_una: u32,
 }
 
 /// PACKET_*: how a frame was addressed, seen from the device that received it.
@@ -135,6 +150,22 @@ pub fn alloc_truesize(size: usize) -> u32 {
     head + SK_BUFF
 }
 
+/// SKB_TRUESIZE of the head that TCP allocates for its headers (MAX_TCP_HEADER): a buffer without its data.
+pub const TCP_HEAD_TRUESIZE: u32 = SMALL_HEAD + SK_BUFF;
+/// MAX_TCP_HEADER: what TCP leaves free in front of a payload for its own and all other headers.
+pub const MAX_TCP_HEADER: usize = 256;
+
+/// skb_end_offset less `used`: what the head of a buffer of `truesize` that alloc_skb made has left.
+pub fn tailroom(truesize: u32, used: usize) -> u16 {
+    (truesize - SK_BUFF - SHARED_INFO).saturating_sub(used as u32) as u16
+}
+
+/// The length of the IPv4 and the TCP header at the head of a packet.
+fn tcp_headers(l3: &[u8]) -> usize {
+    let ip_len = usize::from(l3.first().copied().unwrap_or(0) & 0xf) * 4;
+    ip_len + usize::from(l3.get(ip_len + 12).copied().unwrap_or(0) >> 4) * 4
+}
+
 impl Frame {
     /// An empty frame, to be filled by `put` and `push`.
     fn empty() -> Self {
@@ -160,6 +191,7 @@ impl Frame {
             csum_partial_inside: false,
             hash: 0,
             gso_size: 0,
+            layout: Layout::default(),
             confirm: false,
             mark: 0,
             nfct: Nfct::None,
@@ -194,6 +226,7 @@ impl Frame {
             csum_partial_inside: false,
             hash: 0,
             gso_size: 0,
+            layout: Layout::default(),
             confirm: false,
             mark: 0,
             nfct: Nfct::None,
@@ -249,6 +282,7 @@ impl Frame {
             packet: _,
             truesize: _,
             gso_size: _,
+            layout,
             dev,
             iif,
             tstamp,
@@ -273,7 +307,7 @@ impl Frame {
         (*dev, *iif, *tstamp) = (IfIndex::default(), IfIndex::default(), Time::default());
         (*pkt_type, *frag_max_size, *frag_pmtu) = (PacketType::default(), 0, false);
         (*ignore_df, *csum_valid, *mark, *nf_bridge) = (false, false, 0, None);
-        (*confirm, *csum_partial) = (false, false);
+        (*confirm, *csum_partial, layout.cloned) = (false, false, false);
         (*encap, *csum_valid_inside, *csum_partial_inside, *hash) = (0, false, false, 0);
     }
 
@@ -292,10 +326,9 @@ impl Frame {
         if self.gso_size == 0 {
             return l3.len();
         }
-        let inner = l3.get(usize::from(self.encap)..).unwrap_or_default();
-        let ip_len = usize::from(inner.first().copied().unwrap_or(0) & 0xf) * 4;
-        let tcp_len = usize::from(inner.get(ip_len + 12).copied().unwrap_or(0) >> 4) * 4;
-        (usize::from(self.encap) + ip_len + tcp_len + usize::from(self.gso_size)).min(l3.len())
+        let outer = usize::from(self.encap);
+        let headers = outer + tcp_headers(l3.get(outer..).unwrap_or_default());
+        (headers + usize::from(self.gso_size)).min(l3.len())
     }
 
     /// __copy_skb_header: everything of `from` but its bytes, its id and what they cost.
@@ -325,6 +358,14 @@ impl Frame {
         if let Some(field) = l4.get_mut(at..at + 2) {
             field.copy_from_slice(&sum.to_be_bytes());
         }
+    }
+
+    /// skb_linearize of a TCP segment, for a device that takes no fragments: the payload moves into a head of its own,
+    /// with 128 bytes to spare (__pskb_pull_tail).
+    pub(in crate::kernel) fn linearize(&mut self) {
+        let l3 = self.l3();
+        let used = MAX_TCP_HEADER + l3.len() - tcp_headers(l3).min(l3.len());
+        self.layout = Layout { tailroom: tailroom(alloc_truesize(used + 128), used), ..Layout::default() };
     }
 
     /// How its transport checksum stands.

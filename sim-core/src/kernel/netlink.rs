@@ -95,6 +95,9 @@ pub enum Request {
         /// As typed.
         value: String,
     },
+    /// IPCTNL_MSG_CT_GET of all connections, before they are read (`conntrack -L`, `-D`): what has expired is deleted
+    /// in all namespaces, since they share the kernel's table (ctnetlink_dump_table).
+    ConntrackDump,
     /// IPCTNL_MSG_CT_DELETE of one connection: `conntrack -D`.
     ConntrackDel {
         /// Its original tuple.
@@ -637,6 +640,7 @@ pub fn request(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, request: &Request
         Request::NetnsAdd { name } => netns::add(spaces, cx, name)?,
         Request::NetnsDel { name } => netns::del(spaces, cx, name)?,
         Request::Sysctl { name, value } => spaces.get_mut(ns).sysctl_set(name, value)?,
+        Request::ConntrackDump => spaces.conntrack_dump(cx),
         Request::ConntrackDel { tuple, id, portid } => {
             if !spaces.get_mut(ns).ct.del(&CtCx::of(cx), tuple, *id, *portid) {
                 return Err(Errno::ENOENT.into());

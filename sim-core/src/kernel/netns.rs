@@ -300,6 +300,17 @@ impl Spaces {
         cx.arm(gc.finish(), Timer::ConntrackGc);
     }
 
+    /// ctnetlink_dump_table: who lists the connections of one namespace comes by those of all, and deletes what has
+    /// expired.
+    pub(in crate::kernel) fn conntrack_dump(&mut self, cx: &mut Cx<'_>) {
+        let here = cx.ns;
+        for space in self.spaces.iter_mut().filter(|s| !s.gone) {
+            cx.ns = space.ns.id;
+            space.ns.ct.evict_expired(&CtCx::of(cx));
+        }
+        cx.ns = here;
+    }
+
     /// Goes on with a system call after what its first part sent was received.
     pub fn go_on(&mut self, cx: &mut Cx<'_>, rest: Continuation) {
         match rest {

@@ -486,9 +486,7 @@ pub fn netns_by_name(spaces: &Spaces, name: &str) -> Option<NsId> {
     spaces.by_name(name)
 }
 
-/// The connections of a namespace, the oldest first.
-///
-/// Differs: Linux deletes what has expired when it comes by; here that waits for a look-up or the collector.
+/// The connections of a namespace that have not expired, the oldest first.
 pub fn conntrack(spaces: &Spaces, ns: NsId, now: Time) -> Vec<Info> {
     let ns = spaces.get(ns);
     ns.ct.list(now, ns.jiffies(now)).collect()

@@ -40,6 +40,7 @@ pub fn command(request: &Request) -> String {
         Request::NetnsDel { name } => format!("ip netns del {}", quote(name)),
         Request::Sysctl { name, value } => sysctl(name, value),
         Request::ConntrackDel { tuple, .. } => super::conntrack::deletion(tuple),
+        Request::ConntrackDump => "conntrack -L".to_owned(),
         Request::ConntrackFlush { .. } => "conntrack -F".to_owned(),
         Request::Iptables { backend, command } => super::iptables::print::command(*backend, command),
         Request::IptablesRestore { backend, restore } => super::iptables::print::restore(*backend, restore),

@@ -11,6 +11,7 @@
 //! their order, length, TTL, DF, MF, offset, TOS, checksum state, ICMP quotes, ARP fields with MACs; and, where both
 //! sides have them, conntrack events and rule counters.
 
+mod bulk;
 mod canon;
 mod compare;
 pub mod decode;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::{fmt, fs, io};
 
+pub use bulk::compare_bulk;
 pub use canon::canon;
 pub use compare::compare;
 pub(crate) use events::is_counter;

@@ -4,7 +4,7 @@ mod fuzz;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use podhop_tests::{lab, recordings, scenarios};
+use podhop_tests::{judge, lab, recordings, scenarios};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
@@ -37,6 +37,17 @@ enum Task {
         /// Cases, as CASE or LAB/CASE; all that are simulated if left out.
         cases: Vec<String>,
     },
+    /// Find a setting of `spec` with which a recorded case comes out: what the kernel drew, the phase of its timers.
+    Fit {
+        /// LAB/CASE.
+        case: String,
+        /// The setting: seed, jiffies.
+        setting: String,
+        /// The first value, and how many are tried.
+        from: u64,
+        /// As many values are tried.
+        count: u64,
+    },
     /// Pack what the real kernel showed (a folder of LAB/CASE) into tests/recordings.
     PackRecordings {
         /// The folder of recordings; STABLE.md stands beside it.
@@ -68,6 +79,7 @@ fn main() -> anyhow::Result<()> {
             println!("{written} cases in {}", out.display());
             Ok(())
         }
+        Task::Fit { case, setting, from, count } => fit(&case, &setting, from..from.saturating_add(count)),
         Task::PackRecordings { from } => {
             let to = scenarios::root().join("tests/recordings");
             recordings::pack(&from, &to).with_context(|| format!("cannot pack {}", from.display()))
@@ -85,6 +97,25 @@ fn main() -> anyhow::Result<()> {
             run(peers)
         }
     }
+}
+
+/// Prints the first of `values` with which our `case` shows what one of the kernel's runs showed.
+fn fit(case: &str, setting: &str, values: std::ops::Range<u64>) -> anyhow::Result<()> {
+    let all = lab::workloads();
+    let known = all.iter().find(|w| case == format!("{}/{}", w.lab, w.case));
+    let workload = known.with_context(|| format!("no simulated case is called {case}"))?;
+    let recorded = recordings::Lab::load(&workload.lab);
+    let want = recorded.case(&workload.case).with_context(|| format!("{case} was not recorded"))?;
+    let second = recorded.second(&workload.case);
+    let options = judge::Options { times: true, strict: true, ..judge::Options::default() };
+    for value in values {
+        let got = lab::simulate(&workload.with_setting(setting, value));
+        if judge::compare(&want, second.as_ref(), &got, &options).is_empty() {
+            println!("{setting}: {value}");
+            return Ok(());
+        }
+    }
+    bail!("{case} fits none of these values of {setting}")
 }
 
 /// Compares the scenarios' digests with the committed list, or writes it.

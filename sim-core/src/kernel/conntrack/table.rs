@@ -218,6 +218,11 @@ impl Conntrack {
         self.delete_if(cx, Some(portid), |_| true);
     }
 
+    /// What ctnetlink_dump_table does on its way: deletes the entries that have expired.
+    pub fn evict_expired(&mut self, cx: &CtCx<'_>) {
+        self.delete_if(cx, None, |c| c.is_expired(cx.jiffies));
+    }
+
     /// nf_ct_iterate_cleanup_net: deletes all entries of which `which` says so.
     pub fn delete_if(&mut self, cx: &CtCx<'_>, portid: Option<u32>, mut which: impl FnMut(&Conn) -> bool) {
         let mut at = self.order.head;

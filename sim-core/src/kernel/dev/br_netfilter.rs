@@ -188,7 +188,7 @@ pub(super) fn forward(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, out: IfIndex
     f.nf_bridge = None;
     let port_mtu = ns.dev(out).map_or(0, |d| d.mtu);
     let mtu = if b.frag_max_size == 0 { port_mtu } else { port_mtu.min(b.frag_max_size.into()) };
-    if f.l3().len() <= mtu as usize {
+    if f.gso_size > 0 || f.l3().len() <= mtu as usize {
         return pass(f);
     }
     f.frag_max_size = b.frag_max_size;

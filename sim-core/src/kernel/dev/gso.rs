@@ -5,7 +5,7 @@
 use super::{Dev, DevKind};
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
-use crate::kernel::frame::{Frame, truesize};
+use crate::kernel::frame::{Frame, Layout, MAX_TCP_HEADER, alloc_truesize, tailroom};
 use crate::kernel::ip::tunnel;
 use crate::kernel::netlink::Feature;
 use crate::kernel::netns::NetNs;
@@ -77,7 +77,8 @@ fn piece(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, headers: usize, at: usize, 
         s.push_mac(mac).copy_from_slice(&f.bytes()[..mac]);
     }
     s.inherit(f);
-    s.truesize = truesize(headers + len);
+    s.truesize = alloc_truesize(MAX_TCP_HEADER + len);
+    s.layout = Layout { tailroom: tailroom(s.truesize, MAX_TCP_HEADER + len), ..Layout::default() };
     (s.csum_partial, s.csum_partial_inside) = (true, outer > 0);
     if let Some((addrs, udp)) = wrapped.filter(|(_, udp)| be16(l3, udp + 6) != 0) {
         tunnel::set_csum(&mut s, addrs, udp);

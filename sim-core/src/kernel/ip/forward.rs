@@ -28,6 +28,8 @@ pub(in crate::kernel) fn ip_forward(ns: &mut NetNs, cx: &mut Cx<'_>, r: &route::
         icmp::send(ns, cx, &f, icmp::Error::FragNeeded { mtu });
         return cx.kill(f, DropReason::PktTooBig);
     }
+    // skb_cow: the head is about to be changed.
+    f.layout.cloned = false;
     ip_decrease_ttl(f.l3_mut());
     let next_hop = r.next_hop(Ipv4Packet::new_unchecked(f.l3()).dst_addr());
     if r.redirect {

@@ -159,7 +159,11 @@ fn unreach(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: &Frame) {
         // icmp_err: the kernel itself sends answers, sockets send requests.
         IPPROTO_ICMP => inner.payload[0] == ECHO_REPLY || ping::error(ns, cx, &report),
         IPPROTO_UDP => udp::error(ns, cx, dev, &report),
-        IPPROTO_TCP => tcp::tcp_v4_err(ns, cx, dev, &report),
+        // A path MTU is taken note of by the connection itself, once nobody holds it (tcp_v4_mtu_reduced).
+        IPPROTO_TCP => {
+            let heard = tcp::tcp_v4_err(ns, cx, dev, &report);
+            heard && (kind, code) != (DEST_UNREACH, FRAG_NEEDED)
+        }
         _ => false,
     };
     if heard {

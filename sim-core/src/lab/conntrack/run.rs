@@ -14,6 +14,9 @@ use crate::lab::show as text;
 struct Run {
     netns: Vec<String>,
     call: Conntrack,
+    /// Where it runs; whether the kernel was asked for the connections.
+    ns: NsId,
+    dumped: bool,
     /// `-D`: the entries to delete.
     entries: Vec<Info>,
     next: usize,
@@ -29,7 +32,8 @@ const LOSING: &str = "WARNING: We have hit ENOBUFS! We are losing events.\n\
     Please, check --buffer-size in conntrack(8) manpage.\n";
 
 pub(in crate::lab) fn program(netns: Vec<String>, call: Conntrack) -> Box<dyn Program> {
-    Box::new(Run { netns, call, entries: Vec::new(), next: 0, deleted: 0, socket: Fd(0), shown: 0 })
+    let (ns, entries, socket) = (NsId::default(), Vec::new(), Fd(0));
+    Box::new(Run { netns, call, ns, dumped: false, entries, next: 0, deleted: 0, socket, shown: 0 })
 }
 
 impl Program for Run {
@@ -39,6 +43,7 @@ impl Program for Run {
                 Ok(ns) => self.start(ns, env),
                 Err(exit) => Call::Exit(exit.0),
             },
+            (Command::List | Command::Delete, Ret::Done) if !self.dumped => self.dumped(env),
             (Command::Delete, ret) => self.deleted(&ret, env),
             (Command::Event, ret) => self.event(ret, env),
             (_, Ret::NlErr(e)) => {
@@ -60,13 +65,10 @@ impl Program for Run {
 
 impl Run {
     fn start(&mut self, ns: NsId, env: &mut Env<'_>) -> Call {
-        let filter = &self.call.filter;
-        let matching = || show::conntrack(env.spaces, ns, env.now).into_iter().filter(|i| filter.matches(i));
         match self.call.command {
-            Command::List => {
-                let entries: Vec<Info> = matching().collect();
-                env.console.out(text::conntrack_entries(&entries, self.call.output, env.epoch_ns));
-                env.console.err(text::conntrack_shown(entries.len()));
+            Command::List | Command::Delete => {
+                self.ns = ns;
+                return self.netlink(Request::ConntrackDump);
             }
             Command::Count => {
                 env.console.out(format!("{}\n", show::conntrack_table(env.spaces, ns).count()));
@@ -75,15 +77,30 @@ impl Run {
                 env.console.out(text::conntrack_stats(&show::conntrack_table(env.spaces, ns).stats()));
             }
             Command::Flush => return self.netlink(Request::ConntrackFlush { portid: env.pid.0 }),
-            Command::Delete => {
-                self.entries = matching().collect();
-                return self.delete(env);
-            }
             Command::Event => {
-                let [new, update, destroy] = filter.events;
+                let [new, update, destroy] = self.call.filter.events;
                 return Call::Socket(SocketKind::Conntrack(CtGroups { new, update, destroy }));
             }
         }
+        Call::Exit(0)
+    }
+
+    /// The entries that were asked for.
+    fn matching(&self, env: &Env<'_>) -> Vec<Info> {
+        let all = show::conntrack(env.spaces, self.ns, env.now).into_iter();
+        all.filter(|i| self.call.filter.matches(i)).collect()
+    }
+
+    /// `-L` and `-D`, after the kernel has gone through the connections.
+    fn dumped(&mut self, env: &mut Env<'_>) -> Call {
+        self.dumped = true;
+        let entries = self.matching(env);
+        if self.call.command == Command::Delete {
+            self.entries = entries;
+            return self.delete(env);
+        }
+        env.console.out(text::conntrack_entries(&entries, self.call.output, env.epoch_ns));
+        env.console.err(text::conntrack_shown(entries.len()));
         Call::Exit(0)
     }
 

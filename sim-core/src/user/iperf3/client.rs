@@ -141,14 +141,18 @@ impl Client {
                 self.report.interval(env.now, self.sent, env.console);
             }
             if writable {
-                (self.block, self.blocks) = (self.o.block, BLOCKS_AT_ONCE);
+                self.blocks = BLOCKS_AT_ONCE;
                 return self.send_block();
             }
         }
         self.wait(env)
     }
 
+    /// iperf_tcp_send: what is left of a block, or a new one.
     fn send_block(&mut self) -> Call {
+        if self.block == 0 {
+            self.block = self.o.block;
+        }
         // The pattern of --repeating-payload, where the real program takes random bytes.
         let data: Vec<u8> = (b'0'..=b'9').cycle().take(self.block).collect();
         self.call(At::Block, send(self.stream, data))
@@ -158,7 +162,7 @@ impl Client {
         self.sent += n as u64;
         self.block = self.block.saturating_sub(n);
         if self.block == 0 {
-            (self.block, self.blocks) = (self.o.block, self.blocks.saturating_sub(1));
+            self.blocks = self.blocks.saturating_sub(1);
             if self.blocks == 0 || self.is_done(env.now) {
                 return self.go_on(false, env);
             }

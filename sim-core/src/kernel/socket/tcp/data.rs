@@ -1,6 +1,7 @@
 //! Mirrors the receive queue and delayed ACKs of net/ipv4/tcp_input.c (tcp_data_queue, tcp_fin, tcp_event_data_recv,
 //! __tcp_ack_snd_check). Read RFC 9293 sections 3.8.6.3 and 3.10.7.4 and RFC 2018 before editing.
 
+use super::coalesce;
 use super::prune::rmem_schedule;
 use super::rx::{Segment, Verdict};
 use super::sock::{RxSkb, Sock, State, now_us};
@@ -80,16 +81,21 @@ fn in_order(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment, skb: 
     }
     let fin = skb.fin;
     sk.rcv_nxt = skb.end_seq;
-    sk.rmem += u64::from(skb.truesize);
+    let eaten = coalesce::try_coalesce(sk, &skb, seg.layout.snd_una);
+    if !eaten {
+        sk.rmem += u64::from(skb.truesize);
+    }
     if !skb.data.is_empty() {
         event_data_recv(ns, cx, sk, seg, &skb);
     }
-    sk.queue.push_back(skb);
+    if !eaten {
+        sk.queue.push_back(skb);
+    }
     if fin {
         tcp_fin(ns, cx, sk);
     }
     if sk.state != State::Close && !sk.ofo.is_empty() {
-        from_ofo(ns, cx, sk);
+        from_ofo(ns, cx, sk, seg.layout.snd_una);
         // RFC 5681 section 4.2: an ACK at once when a gap is filled.
         if sk.ofo.is_empty() {
             sk.ack.now = true;
@@ -166,7 +172,7 @@ fn remove_ofo(sk: &mut Sock, at: usize) {
 }
 
 /// tcp_ofo_queue: the gap is closed.
-fn from_ofo(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
+fn from_ofo(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, snd_una: u32) {
     while let Some(first) = sk.ofo.front() {
         if after(first.seq, sk.rcv_nxt) {
             break;
@@ -185,7 +191,12 @@ fn from_ofo(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
         skb.seq = sk.rcv_nxt;
         sk.rcv_nxt = skb.end_seq;
         let fin = skb.fin;
-        sk.queue.push_back(skb);
+        let truesize = u64::from(skb.truesize);
+        if coalesce::try_coalesce(sk, &skb, snd_una) {
+            sk.rmem -= truesize;
+        } else {
+            sk.queue.push_back(skb);
+        }
         if fin {
             tcp_fin(ns, cx, sk);
             break;

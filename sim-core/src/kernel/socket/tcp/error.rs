@@ -103,9 +103,9 @@ pub(super) fn mtu_reduced(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mtu: u
     let flow = Flow4 { src: Some(sk.ip.saddr), ..Flow4::to(sk.ip.daddr) };
     exception::update_pmtu(ns, &flow, mtu);
     let mtu = sk.route(ns).map_or(mtu, |r| r.mtu);
-    // ip_sk_accept_pmtu
-    let accepts = matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do | PmtuDisc::Probe);
-    if accepts && sk.pmtu_cookie > mtu {
+    // ip_sk_accept_pmtu, and not IP_PMTUDISC_DONT.
+    let heeded = matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do | PmtuDisc::Probe);
+    if heeded && sk.pmtu_cookie > mtu {
         sk.sync_mss(ns, mtu);
         simple_retransmit(ns, cx, sk);
     }

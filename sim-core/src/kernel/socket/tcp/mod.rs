@@ -8,6 +8,7 @@
 //!   timewait    what is left of a closed connection                tcp_minisocks.c
 //!   rx          from the segment to the receive queue              tcp_ipv4.c, tcp_input.c
 //!   data        the receive queue, delayed ACKs                    tcp_input.c
+//!   coalesce    segments that share a buffer                       tcp_input.c, skbuff.c
 //!   prune       what came takes too much memory                    tcp_input.c
 //!   window      how much may come                                  tcp_input.c, tcp_output.c
 //!   ack         what an ACK tells                                  tcp_input.c
@@ -24,6 +25,7 @@
 //! ```
 
 mod ack;
+mod coalesce;
 mod congestion;
 mod connect;
 mod data;

@@ -12,18 +12,19 @@ const PAGE_PAYLOAD: u32 = 3776;
 
 /// tcp_try_rmem_schedule: the memory for `skb`, if need be of what is queued.
 pub(super) fn rmem_schedule(ns: &NetNs, sk: &mut Sock, skb: &RxSkb) -> bool {
-    can_ingest(sk, skb) || prune_queue(ns, sk, skb)
+    can_ingest(sk) || prune_queue(ns, sk, skb)
 }
 
-/// tcp_can_ingest
-fn can_ingest(sk: &Sock, skb: &RxSkb) -> bool {
-    sk.rmem + skb.data.len() as u64 <= sk.rcvbuf
+/// tcp_can_ingest: the last segment may exceed the buffer (recorded in labA-off/tcp_abort, whose full queue is not
+/// collapsed).
+fn can_ingest(sk: &Sock) -> bool {
+    sk.rmem <= sk.rcvbuf
 }
 
 /// tcp_prune_queue
 fn prune_queue(ns: &NetNs, sk: &mut Sock, skb: &RxSkb) -> bool {
     window::clamp(ns, sk);
-    can_ingest(sk, skb) || make_room(sk, skb)
+    can_ingest(sk) || make_room(sk, skb)
 }
 
 /// The rest of tcp_prune_queue.
@@ -34,10 +35,10 @@ fn make_room(sk: &mut Sock, skb: &RxSkb) -> bool {
     let all = queue.len();
     collapse(sk, &mut queue, 0, all, (start, end));
     sk.queue = queue;
-    if !can_ingest(sk, skb) {
+    if !can_ingest(sk) {
         prune_ofo(sk, skb);
     }
-    can_ingest(sk, skb)
+    can_ingest(sk)
 }
 
 /// tcp_collapse_ofo_queue: each range without a gap is put together, unless all of it is tiny.
@@ -103,6 +104,7 @@ fn collapse(
             fin: false,
             data: Vec::with_capacity(room as usize),
             truesize: alloc_truesize(room as usize),
+            ..RxSkb::default()
         };
         while room > 0 && head < tail && !list[head].fin {
             let skb = &list[head];
@@ -148,7 +150,7 @@ fn prune_ofo(sk: &mut Sock, skb: &RxSkb) {
         pruned = true;
         goal = goal.saturating_sub(size);
         if goal == 0 {
-            if can_ingest(sk, skb) {
+            if can_ingest(sk) {
                 break;
             }
             goal = sk.rcvbuf >> 3;
@@ -166,7 +168,7 @@ mod tests {
 
     fn skb(seq: u32, len: usize, truesize: u32) -> RxSkb {
         let data = (0..len as u32).map(|n| seq.wrapping_add(n) as u8).collect();
-        RxSkb { seq, end_seq: seq.wrapping_add(len as u32), fin: false, data, truesize }
+        RxSkb { seq, end_seq: seq.wrapping_add(len as u32), fin: false, data, truesize, ..RxSkb::default() }
     }
 
     fn sock(queue: Vec<RxSkb>, ofo: Vec<RxSkb>) -> Sock {
@@ -216,6 +218,7 @@ mod tests {
         assert!(!make_room(&mut sk, &skb(20_000, 1_000, 2_304)));
         assert_eq!(sk.ofo.len(), 6);
         assert!(make_room(&mut sk, &skb(0, 1_000, 2_304)));
-        assert_eq!(sk.ofo.iter().map(|s| s.seq).collect::<Vec<_>>(), [1_000, 3_000, 5_000]);
+        // 9216 of 10,000 bytes are left.
+        assert_eq!(sk.ofo.iter().map(|s| s.seq).collect::<Vec<_>>(), [1_000, 3_000, 5_000, 7_000]);
     }
 }

@@ -12,7 +12,7 @@ use crate::base::{FrameId, IfIndex};
 use crate::kernel::conntrack::Nfct;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::{Frame, PacketType};
+use crate::kernel::frame::{Frame, Layout, PacketType};
 use crate::kernel::ip;
 use crate::kernel::netns::NetNs;
 use crate::kernel::nf_hook::nf_reset_ct;
@@ -49,6 +49,7 @@ pub(super) struct Segment {
     pub header_len: u32,
     pub gso_size: u32,
     pub truesize: u32,
+    pub layout: Layout,
     /// The frame, and its connection.
     pub frame: FrameId,
     pub nfct: Nfct,
@@ -84,6 +85,7 @@ impl Segment {
             header_len: header_len as u32,
             gso_size: u32::from(f.gso_size),
             truesize: f.truesize,
+            layout: f.layout,
             frame: f.id,
             nfct: f.nfct,
         })
@@ -113,6 +115,8 @@ impl Segment {
             fin: self.flags.fin,
             data: self.payload(f).to_vec(),
             truesize: self.truesize,
+            layout: self.layout,
+            own_end: self.end_seq,
         }
     }
 
@@ -168,11 +172,12 @@ fn backlog(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: SockId, seg: &Segm
     {
         return cx.end(f, Fate::Consumed(Consumer::Tcp));
     }
-    let waiting: u64 = sk.backlog.iter().map(|(_, f)| u64::from(f.truesize)).sum();
+    // sk_rcvqueues_full
     let limit = sk.rcvbuf * 2 + (sk.sndbuf >> 1) + (64 << 10);
-    if waiting + sk.rmem > limit {
+    if sk.backlog_len + sk.rmem > limit {
         return cx.kill(f, DropReason::SocketBacklog);
     }
+    sk.backlog_len += u64::from(f.truesize);
     sk.backlog.push_back((dev, f));
     Flow::Break(Fate::Queued)
 }

@@ -6,6 +6,7 @@ use super::rx::Segment;
 use super::sock::{Sock, TxSkb, now_us};
 use super::{after, before, recovery};
 use crate::kernel::cx::Cx;
+use crate::kernel::frame::TCP_HEAD_TRUESIZE;
 use crate::kernel::netns::NetNs;
 
 /// tcp_highest_sack_seq: behind the last segment that was told of; SND.UNA if none was.
@@ -198,7 +199,7 @@ pub(super) fn halves(skb: &TxSkb, len: u32) -> (TxSkb, TxSkb) {
     let mut head = TxSkb { end_seq: cut, fin: false, push: false, ..*skb };
     let mut tail = TxSkb { seq: cut, syn: false, ..*skb };
     let rest = tail.len();
-    tail.truesize = super::user::SKB_TRUESIZE + rest;
+    tail.truesize = TCP_HEAD_TRUESIZE + rest;
     head.truesize = skb.truesize.saturating_sub(rest);
     (head, tail)
 }

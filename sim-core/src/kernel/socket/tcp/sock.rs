@@ -11,7 +11,7 @@ use super::{SockId, Tuple};
 use crate::base::{IfIndex, Pid};
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::Frame;
+use crate::kernel::frame::{Frame, Layout};
 use crate::kernel::netns::NetNs;
 use crate::kernel::profile::Profile;
 use crate::kernel::syscall::{Fd, PmtuDisc, QueuedError};
@@ -140,13 +140,17 @@ pub(super) struct Ack {
 }
 
 /// A segment in the receive queue or out of order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct RxSkb {
     pub seq: u32,
     pub end_seq: u32,
     pub fin: bool,
     pub data: Vec<u8>,
     pub truesize: u32,
+    /// Of its buffer: of the first one, if several were put together.
+    pub layout: Layout,
+    /// Where the segment that it arrived with ended.
+    pub own_end: u32,
 }
 
 /// A piece of the stream to be sent, or sent and not acknowledged: its bytes are in [`Sock::buf`].
@@ -254,6 +258,8 @@ pub(in crate::kernel) struct Sock {
     /// sock_owned_by_user: a system call works on it.
     pub(super) owned: bool,
     pub(super) backlog: VecDeque<(IfIndex, Frame)>,
+    /// sk_backlog.len: the memory of all that came while the lock was held. It counts until all of it was taken in.
+    pub(super) backlog_len: u64,
     /// TCP_ACK_DEFERRED and the deferred timers, for tcp_release_cb.
     pub(super) ack_deferred: bool,
     pub(super) write_timer_deferred: bool,

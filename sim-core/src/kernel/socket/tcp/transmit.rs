@@ -10,7 +10,7 @@ use crate::base::{FrameId, IfIndex};
 use crate::kernel::conntrack::{Nfct, nf_conntrack_attach};
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::Frame;
+use crate::kernel::frame::{Frame, Layout, TCP_HEAD_TRUESIZE};
 use crate::kernel::ip::IP_HLEN;
 use crate::kernel::ip::output::{self, Df, Header, Ident, Origin};
 use crate::kernel::ip::route::{self, Flow4};
@@ -210,7 +210,8 @@ fn queue_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, skb: &TxSkb, field
         f.gso_size = skb.mss as u16;
     }
     (f.csum_valid, f.csum_partial) = (true, true);
-    f.truesize = super::user::SKB_TRUESIZE + len as u32;
+    f.truesize = TCP_HEAD_TRUESIZE + len as u32;
+    f.layout = Layout { frags: frags(skb), tailroom: 0, cloned: true, snd_una: sk.snd_una };
     (f.confirm, f.hash) = (sk.confirm, sk.txhash);
     let df = matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do | PmtuDisc::Probe) && !r.mtu_locked;
     let h = Header {
@@ -225,6 +226,19 @@ fn queue_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, skb: &TxSkb, field
     output::send_made(ns, cx, &r, &h, sk.dev, f)?;
     sk.confirm = false;
     Ok(id)
+}
+
+/// The fragments of a piece: its bytes were copied into pages of 32 KiB, one after the other (skb_page_frag_refill).
+///
+/// Differs: Linux begins anywhere in a page, since all sockets of a process share one; here a page ends where the
+/// sequence number is divisible.
+fn frags(skb: &TxSkb) -> u8 {
+    /// SKB_FRAG_PAGE_ORDER
+    const PAGE_BITS: u32 = 15;
+    match skb.len() {
+        0 => 0,
+        len => 1 + (((skb.seq & ((1 << PAGE_BITS) - 1)) + len - 1) >> PAGE_BITS) as u8,
+    }
 }
 
 /// __tcp_send_ack: an ACK without data.
@@ -282,7 +296,7 @@ pub(super) fn connect(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
     sk.write_seq = skb.end_seq;
     sk.buf_seq = sk.write_seq;
     sk.ecn = Ecn::send_syn(&ns.sockets.tcp.sysctl);
-    skb.truesize = super::user::SKB_TRUESIZE;
+    skb.truesize = TCP_HEAD_TRUESIZE;
     sk.wmem += u64::from(skb.truesize);
     skb.sent_us = now_us(cx);
     sk.retrans_stamp = now_ms(cx);

@@ -8,6 +8,7 @@ use super::transmit::{self, Flags};
 use super::{after, before, recovery};
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
+use crate::kernel::frame::TCP_HEAD_TRUESIZE;
 use crate::kernel::netns::NetNs;
 use crate::kernel::profile::Profile;
 use crate::kernel::timer::{HZ, ns_to_jiffies};
@@ -201,20 +202,18 @@ fn send_new(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mut skb: TxSkb) -> R
 
 /// tcp_nagle_test
 fn nagle_test(sk: &Sock, skb: &TxSkb, mss: u32, nagle: Nagle) -> bool {
-    if nagle == Nagle::Push || skb.fin {
-        return true;
+    skb.fin || skb.len() >= mss || !nagle_check(sk, nagle)
+}
+
+/// tcp_nagle_check for a segment that is not full: does it wait?
+fn nagle_check(sk: &Sock, nagle: Nagle) -> bool {
+    match nagle {
+        Nagle::Push | Nagle::Off => false,
+        Nagle::Options if sk.opt.cork => true,
+        Nagle::Options if sk.opt.nodelay || sk.packets_out == 0 => false,
+        // tcp_minshall_check: a small segment is still on its way.
+        Nagle::Options => after(sk.snd_sml, sk.snd_una) && !after(sk.snd_sml, sk.snd_nxt),
     }
-    let partial = skb.len() < mss;
-    if !partial {
-        return true;
-    }
-    if sk.opt.cork && nagle != Nagle::Off {
-        return false;
-    }
-    let off = sk.opt.nodelay || nagle == Nagle::Off;
-    // tcp_minshall_check: a small segment is still on its way.
-    let minshall = after(sk.snd_sml, sk.snd_una) && !after(sk.snd_sml, sk.snd_nxt);
-    off || sk.packets_out == 0 || !minshall
 }
 
 /// tcp_mss_split_point
@@ -228,18 +227,9 @@ fn mss_split_point(sk: &Sock, skb: &TxSkb, mss: u32, max_segs: u32, nagle: Nagle
     if max_len <= needed {
         return max_len;
     }
+    // The last segment goes with the others even if it is not full, unless Nagle's rule holds it back.
     let partial = needed % mss;
-    if partial != 0 && needed < skb.len() {
-        // What the window cuts off would be small.
-        return needed - partial;
-    }
-    if partial != 0 {
-        let rest = TxSkb { seq: skb.seq.wrapping_add(needed - partial), ..*skb };
-        if !nagle_test(sk, &rest, mss, nagle) {
-            return needed - partial;
-        }
-    }
-    needed
+    if partial != 0 && nagle_check(sk, nagle) { needed - partial } else { needed }
 }
 
 /// tcp_tso_should_defer: more can be sent at once when more is acknowledged.
@@ -525,7 +515,7 @@ pub(super) fn queue_fin(sk: &mut Sock) {
     }
     let mut fin = transmit::bare(sk.write_seq.wrapping_sub(1));
     (fin.fin, fin.end_seq, fin.mss) = (true, sk.write_seq, sk.mss_cache);
-    fin.truesize = super::user::SKB_TRUESIZE;
+    fin.truesize = TCP_HEAD_TRUESIZE;
     sk.wmem += u64::from(fin.truesize);
     sk.wq.push_back(fin);
 }

@@ -17,14 +17,13 @@ use super::{SockId, after, listen, window};
 use crate::base::Pid;
 use crate::kernel::cx::{Continuation, Cx};
 use crate::kernel::errno::Errno;
+use crate::kernel::frame::TCP_HEAD_TRUESIZE;
 use crate::kernel::netns::NetNs;
 use crate::kernel::socket::{MAX_SOCKETS, Socket};
 use crate::kernel::syscall::{Call, Fd, Outcome, PollFd, Ready, Ret, Shutdown, SockOpt, SocketKind};
 use crate::kernel::trace::DropReason;
 use std::net::SocketAddrV4;
 
-/// The memory of a segment besides its payload, as tcp_stream_alloc_skb counts it.
-pub(super) const SKB_TRUESIZE: u32 = 832;
 /// SOCK_MIN_SNDBUF
 const SOCK_MIN_SNDBUF: u64 = 2 * 2304;
 /// SOCK_MIN_RCVBUF
@@ -150,6 +149,7 @@ fn release(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) {
         }
         return;
     }
+    sk.backlog_len = 0;
     if sk.dead && sk.state == State::FinWait2 {
         let timeout = timewait::fin_time(ns, sk);
         if timeout > timewait::TIMEWAIT_LEN {
@@ -343,8 +343,11 @@ fn wait_for_space(sk: &mut Sock, s: &Sending) -> Work {
 fn entail(ns: &NetNs, cx: &Cx<'_>, sk: &mut Sock, mss: u32) {
     sk.slow_start_after_idle(ns, cx);
     let mut skb = transmit::bare(sk.write_seq);
-    (skb.mss, skb.truesize) = (mss, SKB_TRUESIZE);
-    sk.wmem += u64::from(SKB_TRUESIZE);
+    (skb.mss, skb.truesize) = (mss, TCP_HEAD_TRUESIZE);
+    sk.wmem += u64::from(TCP_HEAD_TRUESIZE);
+    if sk.buf.is_empty() {
+        sk.buf_seq = sk.write_seq;
+    }
     sk.wq.push_back(skb);
 }
 

@@ -59,9 +59,9 @@ impl Sock {
         self.win_from_space(self.rcvbuf)
     }
 
-    /// tcp_space: what fits beside what is queued.
+    /// tcp_space: what fits beside what is queued and what waits for the socket.
     pub(super) fn space(&self) -> u32 {
-        self.win_from_space(self.rcvbuf.saturating_sub(self.rmem))
+        self.win_from_space(self.rcvbuf.saturating_sub(self.rmem + self.backlog_len))
     }
 
     /// tcp_receive_window: what the peer may still send of what it was offered.
