@@ -7,14 +7,17 @@
 //! text --lex--> tokens --parse--> expression --compile, arith, link--> conditions --code--> BPF --bpf--> verdict
 //! ```
 //!
-//! The language: the protocols `ether ip ip6 arp rarp tcp udp sctp icmp icmp6 igmp igrp pim vrrp carp ah esp`; `host`,
-//! `net`, `port`, `portrange`, `proto`, `broadcast` and `multicast` with their directions and protocols; `less`,
-//! `greater`, `len`; packet data (`tcp[13]`), arithmetic and comparisons; `and`, `or`, `not` and parentheses.
+//! The language: the protocols `ether ip ip6 arp rarp tcp udp sctp icmp icmp6 igmp igrp pim vrrp carp ah esp`, those of
+//! older networks (`atalk`, `decnet`, `iso`, `stp`, …); `host`, `net`, `port`, `portrange`, `proto`, `broadcast` and
+//! `multicast` with their directions and protocols; `vlan`, `mpls`, `pppoes` and `pppoed`; `inbound`, `outbound` and
+//! `ifindex` in captures of `any`; `less`, `greater`, `len`; packet data (`tcp[13]`), arithmetic and comparisons; `and`,
+//! `or`, `not` and parentheses.
 //!
 //! Differs:
 //!
-//! * The other keywords of pcap-filter(7) (`vlan`, `gateway`, `protochain`, …) and IPv6 addresses are errors.
-//! * Names of hosts and networks are errors: nothing is resolved. Ports and protocols have the names that a table here
+//! * The other keywords of pcap-filter(7) are errors that name them: `geneve`, `protochain`, `llc`, those of 802.11, ATM,
+//!   SS7, IS-IS's packet types and of firewall logs. So are DECnet addresses.
+//! * Names of hosts and networks are errors: nothing is resolved, which `gateway` would need. Ports and protocols have the names that a table here
 //!   lists, not those of the machine's `/etc/services`.
 //! * `portrange 1-5-7`, which libpcap reads as `1-5`, is an error.
 //! * libpcap's optimiser finds contradictions, such as `tcp and udp`, and refuses the filter ("expression rejects all
@@ -93,7 +96,7 @@ impl Filter {
             return Err(FilterError::new(whole, format!("the filter is longer than {MAX_EXPRESSION_LEN} bytes")));
         }
         let node = match parse::parse(expr)? {
-            Some(parsed) => compile::compile(&parsed, Link::new(link))?,
+            Some(parsed) => compile::compile(&parsed, &mut Link::new(link))?,
             None => Node::Const(true),
         };
         if matches!(node, Node::Const(false)) {
