@@ -384,6 +384,14 @@ const EXPRESSIONS: &[&str] = &[
     "ifindex",
     "ifindex eth0",
     "ifindex 2 or 3",
+    "protochain 6",
+    "ip protochain 6",
+    "ip6 protochain 6",
+    "ip6 protochain \\tcp and not ip6 proto 6",
+    "protochain 59",
+    "vlan and ip6 protochain 6",
+    "src protochain 6",
+    "tcp protochain 6",
     "iso proto 0x83",
     "iso proto \\clnp or \\isis",
     "isis proto 20",
@@ -402,7 +410,7 @@ const PROTOS: &[&str] = &[
     "isis", "stp", "ipx", "netbeui",
 ];
 const DIRECTIONS: &[&str] = &["", "src", "dst", "src or dst", "src and dst", "dst or src"];
-const KINDS: &[&str] = &["", "host", "net", "port", "portrange", "proto"];
+const KINDS: &[&str] = &["", "host", "net", "port", "portrange", "proto", "protochain"];
 const IDS: &[&str] = &[
     "80",
     "6",
@@ -443,7 +451,7 @@ fn grid() -> Vec<String> {
     let mut all = Vec::new();
     for proto in PROTOS {
         // DECnet has addresses of its own, which are not supported.
-        let kinds = if *proto == "decnet" { &["port", "portrange", "proto"] } else { KINDS };
+        let kinds = if *proto == "decnet" { &["port", "portrange", "proto", "protochain"] } else { KINDS };
         for kind in kinds {
             let ids = [ADDRESSES, if takes_names(kind) { NAMES } else { &[] }].concat();
             for direction in DIRECTIONS {
@@ -459,7 +467,7 @@ fn grid() -> Vec<String> {
 }
 
 fn takes_names(kind: &str) -> bool {
-    matches!(kind, "port" | "portrange" | "proto")
+    matches!(kind, "port" | "portrange" | "proto" | "protochain")
 }
 
 fn expression(random: &mut Random, depth: usize) -> String {
@@ -667,6 +675,14 @@ fn network_packets() -> Vec<(u16, Vec<u8>)> {
     }
     all.push((IP6, ip6(44, &[&[6, 0, 0, 1, 0, 0, 0, 1][..], &tcp(80, 0x02, 0)].concat())));
     all.push((IP6, ip6(0, &[&[6, 0, 0, 0, 0, 0, 0, 0][..], &tcp(80, 0x02, 0)].concat())));
+    // Headers behind others, authentication headers among them.
+    let end = tcp(80, 0x02, 0);
+    all.push((IP, ip(51, 5, 0, &[&[6, 4, 0, 0][..], &[0; 20], &end].concat())));
+    all.push((IP, ip(51, 5, 0, &[&[17, 1, 0, 0, 6, 0, 0, 0][..], &end].concat())));
+    let options = [[60, 0, 0, 0, 0, 0, 0, 0], [43, 0, 0, 0, 0, 0, 0, 0], [44, 0, 0, 0, 0, 0, 0, 0]].concat();
+    all.push((IP6, ip6(0, &[&options[..], &[6, 0, 0, 1, 0, 0, 0, 1], &end].concat())));
+    all.push((IP6, ip6(60, &[&[51, 1][..], &[0; 14], &[6, 4, 0, 0], &[0; 20], &end].concat())));
+    all.push((IP6, ip6(43, &[59, 0, 0, 0, 0, 0, 0, 0])));
     all.push((IP6, ip6(58, &[135, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4])));
     all.push((IP6, ip6(58, &[128, 0, 0, 0, 0, 1, 0, 1, 1, 2, 3, 4])));
     all

@@ -100,6 +100,7 @@ pub(super) enum IdKind {
     Port,
     PortRange,
     Proto,
+    ProtoChain,
 }
 
 impl IdKind {
@@ -110,6 +111,7 @@ impl IdKind {
             Self::Port => "port",
             Self::PortRange => "portrange",
             Self::Proto => "proto",
+            Self::ProtoChain => "protochain",
         }
     }
 }

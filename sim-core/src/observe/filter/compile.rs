@@ -122,7 +122,7 @@ fn primitive(link: Link, qualifiers: Qualifiers, id: Id<'_>, span: &Range<usize>
             let (address, mask) = network(qualifiers, id, span)?;
             host(link, qualifiers, address, mask, span)
         }
-        (Some(kind @ (IdKind::Port | IdKind::PortRange | IdKind::Proto)), id) => {
+        (Some(kind @ (IdKind::Port | IdKind::PortRange | IdKind::Proto | IdKind::ProtoChain)), id) => {
             let kind_name = kind.name();
             if !matches!(id, Id::Number(_) | Id::Name(_)) {
                 return Err(FilterError::new(span.clone(), format!("`{kind_name}` with an address")));
@@ -130,6 +130,7 @@ fn primitive(link: Link, qualifiers: Qualifiers, id: Id<'_>, span: &Range<usize>
             match kind {
                 IdKind::Port => port(link, qualifiers, id, span),
                 IdKind::PortRange => port_range(link, qualifiers, id, span),
+                IdKind::ProtoChain => protocol_chain(link, qualifiers, id, span),
                 IdKind::Proto | IdKind::Host | IdKind::Net => protocol(link, qualifiers, id, span),
             }
         }
@@ -399,6 +400,25 @@ fn protocol(link: Link, of: Qualifiers, id: Id<'_>, span: &Range<usize>) -> Resu
         Some(proto) => {
             let error = FilterError::new(span.clone(), format!("`{}` carries no other protocol", proto.name()));
             Err(error.hint("`proto` goes with `ether`, `ip`, `ip6` or with no protocol"))
+        }
+    }
+}
+
+fn protocol_chain(link: Link, of: Qualifiers, id: Id<'_>, span: &Range<usize>) -> Result<Node, FilterError> {
+    let number = match id {
+        Id::Number(value) => Some(value),
+        Id::Name(name) => names::ip_protocol(name),
+        _ => None,
+    };
+    let unknown = || FilterError::new(span.clone(), "unknown protocol").hint("write its number");
+    let number = number.ok_or_else(unknown)?;
+    match of.proto {
+        None => Ok(Node::any([link.ip_chain(number), link.ip6_chain(number)])),
+        Some(Proto::Ip) => Ok(link.ip_chain(number)),
+        Some(Proto::Ip6) => Ok(link.ip6_chain(number)),
+        Some(proto) => {
+            let error = FilterError::new(span.clone(), format!("`{}` has no chain of headers", proto.name()));
+            Err(error.hint("`protochain` goes with `ip`, `ip6` or with no protocol"))
         }
     }
 }

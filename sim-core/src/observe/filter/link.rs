@@ -12,8 +12,8 @@ use super::names::{
     SAP_IPX, SAP_ISO, SAP_NETBEUI, SAP_STP,
 };
 
-/// A link type, as the offsets that follow from it. The primitives that say what a packet is wrapped in (`vlan`, `mpls`,
-/// `pppoes`) move them for the rest of the filter.
+/// A link type, as the offsets that follow from it. The primitives that say what a packet is wrapped in (`vlan`,
+/// `mpls`, `pppoes`) move them for the rest of the filter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Link {
     pub(super) framing: Framing,
@@ -220,6 +220,23 @@ impl Link {
         Node::all([self.ip6(), Node::any([direct, in_fragment])])
     }
 
+    /// Whether the packet is IPv4 and has a header of `protocol`, behind authentication headers as well.
+    pub(super) fn ip_chain(self, protocol: u32) -> Node {
+        let at = self.network();
+        let start = [Insn::LoadAbsolute(Size::Byte, at + 9), Insn::LoadHeaderLength(at)];
+        Node::all([self.ip(), chain(&start, at, &[], protocol)])
+    }
+
+    /// Whether the packet is IPv6 and has a header of `protocol`, behind extension headers as well.
+    pub(super) fn ip6_chain(self, protocol: u32) -> Node {
+        const HOP_BY_HOP: u32 = 0;
+        const ROUTING: u32 = 43;
+        const DESTINATION: u32 = 60;
+        let start = [Insn::LoadAbsolute(Size::Byte, self.network() + 6), Insn::LoadXImmediate(IP6_HEADER_LEN)];
+        let options = [HOP_BY_HOP, DESTINATION, ROUTING, IPPROTO_IP6_FRAGMENT];
+        Node::all([self.ip6(), chain(&start, self.network(), &options, protocol)])
+    }
+
     fn load_next_header(self) -> Vec<Insn> {
         vec![Insn::LoadAbsolute(Size::Byte, self.network() + 6)]
     }
@@ -298,6 +315,54 @@ impl Link {
             }
         })
     }
+}
+
+/// Whether one of the headers from A (its protocol) and `network` + X (its place) on is of `protocol`. Those of
+/// `options` and the authentication header say what follows them.
+fn chain(start: &[Insn], network: u32, options: &[u32], protocol: u32) -> Node {
+    const NO_NEXT_HEADER: u32 = 59;
+    const AUTHENTICATION: u32 = 51;
+    const KEPT: u8 = 0;
+    let byte = |offset: u32| Insn::LoadIndirect(Size::Byte, network + offset);
+    // Both leave the next header's protocol in memory and its place in A.
+    let option = [
+        byte(0),
+        Insn::Store(KEPT),
+        byte(1),
+        Insn::Alu(AluOp::Add, 1),
+        Insn::Alu(AluOp::Mul, 8),
+        Insn::AluX(AluOp::Add),
+    ];
+    // libpcap takes the header's length for the next one's place.
+    let authentication = [byte(0), Insn::Store(KEPT), byte(1), Insn::Alu(AluOp::Add, 2), Insn::Alu(AluOp::Mul, 4)];
+    const GO_ON: usize = 3;
+    let option_len = if options.is_empty() { 0 } else { option.len() + GO_ON };
+    let authentication_len = authentication.len() + GO_ON;
+
+    let mut code = start.to_vec();
+    let again = code.len();
+    let tests = 2 + options.len() + 1;
+    let end = again + tests + option_len + authentication_len;
+    let equal = |code: &mut Vec<Insn>, k: u32, yes: usize, no: usize| {
+        let skip = |to: usize| u8::try_from(to - code.len() - 1).unwrap_or(u8::MAX);
+        code.push(Insn::Jump { condition: Condition::Equal, k, jt: skip(yes), jf: skip(no) });
+    };
+    for k in [protocol, NO_NEXT_HEADER] {
+        let next = code.len() + 1;
+        equal(&mut code, k, end, next);
+    }
+    for k in options {
+        let next = code.len() + 1;
+        equal(&mut code, *k, again + tests, next);
+    }
+    equal(&mut code, AUTHENTICATION, again + tests + option_len, end);
+    let ways: &[&[Insn]] = if options.is_empty() { &[&authentication] } else { &[&option, &authentication] };
+    for way in ways {
+        code.extend_from_slice(way);
+        code.extend([Insn::Tax, Insn::LoadMemory(KEPT)]);
+        code.push(Insn::JumpBack(u32::try_from(code.len() + 1 - again).unwrap_or(u32::MAX)));
+    }
+    Node::test(code, Condition::Equal, protocol)
 }
 
 /// Whether the Ethernet address at `offset` is `mac`.

@@ -325,6 +325,7 @@ impl<'a> Parser<'a> {
             Kind::Keyword(Keyword::Port) => IdKind::Port,
             Kind::Keyword(Keyword::PortRange) => IdKind::PortRange,
             Kind::Keyword(Keyword::Proto) if proto_allowed => IdKind::Proto,
+            Kind::Keyword(Keyword::ProtoChain) if proto_allowed => IdKind::ProtoChain,
             _ => return None,
         };
         self.advance();
@@ -338,10 +339,10 @@ impl<'a> Parser<'a> {
             Some(IdKind::Net) => "a network such as `10.244.0.0/16`",
             Some(IdKind::Port) => "a port number or name",
             Some(IdKind::PortRange) => "a range of ports such as `8000-8080`",
-            Some(IdKind::Proto) => "a protocol number or name",
+            Some(IdKind::Proto | IdKind::ProtoChain) => "a protocol number or name",
         };
         let token = self.tokens[self.at].clone();
-        if let (Kind::Proto(_), Some(IdKind::Proto)) = (token.kind, qualifiers.kind) {
+        if let (Kind::Proto(_), Some(IdKind::Proto | IdKind::ProtoChain)) = (token.kind, qualifiers.kind) {
             let word = &self.text[token.span];
             return Err(self.unexpected(expected).hint(format!("`{word}` is a keyword: write `\\{word}`")));
         }
