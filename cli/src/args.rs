@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Trace(TraceArgs),
     /// List scenarios with their titles.
     List(ListArgs),
+    /// Print the JSON schema of scenario files, for editors.
+    Schema,
     /// Print a script that completes this command line in a shell.
     Completions(CompletionsArgs),
     /// Write manual pages.

@@ -1,10 +1,16 @@
-//! `podhop completions` and `podhop man`: what other programs want to know of this one.
+//! `podhop schema`, `podhop completions` and `podhop man`: what other programs want to know of this one.
 
 use crate::args::{Cli, CompletionsArgs, ManArgs};
 use crate::print::out;
 use anyhow::Context;
 use clap::CommandFactory;
+use sim_core::scenario::raw;
 use std::fs;
+
+pub(crate) fn schema() -> anyhow::Result<u8> {
+    out(&format!("{:#}\n", raw::schema()))?;
+    Ok(0)
+}
 
 pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<u8> {
     let mut script = vec![];

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::check(args, &ui),
         Command::Trace(args) => trace::trace(args, &ui),
         Command::List(args) => list::list(args, &ui),
+        Command::Schema => generate::schema(),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),
     };

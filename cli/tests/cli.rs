@@ -132,6 +132,13 @@ fn list_shows_titles() {
 }
 
 #[test]
+fn schema_of_scenarios() {
+    let committed = fs::read_to_string(root().join("docs/schemas/scenario.v1.json")).expect("a schema");
+    let o = podhop(&["schema"]);
+    assert_eq!((o.status.code(), out(&o)), (Some(0), committed));
+}
+
+#[test]
 fn completions_and_manual_pages() {
     for (shell, part) in [("bash", "complete -F _podhop"), ("zsh", "#compdef podhop"), ("fish", "complete -c podhop")] {
         let o = podhop(&["completions", shell]);

@@ -4,7 +4,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 /// Keywords that say nothing about values.
-const ANNOTATIONS: [&str; 7] = ["$schema", "$id", "$defs", "title", "description", "default", "examples"];
+const ANNOTATIONS: [&str; 8] = ["$schema", "$id", "$defs", "title", "description", "default", "examples", "format"];
 
 /// A JSON schema.
 pub struct Schema(Value);
@@ -60,9 +60,13 @@ impl Schema {
             "minItems" => all(value.as_array().is_none_or(|a| a.len() as f64 >= number(rule))),
             "maxItems" => all(value.as_array().is_none_or(|a| a.len() as f64 <= number(rule))),
             "minProperties" => all(value.as_object().is_none_or(|o| o.len() as f64 >= number(rule))),
+            "prefixItems" => {
+                let mut items = value.as_array().into_iter().flatten().zip(list(rule)).enumerate();
+                items.try_for_each(|(n, (item, rule))| self.check(rule, item, &format!("{at}/{n}")))
+            }
             "items" => {
-                let items = value.as_array().into_iter().flatten().enumerate();
-                items.into_iter().try_for_each(|(n, item)| self.check(rule, item, &format!("{at}/{n}")))
+                let mut items = value.as_array().into_iter().flatten().enumerate();
+                items.try_for_each(|(n, item)| self.check(rule, item, &format!("{at}/{n}")))
             }
             "required" => all(value
                 .as_object()

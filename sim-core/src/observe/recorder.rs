@@ -180,7 +180,7 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
     }
 
     fn tap(&mut self, tap: &Tap<'_>) {
-        let unseen = self.flows.known(tap.packet).is_none();
+        let unseen = self.connections.is_some() && self.flows.known(tap.packet).is_none();
         let member = self.flows.of(tap.packet, ethertype(tap.bytes), &tap.bytes[tap.mac_len..]);
         if self.muted {
             return;
