@@ -20,6 +20,8 @@ use std::net::{IpAddr, SocketAddrV4};
 pub const FLOWS_VERSION: &str = "podhop/flows/v1";
 /// As many flows are told of: the first ones.
 pub const MAX_TOLD: u32 = 1 << 16;
+/// A flow is told under so many names at so many interfaces, and with so many translations: the first ones.
+pub const MAX_PLACES: usize = 1024;
 
 /// What is known of the flows of a run.
 #[derive(Default)]
@@ -105,8 +107,9 @@ impl Connections {
             c.bytes[way] += len;
         }
         c.last = c.last.max(tap.at);
-        if !member.error {
-            let place = c.place(tap, forward, ends.fragment);
+        if !member.error
+            && let Some(place) = c.place(tap, forward, ends.fragment)
+        {
             place.last = place.last.max(tap.at);
             place.records[way] += 1;
             place.bytes[way] += len;
@@ -120,8 +123,11 @@ impl Connections {
         let Some(Some(c)) = self.get(member.flow) else { return };
         match event {
             // What is done to the answers follows from what was done to the first packet.
-            Event::Nat(nat) if !member.back && !member.error && !c.nat.contains(&nat) => c.nat.push(nat),
-            Event::Nat(_) => {}
+            Event::Nat(nat) => {
+                if !member.back && !member.error && c.nat.len() < MAX_PLACES && !c.nat.contains(&nat) {
+                    c.nat.push(nat);
+                }
+            }
             Event::State(ns, state) => *c.states.entry((ns, state.name())).or_default() += 1,
         }
     }
@@ -167,19 +173,20 @@ impl Connection {
         }
     }
 
-    /// The flow at a tap; a fragment without ports goes with the others between the same addresses.
-    fn place(&mut self, tap: &Tap<'_>, ends: [End; 2], fragment: bool) -> &mut Place {
+    /// The flow at a tap; a fragment without ports goes with the others between the same addresses. None if there are
+    /// [`MAX_PLACES`].
+    fn place(&mut self, tap: &Tap<'_>, ends: [End; 2], fragment: bool) -> Option<&mut Place> {
         let addresses = |ends: &[End; 2]| [ends[0].0, ends[1].0];
         let fits = |p: &Place| {
             let same = if fragment { addresses(&p.ends) == addresses(&ends) } else { p.ends == ends };
             p.ns == tap.ns && p.dev == tap.dev && same
         };
-        let at = self.places.iter().position(fits).unwrap_or_else(|| {
+        let at = self.places.iter().position(fits).unwrap_or(self.places.len());
+        if at == self.places.len() && at < MAX_PLACES {
             let (ns, dev, first) = (tap.ns, tap.dev, tap.at);
             self.places.push(Place { ns, dev, ends, first, last: first, records: [0; 2], bytes: [0; 2] });
-            self.places.len() - 1
-        });
-        &mut self.places[at]
+        }
+        self.places.get_mut(at)
     }
 
     fn told<'a>(&'a self, flow: FlowId, names: &'a Names, entries: Vec<Entry>) -> Told<'a> {
