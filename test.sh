@@ -16,6 +16,8 @@ tools='
 tcpdump   tcpdump         captures as tcpdump reads them
 tshark    tshark          captures as tshark dissects them
 capinfos  tshark          captures as capinfos checks them
+editcap   tshark          cluster.pcapng as editcap copies it
+mergecap  tshark          cluster.pcapng as mergecap copies it
 ip        iproute2        the live kernel, and the texts of its tools
 bridge    iproute2        the live kernel, and the texts of its tools
 ping      iputils-ping    the live kernel, and the texts of its tools

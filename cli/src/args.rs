@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use std::path::PathBuf;
 
 /// Understand, test and teach Kubernetes networking, packet by packet.
@@ -50,6 +51,14 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show the way of one packet, with the decisions that were taken on it.
     Trace(TraceArgs),
+    /// List scenarios with their titles.
+    List(ListArgs),
+    /// Print the JSON schema of scenario files, for editors.
+    Schema,
+    /// Print a script that completes this command line in a shell.
+    Completions(CompletionsArgs),
+    /// Write manual pages.
+    Man(ManArgs),
 }
 
 #[derive(Args)]
@@ -98,4 +107,28 @@ pub(crate) struct TraceArgs {
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+}
+
+#[derive(Args)]
+pub(crate) struct ListArgs {
+    /// A folder: every scenario.yaml below it.
+    #[arg(value_name = "DIR", default_value = "scenarios")]
+    pub(crate) path: PathBuf,
+    /// How to print the list. As text, -v adds what the scenarios say of themselves.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell.
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+#[derive(Args)]
+pub(crate) struct ManArgs {
+    /// The folder for the pages, one a command; it is made.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
 }

@@ -2,7 +2,9 @@
 
 mod args;
 mod check;
+mod generate;
 mod input;
+mod list;
 mod output;
 mod print;
 mod run;
@@ -22,6 +24,10 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args, &ui),
         Command::Check(args) => check::check(args, &ui),
         Command::Trace(args) => trace::trace(args, &ui),
+        Command::List(args) => list::list(args, &ui),
+        Command::Schema => generate::schema(),
+        Command::Completions(args) => generate::completions(args),
+        Command::Man(args) => generate::man(args),
     };
     match done {
         Ok(code) => ExitCode::from(code),

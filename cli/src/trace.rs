@@ -15,7 +15,7 @@ const MAX_LINES: usize = 1_000_000;
 
 pub(crate) fn trace(args: &TraceArgs, ui: &Ui) -> anyhow::Result<u8> {
     let Some(plan) = input::load(&args.path, args.seed, ui)? else { return Ok(WRONG_INPUT) };
-    let options = Options { outputs: Outputs { captures: false, trace: false }, journeys: MAX_LINES, prelude: 0 };
+    let options = Options { outputs: Outputs::NONE, journeys: MAX_LINES, prelude: 0 };
     let report = match scenario::run(&plan, &mut Nowhere, options, &mut ()) {
         Ok(report) => report,
         Err(RunError::Setup(errors)) => {

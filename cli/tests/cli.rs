@@ -1,5 +1,6 @@
 //! The program as a user meets it: what it prints, writes and returns.
 
+use podhop_tests::schema::Schema;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -22,6 +23,15 @@ fn err(o: &Output) -> String {
 }
 
 const SAME_NODE: &str = "scenarios/articles/same-node/scenario.yaml";
+
+/// What a command prints is as its schema in docs/schemas says.
+fn as_schema(name: &str, o: &Output) -> serde_json::Value {
+    let path = root().join(format!("docs/schemas/{name}.v1.json"));
+    let schema = Schema::new(&fs::read_to_string(path).expect("a schema"));
+    let value = serde_json::from_slice(&o.stdout).expect("JSON");
+    assert_eq!(schema.wrong(&value), None, "{value}");
+    value
+}
 
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
@@ -84,10 +94,10 @@ fn a_folder_of_scenarios() {
 fn json_on_request() {
     let dir = temporary();
     let o = podhop(&["run", SAME_NODE, "--format", "json", "-o", text(&dir.path().join("o"))]);
-    let v: serde_json::Value = serde_json::from_slice(&o.stdout).expect("JSON");
+    let v = as_schema("summary", &o);
     assert_eq!(v["scenario"], "same-node");
     let o = podhop(&["check", "scenarios/errors/unknown-field.yaml", "--format", "json"]);
-    let v: serde_json::Value = serde_json::from_slice(&o.stdout).expect("JSON");
+    let v = as_schema("check", &o);
     assert_eq!(o.status.code(), Some(2));
     assert!(v[0]["line"].as_u64().is_some_and(|l| l > 0), "{v}");
 }
@@ -105,9 +115,44 @@ fn trace_lists_packets_and_shows_one() {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     let o = podhop(&["trace", SAME_NODE, "--flow", "1", "--format", "json"]);
-    let v: serde_json::Value = serde_json::from_slice(&o.stdout).expect("JSON");
+    let v = as_schema("journeys", &o);
     assert_eq!(v.as_array().map(Vec::len), Some(2), "the request and its answer: {v}");
     assert_eq!(podhop(&["trace", SAME_NODE, "--packet", "999999"]).status.code(), Some(1));
+}
+
+#[test]
+fn list_shows_titles() {
+    let o = podhop(&["list"]);
+    assert_eq!(o.status.code(), Some(0), "{}", err(&o));
+    assert!(out(&o).contains("same-node/scenario.yaml") && out(&o).contains("  Two pods on one node\n"), "{}", out(&o));
+    let o = podhop(&["list", "scenarios/articles", "--format", "json"]);
+    let v = as_schema("list", &o);
+    assert_eq!((&v[0]["name"], &v[0]["title"]), (&"same-node".into(), &"Two pods on one node".into()), "{v}");
+    assert_eq!(podhop(&["list", "no/such/folder"]).status.code(), Some(2));
+}
+
+#[test]
+fn schema_of_scenarios() {
+    let committed = fs::read_to_string(root().join("docs/schemas/scenario.v1.json")).expect("a schema");
+    let o = podhop(&["schema"]);
+    assert_eq!((o.status.code(), out(&o)), (Some(0), committed));
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    for (shell, part) in [("bash", "complete -F _podhop"), ("zsh", "#compdef podhop"), ("fish", "complete -c podhop")] {
+        let o = podhop(&["completions", shell]);
+        assert!(o.status.success() && out(&o).contains(part), "{shell}: {}", out(&o));
+    }
+    let dir = temporary();
+    let man = dir.path().join("man1");
+    assert!(podhop(&["man", text(&man)]).status.success());
+    for (page, part) in
+        [("podhop.1", "podhop\\-run(1)"), ("podhop-run.1", "check\\-determinism"), ("podhop-trace.1", ".TH")]
+    {
+        let written = fs::read_to_string(man.join(page)).expect(page);
+        assert!(written.contains(part), "{page}: {written}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
  *
  * Reads commands, a line each:
  *
- *     L DLT           the link type of what follows; forgets the packets
+ *     L LINKTYPE      the link type of what follows, as in a capture file; forgets the packets
  *     P LENGTH HEX    a packet and its length on the wire
  *     F EXPRESSION    a filter
  *
@@ -23,6 +23,24 @@ static struct {
 	unsigned char *bytes;
 } packets[MAX_PACKETS];
 static int packet_count;
+
+/* An empty capture file: a filter means to it what it means to `tcpdump -r`. */
+static pcap_t *open_capture(unsigned int linktype)
+{
+	struct pcap_file_header header = {
+		.magic = 0xa1b2c3d4, .version_major = 2, .version_minor = 4, .snaplen = SNAPLEN, .linktype = linktype,
+	};
+	char error[PCAP_ERRBUF_SIZE];
+	FILE *file = tmpfile();
+
+	if (file == NULL || fwrite(&header, sizeof(header), 1, file) != 1)
+		exit(2);
+	rewind(file);
+	pcap_t *pcap = pcap_fopen_offline(file, error);
+	if (pcap == NULL)
+		exit(2);
+	return pcap;
+}
 
 static void add_packet(const char *line)
 {
@@ -90,7 +108,7 @@ int main(void)
 		case 'L':
 			if (pcap != NULL)
 				pcap_close(pcap);
-			pcap = pcap_open_dead(atoi(rest), SNAPLEN);
+			pcap = open_capture(strtoul(rest, NULL, 10));
 			while (packet_count > 0)
 				free(packets[--packet_count].bytes);
 			break;

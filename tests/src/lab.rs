@@ -122,7 +122,7 @@ pub fn pending() -> BTreeMap<String, String> {
 pub fn simulate(w: &Workload) -> Case {
     let plan = plan(w);
     let mut memory = Memory::default();
-    let outputs = Outputs { captures: true, trace: false };
+    let outputs = Outputs { captures: true, ..Outputs::NONE };
     let options = Options { outputs, journeys: 0, prelude: prelude(w).len() };
     let mut watched = Watched::default();
     let report =

@@ -8,6 +8,7 @@
 //! * [`live`]: the same lab on the real kernel and in ours.
 //! * [`real`]: scenarios on the real kernel, with the real tools.
 //! * [`scenarios`]: the scenarios of the course.
+//! * [`schema`]: whether JSON is what a schema says.
 //! * [`wire`]: a wire that treats packets badly.
 
 pub mod census;
@@ -19,4 +20,5 @@ pub mod live;
 pub mod real;
 pub mod recordings;
 pub mod scenarios;
+pub mod schema;
 pub mod wire;

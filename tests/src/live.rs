@@ -122,7 +122,7 @@ fn resolve(name: &str, text: &str) -> Plan {
 
 fn simulated(plan: &Plan) -> Seen {
     let mut memory = Memory::default();
-    let outputs = Outputs { captures: true, trace: false };
+    let outputs = Outputs { captures: true, ..Outputs::NONE };
     let options = scenario::Options { outputs, ..scenario::Options::default() };
     let report = scenario::run(plan, &mut memory, options, &mut ()).expect("it runs");
     let any = |p: &str| Some(p.strip_prefix("captures/namespaces/")?.strip_suffix("/any.pcap")?.to_owned());

@@ -40,7 +40,7 @@ fn run(traffic: &str) -> Run {
     let source = SourceFile::new("inline", lines.fold(HOSTS.to_owned(), |text, l| text + &l));
     let plan = scenario::resolve(&source).unwrap_or_else(|e| panic!("{}", e.render(false)));
     let mut memory = Memory::default();
-    let options = Options { outputs: Outputs { captures: false, trace: true }, journeys: 100_000, prelude: 0 };
+    let options = Options { outputs: Outputs { trace: true, ..Outputs::NONE }, journeys: 100_000, prelude: 0 };
     let report = scenario::run(&plan, &mut memory, options, &mut ()).expect("it runs");
     let trace = String::from_utf8(memory.files["trace.jsonl"].clone()).expect("text");
     let drop = |line: &str| {

@@ -119,7 +119,8 @@ fn bench(rules: bool, traffic: &[(&str, &str)]) -> Bench {
     let source = SourceFile::new("bench", text);
     let plan = scenario::resolve(&source).unwrap_or_else(|e| panic!("{}", e.render(false)));
     let mut memory = Memory::default();
-    let options = scenario::Options { outputs: Outputs { captures: true, trace: true }, ..Default::default() };
+    let outputs = Outputs { captures: true, trace: true, ..Outputs::NONE };
+    let options = scenario::Options { outputs, ..Default::default() };
     let report = scenario::run(&plan, &mut memory, options, &mut ()).expect("it runs");
     Bench { report, memory }
 }

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait; everything is handed on to the system's allocator")]
 
 use podhop_tests::scenarios;
-use sim_core::observe::{Nowhere, Outputs};
+use sim_core::observe::Nowhere;
 use sim_core::scenario::{self, Options};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
@@ -40,8 +40,7 @@ fn peak(frames: u64) -> usize {
     let (_, mut plan) = scenario::load(&path).unwrap_or_else(|e| panic!("{}", e.render(false)));
     plan.config.limits.chain_frames = frames;
     PEAK.store(LIVE.load(Ordering::Relaxed), Ordering::Relaxed);
-    let options = Options { outputs: Outputs { captures: true, trace: true }, ..Options::default() };
-    let report = scenario::run(&plan, &mut Nowhere, options, &mut ()).expect("it runs");
+    let report = scenario::run(&plan, &mut Nowhere, Options::default(), &mut ()).expect("it runs");
     assert!(report.counts.frames >= frames, "{:?}", report.counts);
     PEAK.load(Ordering::Relaxed)
 }

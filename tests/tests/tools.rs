@@ -5,13 +5,13 @@ use sim_core::observe::Memory;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The captures of the scenarios, in a folder.
-fn captures(dir: &Path, scenarios: &[PathBuf]) -> Vec<PathBuf> {
+/// The captures of the scenarios, in a folder: those of interfaces, or those of clusters.
+fn captures(dir: &Path, scenarios: &[PathBuf], extension: &str) -> Vec<PathBuf> {
     let mut files = vec![];
     for (n, path) in scenarios.iter().enumerate() {
         let mut memory = Memory::default();
         scenarios::run(path, &mut memory);
-        for (name, bytes) in memory.files.into_iter().filter(|(name, _)| name.ends_with(".pcap")) {
+        for (name, bytes) in memory.files.into_iter().filter(|(name, _)| name.ends_with(extension)) {
             let file = dir.join(n.to_string()).join(name);
             std::fs::create_dir_all(file.parent().expect("below a folder")).expect("a folder");
             std::fs::write(&file, bytes).expect("a file");
@@ -44,7 +44,7 @@ fn tcpdump_reads_every_record() {
         return;
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
-    for file in captures(dir.path(), &scenarios::all()) {
+    for file in captures(dir.path(), &scenarios::all(), ".pcap") {
         let bytes = std::fs::read(&file).expect("a file");
         let records = podhop_tests::judge::decode::read_pcap(&bytes).expect("a capture").len();
         let text = output("tcpdump", &["-nn", "-v", "--count", "-r"], &file);
@@ -74,7 +74,7 @@ fn tshark_finds_nothing_malformed() {
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut seen = 0;
-    for file in captures(dir.path(), &scenarios::all()) {
+    for file in captures(dir.path(), &scenarios::all(), ".pcap") {
         // Of TCP tshark warns for resets and retransmissions too, which is what some lessons show.
         let suspect = format!("_ws.malformed || {BAD_CHECKSUM} || (_ws.expert.severity >= 6291456 && !tcp)");
         let text = tshark(&suspect, &file);
@@ -84,6 +84,48 @@ fn tshark_finds_nothing_malformed() {
         seen += 1;
     }
     assert!(seen > 0);
+}
+
+/// cluster.pcapng: tshark and capinfos see all of it, editcap and mergecap keep it, tcpdump reads it.
+#[test]
+fn tools_read_the_cluster() {
+    let tools = ["tshark", "capinfos", "editcap", "mergecap", "tcpdump"];
+    if !tools.into_iter().all(have) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for file in captures(dir.path(), &scenarios::all(), ".pcapng") {
+        let count = |file: &Path| {
+            let text = output("capinfos", &["-M", "-T", "-r", "-c"], file);
+            text.split_whitespace().last().and_then(|n| n.parse::<usize>().ok()).expect("a number")
+        };
+        let records = count(&file);
+        let fields = ["frame.interface_name", "frame.packet_id", "frame.packet_flags", "frame.comment"];
+        let args: Vec<_> = ["-n", "-T", "fields"].into_iter().chain(fields.iter().flat_map(|f| ["-e", f])).collect();
+        let text = output("tshark", &[&args[..], &["-r"]].concat(), &file);
+        assert_eq!(text.lines().count(), records, "{}", file.display());
+        let whole = |line: &str| {
+            let cells: Vec<_> = line.split('\t').collect();
+            cells.len() == fields.len() && cells[0].contains('/') && cells.iter().all(|cell| !cell.is_empty())
+        };
+        assert!(text.lines().all(whole), "{}: {text}", file.display());
+        assert_eq!(tshark(&format!("_ws.malformed || {BAD_CHECKSUM}"), &file), "", "{}", file.display());
+
+        let infos = output("capinfos", &["-M"], &file);
+        let header = std::fs::read(&file).expect("a file");
+        assert!(infos.contains("nanoseconds (9)") && infos.contains("podhop"), "{infos}");
+        assert!(header.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]), "{}", file.display());
+        let copy = dir.path().join("copy.pcapng");
+        for tool in [&["editcap"][..], &["mergecap", "-w"]] {
+            let copy = copy.to_str().expect("a path in UTF-8");
+            let file = file.to_str().expect("a path in UTF-8");
+            let args = if tool.len() == 1 { [file, copy] } else { [copy, file] };
+            output(tool[0], &[&tool[1..], &args[..1]].concat(), Path::new(args[1]));
+            assert_eq!(count(Path::new(copy)), records, "{tool:?} {file}");
+        }
+        let text = output("tcpdump", &["-nn", "--count", "-r"], &file);
+        assert!(text.contains(&format!("{records} packet")), "{}: {text}", file.display());
+    }
 }
 
 /// A link that loses nothing shows a TCP in which nothing is sent twice, nothing overtakes and nothing is missing.
@@ -112,7 +154,7 @@ fn tshark_finds_a_healthy_tcp() {
     let expected = "tcp.flags.reset == 1 || tcp.analysis.window_full";
     let suspect = format!("{BAD_CHECKSUM} || {surprises} || (_ws.expert.severity >= 6291456 && !({expected}))");
     let mut segments = 0;
-    for file in captures(dir.path(), &labs).into_iter().filter(|file| !file.ends_with("any.pcap")) {
+    for file in captures(dir.path(), &labs, ".pcap").into_iter().filter(|file| !file.ends_with("any.pcap")) {
         let text = tshark(&suspect, &file);
         assert_eq!(text, "", "{}", file.display());
         segments += tshark("tcp", &file).lines().count();

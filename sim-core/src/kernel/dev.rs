@@ -139,7 +139,14 @@ impl Dev {
 
     /// What the listeners are told.
     pub(in crate::kernel) fn describe(&self, ns: NsId) -> DevName {
-        DevName { ns, dev: self.index, name: self.name.clone(), arphrd: self.arphrd(), mac: self.mac }
+        DevName {
+            ns,
+            dev: self.index,
+            name: self.name.clone(),
+            arphrd: self.arphrd(),
+            mac: self.mac,
+            addrs: self.addrs.iter().map(|a| a.local).collect(),
+        }
     }
 
     pub(in crate::kernel) fn bridge(&self) -> Option<&Bridge> {

@@ -618,7 +618,7 @@ pub fn request(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, request: &Request
         Request::LinkAdd(link) => link::add(spaces, cx, ns, link)?,
         Request::LinkSet { dev, changes } => link::set(spaces, cx, ns, dev, changes)?,
         Request::LinkDel { dev } => link::del(spaces, cx, ns, dev)?,
-        Request::AddrAdd(a) => addr::add(spaces.get_mut(ns), a)?,
+        Request::AddrAdd(a) => addr::add(spaces.get_mut(ns), cx, a)?,
         Request::AddrDel(a) => addr::del(spaces.get_mut(ns), cx, a)?,
         Request::AddrFlush { dev } => addr::flush(spaces.get_mut(ns), cx, dev)?,
         Request::RouteAdd(op, r) => route::add(spaces.get_mut(ns), *op, r)?,

@@ -6,6 +6,7 @@ use super::netfilter::hook::{Hook, TableName};
 use super::netfilter::table::Table;
 use super::netlink::NudState;
 use crate::base::{FrameId, IfIndex, Mac, NsId, PacketId, Time};
+use ipnet::Ipv4Net;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -372,6 +373,19 @@ pub enum CtLabel {
     Untracked,
 }
 
+impl CtLabel {
+    /// As `-m conntrack --ctstate` writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            CtLabel::New => "NEW",
+            CtLabel::Established => "ESTABLISHED",
+            CtLabel::Related => "RELATED",
+            CtLabel::Invalid => "INVALID",
+            CtLabel::Untracked => "UNTRACKED",
+        }
+    }
+}
+
 /// Why a bridge floods.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FloodWhy {
@@ -457,6 +471,8 @@ pub struct DevName {
     pub arphrd: u16,
     /// Its hardware address.
     pub mac: Mac,
+    /// Its addresses with their prefix lengths.
+    pub addrs: Vec<Ipv4Net>,
 }
 
 /// Who listens to the datapath: the kernel's one open set. Sinks live outside the world.
@@ -467,8 +483,12 @@ pub trait Sink {
     fn tap(&mut self, tap: &Tap<'_>);
     /// A namespace was made.
     fn namespace(&mut self, ns: NsId, name: &str);
-    /// A device was made, renamed or moved here.
+    /// A device was made, renamed or moved here, or has other addresses.
     fn device(&mut self, dev: &DevName);
+    /// A device was deleted or moved to another namespace.
+    fn device_gone(&mut self, ns: NsId, dev: IfIndex) {
+        let _ = (ns, dev);
+    }
     /// A table of rules was loaded or changed.
     fn table(&mut self, ns: NsId, table: &Arc<Table>) {
         let _ = (ns, table);

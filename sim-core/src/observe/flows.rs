@@ -1,7 +1,8 @@
-//! Which connection a packet belongs to: numbered in order of appearance, both directions one flow.
+//! Which connection a packet belongs to: numbered in order of appearance, both directions one flow, address translation
+//! or not.
 
 use crate::base::{FlowId, PacketId};
-use crate::wire::{ETH_P_IP, IPPROTO_ICMP, be16};
+use crate::wire::{ETH_P_IP, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, be16};
 use rustc_hash::FxHashMap;
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
@@ -9,26 +10,65 @@ use std::net::Ipv4Addr;
 /// The flows seen so far and the packets that are under way.
 #[derive(Clone, Debug, Default)]
 pub struct Flows {
-    known: FxHashMap<Key, FlowId>,
+    known: FxHashMap<Key, Known>,
     live: FxHashMap<PacketId, Live>,
     count: u32,
+}
+
+/// How a packet belongs to its flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// The flow.
+    pub flow: FlowId,
+    /// It goes the other way than the flow's first packet.
+    pub back: bool,
+    /// It is an ICMP error about a packet of the flow.
+    pub error: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Live {
     frames: u32,
-    flow: Option<Option<FlowId>>,
+    /// Decided where the packet was seen first; none for what belongs to no flow.
+    member: Option<Option<Member>>,
+    /// An address was translated since the packet was seen last.
+    translated: bool,
 }
 
-/// Both ends with their ports, the lower one first; for ICMP echo the id stands for both ports.
+/// Both ends with their ports, the lower one first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Key {
     protocol: u8,
-    ends: [(Ipv4Addr, u16); 2],
+    ends: [End; 2],
 }
+
+/// A flow by one of its keys, and whether its first packet went from the higher end to the lower one.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    flow: FlowId,
+    downwards: bool,
+}
+
+/// An address and a port. The id of an ICMP echo stands for both ports; 0 where there is none.
+pub type End = (Ipv4Addr, u16);
 
 /// As many flows are numbered; what comes later has none.
 pub const MAX_FLOWS: u32 = 1 << 22;
+
+/// The ends of a packet, as its bytes say them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ends {
+    /// The protocol in IPv4's header.
+    pub protocol: u8,
+    /// Where it comes from.
+    pub src: End,
+    /// Where it goes.
+    pub dst: End,
+    /// It is a fragment without ports.
+    pub fragment: bool,
+    /// They are those of the packet that an ICMP error quotes.
+    pub quoted: bool,
+}
 
 impl Flows {
     /// A frame of `packet` came into being.
@@ -36,64 +76,166 @@ impl Flows {
         self.live.entry(packet).or_default().frames += 1;
     }
 
-    /// A frame of `packet` ended.
-    pub fn ended(&mut self, packet: PacketId) {
+    /// A frame of `packet` ended. Whether it was the last one.
+    pub fn ended(&mut self, packet: PacketId) -> bool {
+        let Some(l) = self.live.get_mut(&packet) else { return false };
+        l.frames = l.frames.saturating_sub(1);
+        let last = l.frames == 0;
+        if last {
+            self.live.remove(&packet);
+        }
+        last
+    }
+
+    /// An end of `packet` was rewritten: its flow has another name from here on.
+    pub fn translated(&mut self, packet: PacketId) {
         if let Some(l) = self.live.get_mut(&packet) {
-            l.frames = l.frames.saturating_sub(1);
-            if l.frames == 0 {
-                self.live.remove(&packet);
-            }
+            l.translated = true;
         }
     }
 
     /// The flow of `packet`, if it was seen already.
-    pub fn known(&self, packet: PacketId) -> Option<FlowId> {
-        self.live.get(&packet)?.flow?
+    pub fn known(&self, packet: PacketId) -> Option<Member> {
+        self.live.get(&packet)?.member?
     }
 
     /// The flow of `packet`, whose bytes from the network layer on are `l3`: decided where it is seen first, so that
     /// address translation does not change it. ARP has none; an ICMP error has that of the packet that it quotes.
-    pub fn of(&mut self, packet: PacketId, ethertype: u16, l3: &[u8]) -> Option<FlowId> {
-        if let Some(Live { flow: Some(flow), .. }) = self.live.get(&packet) {
-            return *flow;
-        }
-        let key = (ethertype == ETH_P_IP).then(|| key(l3, 0)).flatten();
-        let flow = key.and_then(|k| self.number(k));
+    pub fn of(&mut self, packet: PacketId, ethertype: u16, l3: &[u8]) -> Option<Member> {
+        let live = self.live.get(&packet).copied().unwrap_or_default();
+        let member = match live.member {
+            Some(member) if !live.translated => return member,
+            Some(member) => {
+                let Some(ends) = Ends::of(ethertype, l3).filter(|e| !e.fragment) else { return member };
+                if let Some(member) = member.filter(|m| !m.error) {
+                    let (key, downwards) = Key::of(&ends);
+                    self.known.insert(key, Known { flow: member.flow, downwards: downwards != member.back });
+                }
+                member
+            }
+            None => Ends::of(ethertype, l3).and_then(|ends| self.number(&ends)),
+        };
         if let Some(l) = self.live.get_mut(&packet) {
-            l.flow = Some(flow);
+            (l.member, l.translated) = (Some(member), false);
         }
-        flow
+        member
     }
 
-    fn number(&mut self, key: Key) -> Option<FlowId> {
-        if let Some(flow) = self.known.get(&key) {
-            return Some(*flow);
+    /// The flow of a connection that was seen, by the ends of a packet of it.
+    pub fn find(&self, ends: &Ends) -> Option<FlowId> {
+        self.known.get(&Key::of(ends).0).map(|known| known.flow)
+    }
+
+    fn number(&mut self, ends: &Ends) -> Option<Member> {
+        let (key, downwards) = Key::of(ends);
+        let member = |known: Known| {
+            let back = (known.downwards != downwards) != ends.quoted;
+            Member { flow: known.flow, back, error: ends.quoted }
+        };
+        if let Some(known) = self.known.get(&key) {
+            return Some(member(*known));
         }
         if self.count >= MAX_FLOWS {
             return None;
         }
         self.count += 1;
-        self.known.insert(key, FlowId(self.count));
-        Some(FlowId(self.count))
+        let known = Known { flow: FlowId(self.count), downwards };
+        self.known.insert(key, known);
+        Some(member(known))
     }
 }
 
-fn key(l3: &[u8], depth: u8) -> Option<Key> {
+impl Key {
+    /// Also whether it goes from the higher end to the lower one.
+    fn of(ends: &Ends) -> (Key, bool) {
+        let Ends { protocol, src, dst, .. } = *ends;
+        if src > dst { (Key { protocol, ends: [dst, src] }, true) } else { (Key { protocol, ends: [src, dst] }, false) }
+    }
+}
+
+impl Ends {
+    /// The ends of an IPv4 packet; none for what is cut short and for other protocols.
+    pub fn of(ethertype: u16, l3: &[u8]) -> Option<Ends> {
+        (ethertype == ETH_P_IP).then(|| ends(l3, false)).flatten()
+    }
+}
+
+fn ends(l3: &[u8], quoted: bool) -> Option<Ends> {
     let header = l3.get(..20)?;
     let p = Ipv4Packet::new_unchecked(header);
-    let (src, dst, protocol) = (p.src_addr(), p.dst_addr(), l3[9]);
+    let (src, dst, protocol, fragment) = (p.src_addr(), p.dst_addr(), l3[9], p.frag_offset() != 0);
     let payload = l3.get(p.header_len() as usize..)?;
     let ports = match protocol {
-        _ if p.frag_offset() != 0 => (0, 0),
+        _ if fragment => (0, 0),
         IPPROTO_ICMP => match payload.first()? {
             0 | 8 | 13..=18 => (be16(payload, 4), be16(payload, 4)),
-            3..=5 | 11 | 12 if depth == 0 => return key(payload.get(8..)?, 1),
+            3..=5 | 11 | 12 if !quoted => return ends(payload.get(8..)?, true),
             _ => (0, 0),
         },
-        6 | 17 => (be16(payload, 0), be16(payload, 2)),
+        IPPROTO_TCP | IPPROTO_UDP => (be16(payload, 0), be16(payload, 2)),
         _ => (0, 0),
     };
-    let mut ends = [(src, ports.0), (dst, ports.1)];
-    ends.sort_unstable();
-    Some(Key { protocol, ends })
+    Some(Ends { protocol, src: (src, ports.0), dst: (dst, ports.1), fragment, quoted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{FrameId, MachineId};
+
+    const CLIENT: End = (Ipv4Addr::new(10, 244, 1, 2), 40000);
+    const SERVICE: End = (Ipv4Addr::new(10, 96, 0, 88), 7);
+    const POD: End = (Ipv4Addr::new(10, 244, 2, 2), 7);
+
+    fn udp(src: End, dst: End, offset: u8) -> Vec<u8> {
+        let mut l3 = vec![0x45, 0, 0, 28, 0, 0, 0, offset, 64, IPPROTO_UDP, 0, 0];
+        l3.extend(src.0.octets());
+        l3.extend(dst.0.octets());
+        l3.extend(src.1.to_be_bytes());
+        l3.extend(dst.1.to_be_bytes());
+        l3.extend([0, 8, 0, 0]);
+        l3
+    }
+
+    fn error(about: &[u8]) -> Vec<u8> {
+        let mut l3 = vec![0x45, 0, 0, 56, 0, 0, 0, 0, 64, IPPROTO_ICMP, 0, 0, 10, 0, 0, 9, 10, 244, 1, 2];
+        l3.extend([3, 3, 0, 0, 0, 0, 0, 0]);
+        l3.extend(about);
+        l3
+    }
+
+    fn packet(n: u64) -> PacketId {
+        FrameId::new(MachineId(0), n).into()
+    }
+
+    fn new(flows: &mut Flows, n: u64, l3: &[u8]) -> Option<(u32, bool, bool)> {
+        flows.made(packet(n));
+        flows.of(packet(n), ETH_P_IP, l3).map(|m| (m.flow.0, m.back, m.error))
+    }
+
+    #[test]
+    fn a_translated_connection_is_one_flow() {
+        let mut flows = Flows::default();
+        assert_eq!(new(&mut flows, 1, &udp(CLIENT, SERVICE, 0)), Some((1, false, false)));
+        flows.translated(packet(1));
+        // A later fragment has no ports: it says nothing about the new name.
+        assert!(flows.of(packet(1), ETH_P_IP, &udp(CLIENT, POD, 1)).is_some());
+        assert_eq!(flows.of(packet(1), ETH_P_IP, &udp(CLIENT, POD, 0)).map(|m| m.flow), Some(FlowId(1)));
+        assert_eq!(new(&mut flows, 2, &udp(POD, CLIENT, 0)), Some((1, true, false)), "the answer, by the pod's name");
+        assert_eq!(new(&mut flows, 3, &udp(SERVICE, CLIENT, 0)), Some((1, true, false)));
+        assert_eq!(new(&mut flows, 4, &udp((CLIENT.0, 1), POD, 0)), Some((2, false, false)));
+        assert_eq!(new(&mut flows, 5, &error(&udp(CLIENT, POD, 0))), Some((1, true, true)), "it goes to the sender");
+        assert_eq!(new(&mut flows, 6, &[0; 19]), None);
+    }
+
+    #[test]
+    fn a_packet_is_forgotten_with_its_last_frame() {
+        let mut flows = Flows::default();
+        new(&mut flows, 1, &udp(CLIENT, POD, 0));
+        flows.made(packet(1));
+        flows.ended(packet(1));
+        assert!(flows.known(packet(1)).is_some());
+        flows.ended(packet(1));
+        assert!(flows.known(packet(1)).is_none() && flows.live.is_empty());
+    }
 }

@@ -1,12 +1,15 @@
 //! What a run shows: captures, their ground truth, the trace, stories and journeys. Listeners only: nothing here acts.
 
 mod capture;
+mod cluster;
+pub mod connections;
 pub mod files;
 pub mod filter;
 mod flows;
 pub mod line;
 pub mod names;
 pub mod pcap;
+mod pcapng;
 pub mod recorder;
 pub mod steps;
 pub mod story;

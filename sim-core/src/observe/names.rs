@@ -5,7 +5,7 @@ use crate::kernel::netfilter::Backend;
 use crate::kernel::netfilter::hook::TableName;
 use crate::kernel::netfilter::table::Table;
 use crate::kernel::trace::DevName;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The names of namespaces and devices, and the texts of rules.
@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub struct Names {
     namespaces: BTreeMap<NsId, String>,
     devices: BTreeMap<(NsId, IfIndex), DevName>,
+    /// What a device was called stays known when it is gone: frames may still be on their way.
+    gone: BTreeSet<(NsId, IfIndex)>,
     tables: BTreeMap<(NsId, TableName), Arc<Table>>,
 }
 
@@ -24,7 +26,13 @@ impl Names {
 
     /// A device was made or changed.
     pub fn device(&mut self, dev: &DevName) {
+        self.gone.remove(&(dev.ns, dev.dev));
         self.devices.insert((dev.ns, dev.dev), dev.clone());
+    }
+
+    /// A device left its namespace.
+    pub fn device_gone(&mut self, ns: NsId, dev: IfIndex) {
+        self.gone.insert((ns, dev));
     }
 
     /// A table of rules was loaded or changed.
@@ -53,13 +61,8 @@ impl Names {
         self.devices.get(&(ns, dev))
     }
 
-    /// All namespaces, in order of creation.
-    pub fn namespaces(&self) -> impl Iterator<Item = (NsId, &str)> {
-        self.namespaces.iter().map(|(id, name)| (*id, name.as_str()))
-    }
-
-    /// All devices, by namespace and index.
+    /// The devices that are there, by namespace and index.
     pub fn devices(&self) -> impl Iterator<Item = &DevName> {
-        self.devices.values()
+        self.devices.iter().filter(|(id, _)| !self.gone.contains(id)).map(|(_, dev)| dev)
     }
 }

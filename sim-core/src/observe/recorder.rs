@@ -1,12 +1,15 @@
 //! The listener of a run: one place that hears everything and hands it to the outputs.
 
 use super::capture::Captures;
+use super::cluster::Cluster;
+use super::connections::Connections;
 use super::files::{FileNo, Files, Store, Written};
 use super::flows::Flows;
 use super::names::Names;
 use super::steps;
 use super::story::{Journeys, Story};
-use crate::base::NsId;
+use crate::base::{IfIndex, NsId, Time};
+use crate::engine::World;
 use crate::kernel::netfilter::table::Table;
 use crate::kernel::trace::{DevName, Fate, Sink, Step, Tap, What};
 use crate::wire::ethertype;
@@ -23,16 +26,29 @@ pub trait Watcher {
 /// What a recorder writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outputs {
-    /// The captures and records.jsonl.
+    /// The captures of interfaces and namespaces, and records.jsonl.
     pub captures: bool,
+    /// captures/cluster.pcapng.
+    pub cluster: bool,
+    /// flows.jsonl.
+    pub flows: bool,
     /// trace.jsonl.
     pub trace: bool,
 }
 
-/// Listens to a run: captures, records.jsonl, trace.jsonl, stories, journeys, counts.
+impl Outputs {
+    /// Everything.
+    pub const ALL: Outputs = Outputs { captures: true, cluster: true, flows: true, trace: true };
+    /// Nothing.
+    pub const NONE: Outputs = Outputs { captures: false, cluster: false, flows: false, trace: false };
+}
+
+/// Listens to a run: captures, records.jsonl, flows.jsonl, trace.jsonl, stories, journeys, counts.
 pub struct Recorder<'a, W> {
     files: Files<'a>,
     captures: Option<Captures>,
+    cluster: Option<Cluster>,
+    connections: Option<Connections>,
     trace: Option<FileNo>,
     /// Names of things, as announced.
     pub names: Names,
@@ -65,10 +81,13 @@ impl<'a, W: Watcher> Recorder<'a, W> {
     pub fn new(store: &'a mut dyn Store, epoch_ns: u64, outputs: Outputs, watcher: W) -> Self {
         let mut files = Files::new(store);
         let captures = outputs.captures.then(|| Captures::new(&mut files, epoch_ns));
+        let cluster = outputs.cluster.then(|| Cluster::new(&mut files, epoch_ns));
         let trace = outputs.trace.then(|| files.create("trace.jsonl".to_owned()));
         Recorder {
             files,
             captures,
+            cluster,
+            connections: outputs.flows.then(Connections::default),
             trace,
             names: Names::default(),
             flows: Flows::default(),
@@ -82,7 +101,11 @@ impl<'a, W: Watcher> Recorder<'a, W> {
 
     /// Set-up is over: from now on everything is recorded.
     pub fn start(&mut self) {
-        self.muted = false;
+        if std::mem::replace(&mut self.muted, false)
+            && let Some(c) = &mut self.cluster
+        {
+            c.start(&mut self.files, &self.names);
+        }
     }
 
     /// The story since the last call.
@@ -101,11 +124,17 @@ impl<'a, W: Watcher> Recorder<'a, W> {
         self.files.write(no, |w| w.extend_from_slice(bytes));
     }
 
-    /// Ends the files; lengths and digests by path.
+    /// Ends the files of a run that has come to `ended` and left `world`; lengths and digests by path.
     ///
     /// # Errors
     /// The first that the store returned.
-    pub fn finish(self) -> io::Result<(BTreeMap<String, Written>, W)> {
+    pub fn finish(mut self, world: &World, ended: Time) -> io::Result<(BTreeMap<String, Written>, W)> {
+        if let Some(c) = self.cluster {
+            c.finish(&mut self.files, ended.0);
+        }
+        if let Some(c) = &self.connections {
+            c.finish(&mut self.files, &self.names, &self.flows, world);
+        }
         Ok((self.files.finish()?, self.watcher))
     }
 }
@@ -117,6 +146,7 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
                 self.counts.frames += 1;
                 self.flows.made(step.packet);
             }
+            What::Nat { .. } => self.flows.translated(step.packet),
             What::Ended(Fate::Dropped(_)) => self.counts.dropped += 1,
             What::Ended(_) => self.counts.arrived += 1,
             _ => {}
@@ -127,24 +157,35 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
         if !self.muted {
             self.story.step(step, &self.names);
             if let Some(trace) = self.trace {
-                let flow = self.flows.known(step.packet);
+                let flow = self.flows.known(step.packet).map(|m| m.flow);
                 let line = steps::line(step, &self.names, flow);
                 self.files.write(trace, |w| {
                     w.extend_from_slice(line.as_bytes());
                     w.push(b'\n');
                 });
             }
+            if let Some(c) = &mut self.cluster {
+                c.step(&mut self.files, &self.names, step);
+            }
+            if let Some(c) = &mut self.connections {
+                c.step(step, self.flows.known(step.packet));
+            }
         }
-        if let What::Ended(_) = step.what {
-            self.flows.ended(step.packet);
+        if let What::Ended(_) = step.what
+            && self.flows.ended(step.packet)
+            && let Some(c) = &mut self.connections
+        {
+            c.forget(step.packet);
         }
     }
 
     fn tap(&mut self, tap: &Tap<'_>) {
-        let flow = self.flows.of(tap.packet, ethertype(tap.bytes), &tap.bytes[tap.mac_len..]);
+        let unseen = self.connections.is_some() && self.flows.known(tap.packet).is_none();
+        let member = self.flows.of(tap.packet, ethertype(tap.bytes), &tap.bytes[tap.mac_len..]);
         if self.muted {
             return;
         }
+        let flow = member.map(|m| m.flow);
         if let Some(j) = &mut self.journeys {
             j.tap(tap, &self.names, flow);
         }
@@ -152,6 +193,12 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
         self.story.tap(tap, &self.names);
         if let Some(c) = &mut self.captures {
             c.record(&mut self.files, &self.names, tap, flow);
+        }
+        if let Some(c) = &mut self.cluster {
+            c.record(&mut self.files, &self.names, tap, flow);
+        }
+        if let (Some(c), Some(member)) = (&mut self.connections, member) {
+            c.record(tap, member, unseen);
         }
     }
 
@@ -161,6 +208,15 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
 
     fn device(&mut self, dev: &DevName) {
         self.names.device(dev);
+        if let Some(c) = &mut self.cluster
+            && !self.muted
+        {
+            c.device(&mut self.files, &self.names, dev);
+        }
+    }
+
+    fn device_gone(&mut self, ns: NsId, dev: IfIndex) {
+        self.names.device_gone(ns, dev);
     }
 
     fn table(&mut self, ns: NsId, table: &Arc<Table>) {

@@ -35,9 +35,9 @@ pub fn sentence(step: &Step, before: Option<What>, names: &Names) -> Option<Stri
             format!("{}:{}{}", hook.chain(), way("in", indev, physin), way("out", outdev, physout))
         }
         What::Conntrack { state: state @ CtLabel::Established } => {
-            format!("  connection tracking: {} (no rule of table nat is asked)", ctstate(state))
+            format!("  connection tracking: {} (no rule of table nat is asked)", state.name())
         }
-        What::Conntrack { state } => format!("  connection tracking: {}", ctstate(state)),
+        What::Conntrack { state } => format!("  connection tracking: {}", state.name()),
         What::Rule { table, chain, rule } => {
             let same = matches!(before, Some(What::Rule { table: t, .. }) if t == table);
             let said = table.name();
@@ -122,17 +122,6 @@ fn flood(why: FloodWhy) -> &'static str {
     }
 }
 
-/// As `-m conntrack --ctstate` writes it.
-fn ctstate(state: CtLabel) -> &'static str {
-    match state {
-        CtLabel::New => "NEW",
-        CtLabel::Established => "ESTABLISHED",
-        CtLabel::Related => "RELATED",
-        CtLabel::Invalid => "INVALID",
-        CtLabel::Untracked => "UNTRACKED",
-    }
-}
-
 fn end(manip: Manip) -> &'static str {
     match manip {
         Manip::Src => "source",
@@ -188,7 +177,7 @@ fn what(step: &Step, names: &Names) -> (&'static str, Value) {
             let hook = hook.chain();
             ("hook", json!({"hook": hook, "in": indev, "out": outdev, "physin": physin, "physout": physout}))
         }
-        What::Conntrack { state } => ("conntrack", json!({"state": ctstate(state)})),
+        What::Conntrack { state } => ("conntrack", json!({"state": state.name()})),
         What::Rule { table, chain, rule } => {
             ("rule", json!({"table": table.name(), "rule": names.rule(step.ns, table, chain, rule)}))
         }

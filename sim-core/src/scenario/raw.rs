@@ -10,6 +10,7 @@ mod files;
 mod form;
 mod locate;
 mod problem;
+mod schema;
 mod script;
 mod text;
 mod underlay;
@@ -19,6 +20,7 @@ use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
 
 use deserr::Deserr;
+use schemars::JsonSchema;
 
 use self::form::{exit_is_limit, fdb_has_or_lacks, neigh_has_or_lacks, one_check, some_check, some_counter, some_hop};
 use self::locate::Locate;
@@ -33,6 +35,7 @@ use crate::kernel::profile::Profile;
 use crate::user::scripted;
 
 pub use self::files::{FileBody, FileMap, MAX_FILE_SIZE, MAX_FILES};
+pub use self::schema::{SCHEMA_ID, schema};
 pub use self::script::{MAX_SCRIPT_CALLS, MAX_SEND_SIZE};
 pub use self::underlay::{Link, MAX_RATE, Named, Percent, Rate, Router, Switch};
 pub use self::value::{
@@ -51,8 +54,9 @@ pub const DEFAULT_START_TIME: Timestamp = Timestamp(1_640_995_200_000_000_000);
 pub const DEFAULT_JIFFIES: u64 = 4_294_892_296;
 
 /// A scenario file.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, rename_all = camelCase)]
+#[schemars(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Scenario {
     /// `podhop/v1`
     pub api_version: ApiVersion,
@@ -64,17 +68,18 @@ pub struct Scenario {
     pub spec: Spec,
 }
 
-/// See [`API_VERSION`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr)]
+/// The version of the format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems)]
 pub enum ApiVersion {
     /// The only one.
     #[deserr(rename = "podhop/v1")]
+    #[schemars(rename = "podhop/v1")]
     V1,
 }
 
-/// See [`KIND`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr)]
+/// What the file holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems)]
 pub enum ObjectKind {
     /// The only one.
@@ -82,8 +87,9 @@ pub enum ObjectKind {
 }
 
 /// What a scenario is called.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Metadata {
     /// A DNS label.
     pub name: Spanned<Label>,
@@ -93,63 +99,77 @@ pub struct Metadata {
 }
 
 /// What a scenario is.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, rename_all = camelCase)]
+#[schemars(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Spec {
     /// What everything random depends on.
     #[deserr(default = DEFAULT_SEED)]
+    #[schemars(default = "schema::default_seed")]
     pub seed: u64,
     /// The first instant of the captures.
     #[deserr(default = DEFAULT_START_TIME)]
+    #[schemars(default = "schema::default_start_time")]
     pub start_time: Timestamp,
     /// The kernel's clock at the start, in ticks of 4 ms.
     #[deserr(default = DEFAULT_JIFFIES)]
+    #[schemars(default = "schema::default_jiffies")]
     pub jiffies: u64,
     /// Which namespaces share a kernel.
     #[deserr(default)]
+    #[schemars(default)]
     pub placement: Placement,
     /// When the run ends. Without it, it ends after the last program.
     #[deserr(default)]
     pub duration: Option<Spanned<Duration>>,
     /// What a run may cost.
     #[deserr(default)]
+    #[schemars(default)]
     pub limits: Limits,
     /// Machines that forward packets.
     #[deserr(default)]
+    #[schemars(default)]
     pub routers: Named<Router>,
     /// Machines that forward frames.
     #[deserr(default)]
+    #[schemars(default)]
     pub switches: Named<Switch>,
     /// What joins the machines.
     #[deserr(default)]
+    #[schemars(default)]
     pub links: Vec<Link>,
     /// At least one, in the order of the file.
     pub namespaces: Namespaces,
     /// What happens, in the order of the file.
     #[deserr(default)]
+    #[schemars(default)]
     pub traffic: Vec<Step>,
     /// What must come out.
     #[deserr(default)]
+    #[schemars(default)]
     pub expect: Vec<Expect>,
 }
 
 /// Which namespaces share a kernel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserr)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserr, JsonSchema)]
 #[deserr(error = Problems)]
 pub enum Placement {
     /// All of them.
     #[deserr(rename = "one-kernel")]
+    #[schemars(rename = "one-kernel")]
     OneKernel,
     /// Each node of a cluster has its own, with its pods, as has each router and switch. Namespaces share one, but for
     /// those that name a machine.
     #[default]
     #[deserr(rename = "nodes")]
+    #[schemars(rename = "nodes")]
     Nodes,
 }
 
 /// What a run may cost, before it ends with exit code 3.
-#[derive(Clone, PartialEq, Debug, Default, Deserr)]
+#[derive(Clone, PartialEq, Debug, Default, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, rename_all = camelCase)]
+#[schemars(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Limits {
     /// Frames received in one chain: what one event may cause before time goes on.
     #[deserr(default)]
@@ -163,14 +183,15 @@ pub struct Limits {
 }
 
 /// The limits of a run by name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, rename_all = camelCase)]
+#[schemars(rename_all = "camelCase")]
 pub enum Limit {
-    /// [`Limits::chain_frames`]
+    /// Frames received in one chain.
     ChainFrames,
-    /// [`Limits::frames`]
+    /// Frames made in the run.
     Frames,
-    /// [`Limits::events`]
+    /// Events of the run.
     Events,
 }
 
@@ -188,8 +209,9 @@ pub struct Namespace {
 }
 
 /// How a network namespace is set up.
-#[derive(Clone, PartialEq, Debug, Default, Deserr)]
+#[derive(Clone, PartialEq, Debug, Default, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, rename_all = camelCase)]
+#[schemars(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NamespaceBody {
     /// The machine whose kernel it belongs to. Namespaces that name none share one.
     #[deserr(default)]
@@ -202,12 +224,15 @@ pub struct NamespaceBody {
     pub setup_file: Option<Spanned<String>>,
     /// Commands, one after the other.
     #[deserr(default)]
+    #[schemars(default)]
     pub setup: Vec<Spanned<String>>,
     /// Files that its servers find.
     #[deserr(default)]
+    #[schemars(default)]
     pub files: FileMap,
     /// Programs that run in the background when all is set up.
     #[deserr(default)]
+    #[schemars(default)]
     pub servers: Vec<Spanned<String>>,
 }
 
@@ -223,8 +248,9 @@ pub enum Step {
 }
 
 /// A command and where it is run.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Run {
     /// A namespace.
     pub from: Spanned<String>,
@@ -235,12 +261,14 @@ pub struct Run {
     pub at: Option<Spanned<Duration>>,
     /// The next step does not wait for it.
     #[deserr(default)]
+    #[schemars(default)]
     pub background: bool,
 }
 
 /// A script and where it is run.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, validate = whole -> Problems)]
+#[schemars(deny_unknown_fields)]
 pub struct Script {
     /// A namespace.
     pub from: Spanned<String>,
@@ -254,12 +282,14 @@ pub struct Script {
     pub at: Option<Spanned<Duration>>,
     /// The next step does not wait for it.
     #[deserr(default)]
+    #[schemars(default)]
     pub background: bool,
 }
 
 /// A pause.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Sleep {
     /// How long.
     pub sleep: Spanned<Duration>,
@@ -285,8 +315,9 @@ pub enum Expect {
 }
 
 /// What a capture holds: how many packets, or which.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, validate = one_check -> Problems)]
+#[schemars(deny_unknown_fields)]
 pub struct CaptureExpect {
     /// Where it is taken.
     pub capture: Spanned<CapturePoint>,
@@ -305,8 +336,9 @@ pub struct CaptureExpect {
 }
 
 /// What a command of `traffic` did.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, validate = some_check -> Problems)]
+#[schemars(deny_unknown_fields)]
 pub struct CommandExpect {
     /// The command, as `run` has it, or the name of a script.
     pub command: Spanned<String>,
@@ -326,8 +358,9 @@ pub struct CommandExpect {
 pub struct Texts(pub Vec<Spanned<String>>);
 
 /// Entries of a bridge's forwarding database.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, validate = fdb_has_or_lacks -> Problems)]
+#[schemars(deny_unknown_fields)]
 pub struct FdbExpect {
     /// The bridge.
     pub fdb: Spanned<Interface>,
@@ -336,15 +369,18 @@ pub struct FdbExpect {
     pub at: Option<Spanned<Duration>>,
     /// Entries that are there.
     #[deserr(default)]
+    #[schemars(default)]
     pub has: Vec<FdbEntry>,
     /// Addresses that it has no entry of.
     #[deserr(default)]
+    #[schemars(default)]
     pub lacks: Vec<FdbAbsence>,
 }
 
 /// What an entry of a forwarding database has; what is not given is not compared.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct FdbEntry {
     /// The address.
     pub mac: Spanned<Mac>,
@@ -354,16 +390,18 @@ pub struct FdbEntry {
 }
 
 /// An address that a forwarding database has no entry of.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct FdbAbsence {
     /// The address.
     pub mac: Spanned<Mac>,
 }
 
 /// Entries of a neighbour table.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, validate = neigh_has_or_lacks -> Problems)]
+#[schemars(deny_unknown_fields)]
 pub struct NeighExpect {
     /// The device.
     pub neigh: Spanned<Interface>,
@@ -372,15 +410,18 @@ pub struct NeighExpect {
     pub at: Option<Spanned<Duration>>,
     /// Entries that are there.
     #[deserr(default)]
+    #[schemars(default)]
     pub has: Vec<NeighEntry>,
     /// Addresses that it has no entry of.
     #[deserr(default)]
+    #[schemars(default)]
     pub lacks: Vec<NeighAbsence>,
 }
 
 /// What an entry of a neighbour table has; what is not given is not compared.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct NeighEntry {
     /// Who.
     pub address: Spanned<Ipv4Addr>,
@@ -393,16 +434,18 @@ pub struct NeighEntry {
 }
 
 /// An address that a neighbour table has no entry of.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct NeighAbsence {
     /// Who.
     pub address: Spanned<Ipv4Addr>,
 }
 
 /// An interface's counters at a time; at least one.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, rename_all = camelCase, validate = some_counter -> Problems)]
+#[schemars(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CountersExpect {
     /// The interface.
     pub counters: Spanned<Interface>,
@@ -430,8 +473,9 @@ pub struct CountersExpect {
 }
 
 /// The way of the first packet that matches a filter where it is first seen at an interface.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, validate = some_hop -> Problems)]
+#[schemars(deny_unknown_fields)]
 pub struct JourneyExpect {
     /// The interface.
     pub journey: Spanned<Interface>,
@@ -442,10 +486,11 @@ pub struct JourneyExpect {
 }
 
 /// The run ends at a limit.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, validate = exit_is_limit -> Problems)]
+#[schemars(deny_unknown_fields)]
 pub struct LimitExpect {
-    /// The exit code of the run: [`EXIT_LIMIT`].
+    /// The exit code of the run: 3.
     pub exit: Spanned<u8>,
     /// Which.
     pub limit: Limit,

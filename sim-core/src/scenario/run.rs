@@ -5,7 +5,7 @@ use super::expect::Watch;
 use super::plan::{Check, Expect, Line, Link, Plan, Script, ServerLine, Traffic};
 use super::report::{CommandReport, Expectation, Report, Verdict};
 use crate::base::time::{MS, SEC};
-use crate::base::{MachineId, NsId, Pid, Time};
+use crate::base::{IfIndex, MachineId, NsId, Pid, Time};
 use crate::engine::{ConfigureError, LimitHit, Stopped, World};
 use crate::kernel::netfilter::table::Table;
 use crate::kernel::netlink::{LinkAdd, LinkKind, LinkPeer, Request};
@@ -59,7 +59,7 @@ pub struct Options {
 impl Default for Options {
     /// All outputs, no journeys but those that are expected.
     fn default() -> Self {
-        Options { outputs: Outputs { captures: true, trace: true }, journeys: 0, prelude: 0 }
+        Options { outputs: Outputs::ALL, journeys: 0, prelude: 0 }
     }
 }
 
@@ -291,6 +291,9 @@ impl Sink for Only<'_> {
     fn device(&mut self, dev: &DevName) {
         self.0.device(dev);
     }
+    fn device_gone(&mut self, ns: NsId, dev: IfIndex) {
+        self.0.device_gone(ns, dev);
+    }
     fn table(&mut self, ns: NsId, table: &Arc<Table>) {
         self.0.table(ns, table);
     }
@@ -518,13 +521,13 @@ fn report(
     recorder.watcher.look(world, None);
     let journeys = recorder.journeys.take();
     let counts = recorder.counts();
-    let (files, watch) = recorder.finish()?;
+    let (ended, waiting) = (reached.max(world.now()), world.balance().2);
+    let (files, watch) = recorder.finish(world, ended)?;
     let verdicts = watch.verdicts(&commands, limit.as_ref(), journeys.as_ref());
     let expectation = |(e, verdict): (Expect, Verdict)| {
         let is_limit = matches!(e.check, Check::Limit(_));
         Expectation { line: e.line, text: e.text, is_limit, verdict }
     };
-    let (ended, waiting) = (reached.max(world.now()), world.balance().2);
     Ok(Report {
         name: plan.name.clone(),
         description: plan.description.clone(),

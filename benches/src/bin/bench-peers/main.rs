@@ -210,7 +210,7 @@ fn cases(services: &[usize]) -> Vec<Case> {
     });
     all.push(flood(Listeners::Nobody, ""));
     all.push(flood(Listeners::Captures, ", captured"));
-    all.push(flood(Listeners::Recorder, ", with all outputs of podhop run"));
+    all.push(flood(Listeners::Recorder, ", with captures and ids"));
     all
 }
 

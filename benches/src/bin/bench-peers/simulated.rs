@@ -71,19 +71,19 @@ impl Simulated {
         Ok(Cost { packets, sender, records, ..Cost::default() })
     }
 
-    /// Sends packets that are recorded as `podhop run` does it: two captures of each interface, which frame each record
-    /// is, digests of the files.
+    /// Sends packets that are recorded: two captures of each interface, which frame each record is, digests of the
+    /// files.
     pub fn run_recorded(&mut self) -> anyhow::Result<Cost> {
         fs::create_dir_all(&self.scratch)?;
         let mut store = Folder { root: self.scratch.clone(), files: Vec::new() };
         let start = cpu_seconds();
-        let outputs = Outputs { captures: true, trace: false };
+        let outputs = Outputs { captures: true, ..Outputs::NONE };
         let mut recorder = Recorder::new(&mut store, 0, outputs, ());
         self.announce(&mut recorder);
         recorder.start();
         let packets = self.send(self.packets, &mut recorder);
         let records = recorder.counts().records;
-        recorder.finish()?;
+        recorder.finish(&self.lab.world, self.lab.world.now())?;
         drop(store);
         let sender = cpu_seconds() - start;
         fs::remove_dir_all(&self.scratch)?;
@@ -139,7 +139,8 @@ impl Simulated {
             for (ns, name) in machine.spaces().iter() {
                 sink.namespace(ns, name);
                 for link in show::links(machine.spaces(), ns, machine.now()) {
-                    let dev = DevName { ns, dev: link.index, name: link.name, arphrd: link.arphrd, mac: link.address };
+                    let (name, arphrd, mac) = (link.name, link.arphrd, link.address);
+                    let dev = DevName { ns, dev: link.index, name, arphrd, mac, addrs: vec![] };
                     sink.device(&dev);
                 }
             }

@@ -16,7 +16,7 @@ const RTPROT_KERNEL: u8 = 2;
 /// As many addresses one device has.
 const MAX_ADDRS: usize = 4096;
 
-pub(super) fn add(ns: &mut NetNs, a: &Addr) -> Result<(), NlError> {
+pub(super) fn add(ns: &mut NetNs, cx: &mut Cx<'_>, a: &Addr) -> Result<(), NlError> {
     let dev = find(ns, &a.dev)?;
     let d = ns.dev_mut(dev).ok_or(Errno::ENODEV)?;
     let loopback = a.local.addr().is_loopback();
@@ -43,6 +43,7 @@ pub(super) fn add(ns: &mut NetNs, a: &Addr) -> Result<(), NlError> {
     let last = d.addrs.iter().rposition(|a| !a.secondary && a.scope >= new.scope);
     let at = if new.secondary { d.addrs.len() } else { last.map_or(0, |at| at + 1) };
     d.addrs.insert(at, new.clone());
+    cx.sink.device(&d.describe(cx.ns));
     add_routes(ns, dev, &new);
     Ok(())
 }
@@ -86,6 +87,7 @@ fn remove(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, at: usize) {
             d.addrs.retain(|a| !same(a));
         }
     }
+    cx.sink.device(&d.describe(cx.ns));
     let up = d.up;
     let left = d.addrs.clone();
     for a in &dropped {

@@ -261,6 +261,7 @@ fn detach(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex) {
     if let Some(d) = space.dev_mut(index) {
         d.addrs.clear();
     }
+    cx.sink.device_gone(ns, index);
     space.fib.remove_all(|_, _, a| a.oif == Some(index));
     neigh::remove(space, cx, |k, _| k.dev == index);
 }
@@ -314,6 +315,7 @@ pub(super) fn open(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfInde
     let is_bridge = d.bridge().is_some();
     if index == LOOPBACK && d.addrs.is_empty() {
         d.addrs.push(loopback_address());
+        cx.sink.device(&d.describe(ns));
     }
     if is_bridge {
         bridge::open(space, cx, index);

@@ -106,6 +106,9 @@ fn negate(mut value: Value) -> Value {
 }
 
 fn load(link: Link, proto: Proto, size: u32, span: &Range<usize>, index: Value) -> Result<Value, FilterError> {
+    if proto.ether_type().is_some_and(|ether_type| !link.tells(ether_type)) {
+        return Err(super::compile::not_behind_mpls(span));
+    }
     let Some(access) = link.access(proto, index.guard) else {
         let message = format!("`{}` data cannot be addressed", proto.name());
         return Err(FilterError::new(span.clone(), message).hint("write `ip[…]` or `ip6[…]` with an offset from there"));

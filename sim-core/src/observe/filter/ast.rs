@@ -1,5 +1,6 @@
 //! A parsed filter expression, before a link type gives it meaning.
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use super::bpf::AluOp;
@@ -27,6 +28,27 @@ pub(super) enum Expr<'a> {
         proto: Option<Proto>,
         span: Range<usize>,
     },
+    /// The packet is wrapped in this, and what follows in the text is about what is inside.
+    Within {
+        wrapper: Wrapper,
+        /// The VLAN, the MPLS label or the PPPoE session.
+        number: Option<u32>,
+        span: Range<usize>,
+    },
+    /// `pppoed`
+    PppoeDiscovery {
+        span: Range<usize>,
+    },
+    /// `inbound` or `outbound`
+    Bound {
+        outbound: bool,
+        span: Range<usize>,
+    },
+    /// `ifindex 2`
+    IfIndex {
+        index: u32,
+        span: Range<usize>,
+    },
     /// A comparison of two arithmetic expressions: `tcp[13] & 2 != 0`.
     Relation {
         left: Arith,
@@ -39,6 +61,14 @@ pub(super) enum Expr<'a> {
         first: Box<Expr<'a>>,
         rest: Vec<(Logic, Expr<'a>)>,
     },
+}
+
+/// What one packet is wrapped in by another protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrapper {
+    Vlan,
+    Mpls,
+    PppoeSession,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +100,7 @@ pub(super) enum IdKind {
     Port,
     PortRange,
     Proto,
+    ProtoChain,
 }
 
 impl IdKind {
@@ -80,6 +111,7 @@ impl IdKind {
             Self::Port => "port",
             Self::PortRange => "portrange",
             Self::Proto => "proto",
+            Self::ProtoChain => "protochain",
         }
     }
 }
@@ -92,6 +124,8 @@ pub(super) enum Id<'a> {
     Prefix { address: &'a str, length: u32 },
     Masked { address: &'a str, mask: &'a str },
     Mac([u8; 6]),
+    Address6(Ipv6Addr),
+    Prefix6 { address: Ipv6Addr, length: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

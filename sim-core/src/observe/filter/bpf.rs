@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+/// So many headers in a packet are looked at, one after the other: as many as fit in 64 KiB.
+const MAX_JUMPS_BACK: u32 = 8192;
+
 /// Words of the scratch memory (BPF_MEMWORDS of bpf(4)).
 pub(super) const MEMORY_WORDS: usize = 16;
 
@@ -93,7 +96,7 @@ impl Condition {
 }
 
 /// One instruction. A is the accumulator, X the index register, M the scratch memory; jumps count from the next
-/// instruction and only go forward, so every program ends.
+/// instruction. They go forward, all but one whose number is limited, so every program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Insn {
     /// `A = packet[k]`
@@ -118,6 +121,8 @@ pub(super) enum Insn {
     Negate,
     /// `X = A`
     Tax,
+    /// `X = k`
+    LoadXImmediate(u32),
     Jump {
         condition: Condition,
         k: u32,
@@ -130,6 +135,8 @@ pub(super) enum Insn {
         jf: u8,
     },
     JumpAlways(u32),
+    /// Back to an instruction before this one, so many from the next. The kernel refuses it, libpcap uses it.
+    JumpBack(u32),
     /// The verdict: how many bytes to keep.
     Return(u32),
 }
@@ -144,7 +151,7 @@ pub(super) fn run(program: &[Insn], packet: &[u8], wire_len: u32) -> u32 {
 fn execute(program: &[Insn], packet: &[u8], wire_len: u32) -> Option<u32> {
     let (mut a, mut x) = (0_u32, 0_u32);
     let mut memory = [0_u32; MEMORY_WORDS];
-    let mut at = 0_usize;
+    let (mut at, mut back) = (0_usize, 0);
     loop {
         let insn = *program.get(at)?;
         at += 1;
@@ -162,6 +169,14 @@ fn execute(program: &[Insn], packet: &[u8], wire_len: u32) -> Option<u32> {
             Insn::Tax => x = a,
             Insn::Jump { condition, k, jt, jf } => at += usize::from(if condition.holds(a, k) { jt } else { jf }),
             Insn::JumpX { condition, jt, jf } => at += usize::from(if condition.holds(a, x) { jt } else { jf }),
+            Insn::LoadXImmediate(k) => x = k,
+            Insn::JumpBack(k) => {
+                back += 1;
+                if back > MAX_JUMPS_BACK {
+                    return None;
+                }
+                at = at.checked_sub(usize::try_from(k).ok()?)?;
+            }
             Insn::JumpAlways(k) => at = at.checked_add(usize::try_from(k).ok()?)?,
             Insn::Return(k) => return Some(k),
         }
@@ -213,6 +228,8 @@ fn print_insn(n: usize, insn: Insn, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Insn::JumpX { condition, jt, jf } => {
             print_jump(condition, format_args!("x"), [n + 1 + usize::from(jt), n + 1 + usize::from(jf)], f)
         }
+        Insn::LoadXImmediate(k) => write!(f, "{:<8} #{k:#x}", "ldx"),
+        Insn::JumpBack(k) => write!(f, "{:<8} {}", "ja", (n as u64 + 1).saturating_sub(k.into())),
         Insn::JumpAlways(k) => write!(f, "{:<8} {}", "ja", n as u64 + 1 + u64::from(k)),
         Insn::Return(k) => write!(f, "{:<8} #{}", "ret", signed(k)),
     }
@@ -289,7 +306,14 @@ mod tests {
 
     #[test]
     fn no_program_runs_off_its_end() {
-        for program in [&[][..], &[Insn::Tax], &[Insn::JumpAlways(u32::MAX)], &[Insn::Store(200), Insn::Return(1)]] {
+        for program in [
+            &[][..],
+            &[Insn::JumpBack(1)],
+            &[Insn::JumpBack(9)],
+            &[Insn::Tax],
+            &[Insn::JumpAlways(u32::MAX)],
+            &[Insn::Store(200), Insn::Return(1)],
+        ] {
             assert_eq!(run(program, &[0; 64], 64), 0, "{program:?}");
         }
     }

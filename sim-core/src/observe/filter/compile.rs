@@ -2,27 +2,40 @@
 //!
 //! Source: pcap-filter(7); libpcap for what is an error and in which order things are tested.
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
-use super::ast::{Direction, Expr, Id, IdKind, Qualifiers};
+use super::ast::{Direction, Expr, Id, IdKind, Qualifiers, Wrapper};
 use super::bpf::{Condition, Insn};
 use super::code::Node;
-use super::link::{self, Link};
-use super::names::{self, ETHERTYPE_ARP, ETHERTYPE_IP, ETHERTYPE_RARP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, Proto};
-use super::{FilterError, LinkType, arith};
+use super::link::{self, Framing, Link};
+use super::names::{
+    self, ETHERTYPE_ARP, ETHERTYPE_IP, ETHERTYPE_PPPOE_DISCOVERY, ETHERTYPE_PPPOE_SESSION, ETHERTYPE_RARP,
+    IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, Proto, SAP_ISO,
+};
+use super::{FilterError, arith};
 
 /// Compiles `expr` for `link`.
 ///
 /// # Errors
 ///
 /// Qualifiers that do not go together, addresses and names that do not exist, what the link type does not have.
-pub(super) fn compile(expr: &Expr<'_>, link: Link) -> Result<Node, FilterError> {
+///
+/// `vlan`, `mpls` and `pppoes` change `link` for what follows them in the text, wherever they stand, as in libpcap.
+pub(super) fn compile(expr: &Expr<'_>, link: &mut Link) -> Result<Node, FilterError> {
     match expr {
-        Expr::Proto { proto, span } => abbreviation(link, *proto, span),
-        Expr::Primitive { qualifiers, id, span } => primitive(link, *qualifiers, *id, span),
-        Expr::Broadcast { proto, span } => broadcast(link, *proto, span),
-        Expr::Multicast { proto, span } => multicast(link, *proto, span),
-        Expr::Relation { left, comparison, right } => arith::relation(link, left, *comparison, right),
+        Expr::Proto { proto, span } => abbreviation(*link, *proto, span),
+        Expr::Primitive { qualifiers, id, span } => primitive(*link, *qualifiers, *id, span),
+        Expr::Broadcast { proto, span } => broadcast(*link, *proto, span),
+        Expr::Multicast { proto, span } => multicast(*link, *proto, span),
+        Expr::Relation { left, comparison, right } => arith::relation(*link, left, *comparison, right),
+        Expr::Within { wrapper, number, span } => within(link, *wrapper, *number, span),
+        Expr::PppoeDiscovery { span } => carried(*link, ETHERTYPE_PPPOE_DISCOVERY, span),
+        Expr::Bound { outbound, span } => match link.outbound() {
+            Some(sent) => Ok(if *outbound { sent } else { sent.not() }),
+            None => Err(only_any(if *outbound { "outbound" } else { "inbound" }, span)),
+        },
+        Expr::IfIndex { index, span } => link.interface(*index).ok_or_else(|| only_any("ifindex", span)),
         Expr::Not(inner) => Ok(compile(inner, link)?.not()),
         Expr::Chain { first, rest } => {
             let mut node = compile(first, link)?;
@@ -34,21 +47,57 @@ pub(super) fn compile(expr: &Expr<'_>, link: Link) -> Result<Node, FilterError> 
     }
 }
 
+/// What a packet is wrapped in.
+fn within(link: &mut Link, wrapper: Wrapper, number: Option<u32>, span: &Range<usize>) -> Result<Node, FilterError> {
+    let (name, what, max) = match wrapper {
+        Wrapper::Vlan => ("vlan", "VLAN", link::MAX_VLAN),
+        Wrapper::Mpls => ("mpls", "MPLS label", link::MAX_MPLS_LABEL),
+        Wrapper::PppoeSession => ("pppoes", "PPPoE session", link::MAX_PPPOE_SESSION),
+    };
+    let error = |message: String| FilterError::new(span.clone(), message);
+    if let Some(number) = number.filter(|number| *number > max) {
+        return Err(error(format!("{what} {number}: more than {max}")));
+    }
+    let inside = match wrapper {
+        Wrapper::Vlan => link.enter_vlan(number),
+        Wrapper::Mpls => link.enter_mpls(number),
+        Wrapper::PppoeSession if !link.tells(ETHERTYPE_PPPOE_SESSION) => return Err(not_behind_mpls(span)),
+        Wrapper::PppoeSession => Some(link.enter_pppoe(number)),
+    };
+    inside.ok_or_else(|| error(format!("`{name}` asks for what the link layer here does not have")))
+}
+
+fn only_any(keyword: &str, span: &Range<usize>) -> FilterError {
+    let error = FilterError::new(span.clone(), format!("`{keyword}` is only known in a capture of all interfaces"));
+    error.hint("captures of `any` tell for each packet where it was seen")
+}
+
+/// Whether the link layer carries `ether_type`.
+fn carried(link: Link, ether_type: u32, span: &Range<usize>) -> Result<Node, FilterError> {
+    if link.tells(ether_type) { Ok(link.ether_type(ether_type)) } else { Err(not_behind_mpls(span)) }
+}
+
+pub(super) fn not_behind_mpls(span: &Range<usize>) -> FilterError {
+    FilterError::new(span.clone(), "behind an MPLS label only IP can be told from other protocols")
+}
+
 /// A protocol alone. Those that run over both IPs are looked for in both, the others in IPv4.
 fn abbreviation(link: Link, proto: Proto, span: &Range<usize>) -> Result<Node, FilterError> {
-    let number = proto.ip_number().unwrap_or_default();
+    if let Some(ether_type) = proto.ether_type() {
+        return carried(link, ether_type, span);
+    }
+    if let Some(number) = proto.osi_number() {
+        carried(link, SAP_ISO, span)?;
+        return Ok(link.osi(number, None));
+    }
+    let Some(number) = proto.ip_number() else {
+        let error = FilterError::new(span.clone(), "the link layer alone is no condition: every packet has one");
+        return Err(error.hint("write `ether host …`, `ether proto …` or `ether[…]`"));
+    };
     Ok(match proto {
-        Proto::Link => {
-            let error = FilterError::new(span.clone(), "the link layer alone is no condition: every packet has one");
-            return Err(error.hint("write `ether host …`, `ether proto …` or `ether[…]`"));
-        }
-        Proto::Ip => link.ip(),
-        Proto::Ip6 => link.ip6(),
-        Proto::Arp => link.ether_type(ETHERTYPE_ARP),
-        Proto::Rarp => link.ether_type(ETHERTYPE_RARP),
         Proto::Icmp | Proto::Igmp | Proto::Igrp | Proto::Vrrp | Proto::Carp => link.ip_protocol(&[number]),
         Proto::Icmp6 => link.ip6_protocol(number),
-        Proto::Tcp | Proto::Udp | Proto::Sctp | Proto::Pim | Proto::Ah | Proto::Esp => ip_protocol(link, number),
+        _ => ip_protocol(link, number),
     })
 }
 
@@ -65,18 +114,23 @@ fn primitive(link: Link, qualifiers: Qualifiers, id: Id<'_>, span: &Range<usize>
             let error = FilterError::new(span.clone(), "an Ethernet address in what is no `ether` primitive");
             Err(error.hint("write `ether host`, `ether src` or `ether dst`"))
         }
+        (None | Some(IdKind::Host | IdKind::Net), Id::Address6(address)) => host6(link, qualifiers, address, 128, span),
+        (None | Some(IdKind::Host | IdKind::Net), Id::Prefix6 { address, length }) => {
+            host6(link, qualifiers, address, length, span)
+        }
         (None | Some(IdKind::Host | IdKind::Net), _) => {
             let (address, mask) = network(qualifiers, id, span)?;
             host(link, qualifiers, address, mask, span)
         }
-        (Some(kind @ (IdKind::Port | IdKind::PortRange | IdKind::Proto)), id) => {
+        (Some(kind @ (IdKind::Port | IdKind::PortRange | IdKind::Proto | IdKind::ProtoChain)), id) => {
             let kind_name = kind.name();
-            if matches!(id, Id::Address(_) | Id::Prefix { .. } | Id::Masked { .. }) {
-                return Err(FilterError::new(span.clone(), format!("`{kind_name}` with an IPv4 address")));
+            if !matches!(id, Id::Number(_) | Id::Name(_)) {
+                return Err(FilterError::new(span.clone(), format!("`{kind_name}` with an address")));
             }
             match kind {
                 IdKind::Port => port(link, qualifiers, id, span),
                 IdKind::PortRange => port_range(link, qualifiers, id, span),
+                IdKind::ProtoChain => protocol_chain(link, qualifiers, id, span),
                 IdKind::Proto | IdKind::Host | IdKind::Net => protocol(link, qualifiers, id, span),
             }
         }
@@ -93,7 +147,7 @@ fn directed(direction: Direction, src: Node, dst: Node) -> Node {
 }
 
 fn mac_host(link: Link, mac: [u8; 6], direction: Direction, span: &Range<usize>) -> Result<Node, FilterError> {
-    if link.link_type != LinkType::Ethernet {
+    if link.framing != Framing::Ethernet {
         return Err(FilterError::new(span.clone(), "Ethernet addresses exist only on Ethernet interfaces"));
     }
     Ok(directed(direction, link::mac_address(6, mac), link::mac_address(0, mac)))
@@ -125,7 +179,7 @@ fn network(qualifiers: Qualifiers, id: Id<'_>, span: &Range<usize>) -> Result<(u
             (address(text, span)?.0, u32::MAX.checked_shl(32 - length).unwrap_or(0))
         }
         Id::Masked { address: text, mask } => (address(text, span)?.0, address(mask, span)?.0),
-        Id::Mac(_) => return error("an Ethernet address in what is no `ether` primitive".to_owned()),
+        Id::Mac(_) | Id::Address6(_) | Id::Prefix6 { .. } => return error("this is no IPv4 address".to_owned()),
     };
     if !net {
         return error("a prefix or a mask goes with `net` alone".to_owned());
@@ -170,8 +224,10 @@ fn host(link: Link, of: Qualifiers, value: u32, mask: u32, span: &Range<usize>) 
     let arp = || at(ETHERTYPE_ARP, 14, 24);
     let rarp = || at(ETHERTYPE_RARP, 14, 24);
     Ok(match of.proto {
+        None if !link.tells(ETHERTYPE_ARP) => ip(),
         None => Node::any([ip(), arp(), rarp()]),
         Some(Proto::Ip) => ip(),
+        Some(Proto::Arp | Proto::Rarp) if !link.tells(ETHERTYPE_ARP) => return Err(not_behind_mpls(span)),
         Some(Proto::Arp) => arp(),
         Some(Proto::Rarp) => rarp(),
         Some(Proto::Link) => {
@@ -179,15 +235,45 @@ fn host(link: Link, of: Qualifiers, value: u32, mask: u32, span: &Range<usize>) 
             return Err(error.hint(format!("write `{kind}` without `ether`")));
         }
         Some(Proto::Ip6) => {
-            let error = FilterError::new(span.clone(), "`ip6` with an IPv4 address");
-            return Err(error.hint("only IPv4 addresses are supported"));
+            return Err(FilterError::new(span.clone(), "`ip6` with an IPv4 address"));
         }
+        Some(Proto::Decnet) => return Err(FilterError::new(span.clone(), "DECnet addresses are not supported")),
         Some(proto) => {
             let name = proto.name();
             let error = FilterError::new(span.clone(), format!("`{name}` does not go with `{kind}`"));
             return Err(error.hint(format!("write `{name} and {kind} …`")));
         }
     })
+}
+
+/// An IPv6 address or a network of them.
+fn host6(link: Link, of: Qualifiers, address: Ipv6Addr, length: u32, span: &Range<usize>) -> Result<Node, FilterError> {
+    let error = |message: String| FilterError::new(span.clone(), message);
+    if let Some(proto) = of.proto.filter(|proto| *proto != Proto::Ip6) {
+        let error = error(format!("`{}` with an IPv6 address", proto.name()));
+        return Err(error.hint("an IPv6 address goes with `ip6` or with no protocol"));
+    }
+    if length > 128 {
+        return Err(error(format!("prefix length {length}: more than 128")));
+    }
+    if of.kind != Some(IdKind::Net) && length != 128 {
+        return Err(error("a prefix goes with `net` alone".to_owned()));
+    }
+    let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+    let value = address.to_bits();
+    if value & !mask != 0 {
+        let fixed = Ipv6Addr::from_bits(value & mask);
+        return Err(error("the network has bits outside of its mask".to_owned())
+            .hint(format!("the network would be `{fixed}`")));
+    }
+    let at = |offset: u32| {
+        let word = |n: u32| {
+            let part = |whole: u128| (whole >> (96 - 32 * n)) as u32;
+            link.network_word(offset + 4 * n, part(mask), part(value))
+        };
+        Node::all([link.ip6()].into_iter().chain((0..4).map(word)))
+    };
+    Ok(directed(of.direction, at(8), at(24)))
 }
 
 fn port(link: Link, of: Qualifiers, id: Id<'_>, span: &Range<usize>) -> Result<Node, FilterError> {
@@ -199,7 +285,7 @@ fn port(link: Link, of: Qualifiers, id: Id<'_>, span: &Range<usize>) -> Result<N
             (u32::from(service.port), service.only)
         }
         Id::Number(value) => (value, None),
-        Id::Address(_) | Id::Prefix { .. } | Id::Masked { .. } | Id::Mac(_) => (u32::MAX, None),
+        _ => (u32::MAX, None),
     };
     check_port(value, span)?;
     let protocols = port_protocols(of, only, id, span)?;
@@ -217,7 +303,7 @@ fn port_range(link: Link, of: Qualifiers, id: Id<'_>, span: &Range<usize>) -> Re
             range_ends(name).ok_or_else(unknown)?
         }
         Id::Number(value) => (value, value, None),
-        Id::Address(_) | Id::Prefix { .. } | Id::Masked { .. } | Id::Mac(_) => (u32::MAX, u32::MAX, None),
+        _ => (u32::MAX, u32::MAX, None),
     };
     let (low, high) = (first.min(last), first.max(last));
     check_port(high, span)?;
@@ -292,20 +378,25 @@ fn protocol(link: Link, of: Qualifiers, id: Id<'_>, span: &Range<usize>) -> Resu
         Id::Name(name) => {
             let number = match of.proto {
                 Some(Proto::Link) => names::ether_type(name),
+                Some(Proto::Iso) => names::osi_protocol(name),
+                Some(Proto::Isis) => None,
                 _ => names::ip_protocol(name),
             };
             let unknown = || FilterError::new(span.clone(), format!("unknown protocol `{name}`"));
             number.ok_or_else(|| unknown().hint("write its number"))?
         }
-        Id::Address(_) | Id::Prefix { .. } | Id::Masked { .. } | Id::Mac(_) => {
-            return Err(FilterError::new(span.clone(), "`proto` with an address"));
-        }
+        _ => return Err(FilterError::new(span.clone(), "`proto` with an address")),
     };
     match of.proto {
         None => Ok(ip_protocol(link, number)),
         Some(Proto::Ip) => Ok(link.ip_protocol(&[number])),
         Some(Proto::Ip6) => Ok(link.ip6_protocol(number)),
-        Some(Proto::Link) => Ok(link.ether_type(number)),
+        Some(Proto::Link) => carried(link, number, span),
+        Some(Proto::Iso) => carried(link, SAP_ISO, span).map(|_| link.osi(number, None)),
+        Some(Proto::Isis) => {
+            let isis = Proto::Isis.osi_number().unwrap_or_default();
+            carried(link, SAP_ISO, span).map(|_| link.osi(isis, Some(number)))
+        }
         Some(proto) => {
             let error = FilterError::new(span.clone(), format!("`{}` carries no other protocol", proto.name()));
             Err(error.hint("`proto` goes with `ether`, `ip`, `ip6` or with no protocol"))
@@ -313,10 +404,29 @@ fn protocol(link: Link, of: Qualifiers, id: Id<'_>, span: &Range<usize>) -> Resu
     }
 }
 
+fn protocol_chain(link: Link, of: Qualifiers, id: Id<'_>, span: &Range<usize>) -> Result<Node, FilterError> {
+    let number = match id {
+        Id::Number(value) => Some(value),
+        Id::Name(name) => names::ip_protocol(name),
+        _ => None,
+    };
+    let unknown = || FilterError::new(span.clone(), "unknown protocol").hint("write its number");
+    let number = number.ok_or_else(unknown)?;
+    match of.proto {
+        None => Ok(Node::any([link.ip_chain(number), link.ip6_chain(number)])),
+        Some(Proto::Ip) => Ok(link.ip_chain(number)),
+        Some(Proto::Ip6) => Ok(link.ip6_chain(number)),
+        Some(proto) => {
+            let error = FilterError::new(span.clone(), format!("`{}` has no chain of headers", proto.name()));
+            Err(error.hint("`protochain` goes with `ip`, `ip6` or with no protocol"))
+        }
+    }
+}
+
 fn broadcast(link: Link, proto: Option<Proto>, span: &Range<usize>) -> Result<Node, FilterError> {
     let error = |message: &str| Err(FilterError::new(span.clone(), message));
-    match (proto, link.link_type) {
-        (None | Some(Proto::Link), LinkType::Ethernet) => Ok(link::mac_address(0, [0xff; 6])),
+    match (proto, link.framing) {
+        (None | Some(Proto::Link), Framing::Ethernet) => Ok(link::mac_address(0, [0xff; 6])),
         (None | Some(Proto::Link), _) => error("the interface has no broadcast address: it is no Ethernet interface"),
         (Some(Proto::Ip), _) => {
             error("`ip broadcast` needs the netmask of the interface, which a capture does not have")
@@ -327,8 +437,8 @@ fn broadcast(link: Link, proto: Option<Proto>, span: &Range<usize>) -> Result<No
 
 fn multicast(link: Link, proto: Option<Proto>, span: &Range<usize>) -> Result<Node, FilterError> {
     let error = |message: &str| Err(FilterError::new(span.clone(), message));
-    match (proto, link.link_type) {
-        (None | Some(Proto::Link), LinkType::Ethernet) => Ok(link::ethernet_group_bit()),
+    match (proto, link.framing) {
+        (None | Some(Proto::Link), Framing::Ethernet) => Ok(link::ethernet_group_bit()),
         (None | Some(Proto::Link), _) => error("the interface has no group addresses: it is no Ethernet interface"),
         (Some(Proto::Ip), _) => Ok(Node::all([link.ip(), link.network_byte(16, Condition::GreaterEqual, 0xe0)])),
         (Some(Proto::Ip6), _) => Ok(Node::all([link.ip6(), link.network_byte(24, Condition::Equal, 0xff)])),

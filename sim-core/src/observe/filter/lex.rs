@@ -3,6 +3,7 @@
 //! Source: the tokens of pcap-filter(7) and the longest-match rule of libpcap's scanner, which makes one word of
 //! `80-90` and of `len-5`.
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use super::FilterError;
@@ -25,6 +26,7 @@ pub(super) enum Kind<'a> {
     /// Two to four numbers with dots between them; not yet known to be an address.
     Dotted(&'a str),
     Mac([u8; 6]),
+    Ip6(Ipv6Addr),
     Symbol(Symbol),
     End,
 }
@@ -92,21 +94,22 @@ fn next(text: &str, at: usize) -> Result<Token<'_>, FilterError> {
 
 /// An address with colons. Two colons in one run of hexadecimal digits cannot be anything else in this language.
 fn address(rest: &str, at: usize) -> Result<Option<(Kind<'_>, usize)>, FilterError> {
-    let length = rest.bytes().take_while(|byte| *byte == b':' || byte.is_ascii_hexdigit()).count();
+    let run = |more: &[u8]| rest.bytes().take_while(|b| more.contains(b) || b.is_ascii_hexdigit()).count();
+    let length = run(b":");
     let text = &rest[..length];
-    let colons = text.bytes().filter(|byte| *byte == b':').count();
-    if colons < 2 {
+    if text.bytes().filter(|byte| *byte == b':').count() < 2 {
         return Ok(None);
     }
     if let Some(mac) = mac(text, ':') {
         return Ok(Some((Kind::Mac(mac), length)));
     }
-    let span = at..at + length;
-    Err(if colons == 7 || text.contains("::") {
-        FilterError::new(span, format!("IPv6 address `{text}` in a filter")).hint("only IPv4 addresses are supported")
-    } else {
-        FilterError::new(span, format!("malformed Ethernet address `{text}`")).hint("write it as `02:42:0a:f4:01:03`")
-    })
+    // The last 32 bits may be written as an IPv4 address.
+    let ip6 = [run(b":."), length].into_iter().find_map(|n| Some((Kind::Ip6(rest[..n].parse().ok()?), n)));
+    if ip6.is_some() {
+        return Ok(ip6);
+    }
+    let error = FilterError::new(at..at + length, format!("malformed address `{text}`"));
+    Err(error.hint("write an Ethernet address as `02:42:0a:f4:01:03`, one of IPv6 as `fd00::1`"))
 }
 
 fn word(rest: &str, at: usize) -> Result<(Kind<'_>, usize), FilterError> {
@@ -272,6 +275,10 @@ mod tests {
             ("01-02-03-04-05-06", &[Kind::Mac(mac)]),
             ("1.2.3.4.5.6", &[Kind::Mac(mac)]),
             ("0102.0304.0506", &[Kind::Mac(mac)]),
+            ("::", &[Kind::Ip6(Ipv6Addr::UNSPECIFIED)]),
+            ("::1)", &[Kind::Ip6(Ipv6Addr::LOCALHOST), Kind::Symbol(Symbol::ParenClose)]),
+            ("1:2:3:4:5:6:7:8", &[Kind::Ip6(Ipv6Addr::new(1, 2, 3, 4, 5, 6, 7, 8))]),
+            ("::1.2.3.4", &[Kind::Ip6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0x102, 0x304))]),
             ("010203040506", &[Kind::Mac(mac)]),
             ("\\tcp", &[Kind::Name("tcp")]),
             ("\\tcp)", &[Kind::Name("tcp"), Kind::Symbol(Symbol::ParenClose)]),
@@ -292,11 +299,11 @@ mod tests {
             ("port 089", 5..8),
             ("len = 4294967296", 6..16),
             ("len = 0x100000000", 6..17),
-            ("host ::1", 5..8),
-            ("host fe80::1", 5..12),
-            ("host 1:2:3:4:5:6:7:8", 5..20),
+            ("host :::", 5..8),
+            ("host fe80::12345", 5..16),
+            ("host 1:2:3:4:5:6:7", 5..18),
             ("ether host 1:2:3", 11..16),
-            ("vlan 5", 0..4),
+            ("geneve 5", 0..6),
             ("\\", 0..1),
             ("ip[0] = $1", 8..9),
         ];

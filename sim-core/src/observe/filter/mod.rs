@@ -7,15 +7,18 @@
 //! text --lex--> tokens --parse--> expression --compile, arith, link--> conditions --code--> BPF --bpf--> verdict
 //! ```
 //!
-//! The language: the protocols `ether ip ip6 arp rarp tcp udp sctp icmp icmp6 igmp igrp pim vrrp carp ah esp`; `host`,
-//! `net`, `port`, `portrange`, `proto`, `broadcast` and `multicast` with their directions and protocols; `less`,
-//! `greater`, `len`; packet data (`tcp[13]`), arithmetic and comparisons; `and`, `or`, `not` and parentheses.
+//! The language: the protocols `ether ip ip6 arp rarp tcp udp sctp icmp icmp6 igmp igrp pim vrrp carp ah esp`, those of
+//! older networks (`atalk`, `decnet`, `iso`, `stp`, …); `host`, `net`, `port`, `portrange`, `proto`, `protochain`,
+//! `broadcast` and `multicast` with their directions and protocols; `vlan`, `mpls`, `pppoes` and `pppoed`; `inbound`,
+//! `outbound` and `ifindex` in captures of `any`; `less`, `greater`, `len`; packet data (`tcp[13]`), arithmetic and
+//! comparisons; `and`, `or`, `not` and parentheses.
 //!
 //! Differs:
 //!
-//! * The other keywords of pcap-filter(7) (`vlan`, `gateway`, `protochain`, …) and IPv6 addresses are errors.
-//! * Names of hosts and networks are errors: nothing is resolved. Ports and protocols have the names that a table here
-//!   lists, not those of the machine's `/etc/services`.
+//! * The other keywords of pcap-filter(7) are errors that name them: `geneve`, `llc`, those of 802.11, ATM, SS7, of
+//!   IS-IS's packet types and of firewall logs. So are DECnet addresses.
+//! * Names of hosts and networks are errors: nothing is resolved, which `gateway` would need. Ports and protocols have
+//!   the names that a table here lists, not those of the machine's `/etc/services`.
 //! * `portrange 1-5-7`, which libpcap reads as `1-5`, is an error.
 //! * libpcap's optimiser finds contradictions, such as `tcp and udp`, and refuses the filter ("expression rejects all
 //!   packets"). Here only a condition that is false by itself is refused (`arp` on a raw IP interface).
@@ -23,6 +26,7 @@
 //!   for one: such a packet does not match if the program, in the order of the text, gets to the load. That is what
 //!   `tcpdump -O` does. A computed constant that divides by zero or shifts too far is an error even in a part of the
 //!   filter that the optimiser drops.
+//! * `protochain` gives a packet up after 8192 headers, where libpcap's program never ends if they go in a circle.
 //! * Expressions, programs and nesting have limits.
 
 mod arith;
@@ -93,7 +97,7 @@ impl Filter {
             return Err(FilterError::new(whole, format!("the filter is longer than {MAX_EXPRESSION_LEN} bytes")));
         }
         let node = match parse::parse(expr)? {
-            Some(parsed) => compile::compile(&parsed, Link::new(link))?,
+            Some(parsed) => compile::compile(&parsed, &mut Link::new(link))?,
             None => Node::Const(true),
         };
         if matches!(node, Node::Const(false)) {
@@ -293,6 +297,14 @@ mod tests {
             (ethernet, "ether proto 0x88cc", Some("lldp")),
             (ethernet, "ether[12:2] = 0x86dd", Some("syn6 frag6")),
             (ethernet, "ether broadcast", Some("")),
+            (ethernet, "inbound", None),
+            (ethernet, "ifindex 2", None),
+            (ethernet, "net fdfd::/16 and not vlan", Some("syn6 frag6")),
+            (ethernet, "ip6 protochain 6", Some("syn6 frag6")),
+            (sll2, "inbound", Some("")),
+            (sll2, "outbound and ifindex 2", Some(all)),
+            (sll2, "vlan", None),
+            (raw, "mpls", None),
             (ethernet, "not ether multicast and arp", Some("arp")),
             (sll2, "ether src 02:42:0a:f4:01:02", None),
             (sll2, "ether proto \\arp", Some("arp")),
@@ -309,6 +321,14 @@ mod tests {
             let found = Filter::compile(expr, link).ok().map(|filter| matching(&filter, link));
             assert_eq!(found, expected.map(|names| names.split_whitespace().collect()), "{link:?} {expr:?}");
         }
+    }
+
+    /// The length of an authentication header leads back to itself, as libpcap reads it.
+    #[test]
+    fn headers_in_a_circle_end() {
+        let filter = Filter::compile("ip protochain 6", LinkType::Raw).expect("a filter");
+        let packet = ip(51, 5, 0, &[51, 3, 0, 0, 0, 0, 0, 0]);
+        assert!(!filter.matches(&packet, 28));
     }
 
     #[test]

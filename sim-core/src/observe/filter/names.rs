@@ -22,6 +22,20 @@ pub(super) enum Proto {
     Carp,
     Ah,
     Esp,
+    Atalk,
+    Aarp,
+    Decnet,
+    Lat,
+    Sca,
+    Mopdl,
+    Moprc,
+    Iso,
+    Clnp,
+    Esis,
+    Isis,
+    Stp,
+    Ipx,
+    Netbeui,
 }
 
 impl Proto {
@@ -33,7 +47,6 @@ impl Proto {
     /// The value of the IPv4 protocol or IPv6 next header field; `None` for what is not carried in IP.
     pub(super) fn ip_number(self) -> Option<u32> {
         Some(match self {
-            Self::Link | Self::Ip | Self::Ip6 | Self::Arp | Self::Rarp => return None,
             Self::Icmp => 1,
             Self::Igmp => 2,
             Self::Tcp => IPPROTO_TCP,
@@ -45,6 +58,39 @@ impl Proto {
             Self::Pim => 103,
             Self::Vrrp | Self::Carp => 112,
             Self::Sctp => IPPROTO_SCTP,
+            _ => return None,
+        })
+    }
+
+    /// The Ethernet type or 802.2 service access point of what stands right behind the link layer.
+    pub(super) fn ether_type(self) -> Option<u32> {
+        Some(match self {
+            Self::Ip => ETHERTYPE_IP,
+            Self::Ip6 => ETHERTYPE_IP6,
+            Self::Arp => ETHERTYPE_ARP,
+            Self::Rarp => ETHERTYPE_RARP,
+            Self::Atalk => ETHERTYPE_ATALK,
+            Self::Aarp => ETHERTYPE_AARP,
+            Self::Decnet => ETHERTYPE_DECNET,
+            Self::Lat => ETHERTYPE_LAT,
+            Self::Sca => ETHERTYPE_SCA,
+            Self::Mopdl => ETHERTYPE_MOPDL,
+            Self::Moprc => ETHERTYPE_MOPRC,
+            Self::Iso => SAP_ISO,
+            Self::Stp => SAP_STP,
+            Self::Ipx => SAP_IPX,
+            Self::Netbeui => SAP_NETBEUI,
+            _ => return None,
+        })
+    }
+
+    /// The protocol identifier of an OSI network layer (ISO/IEC TR 9577).
+    pub(super) fn osi_number(self) -> Option<u32> {
+        Some(match self {
+            Self::Clnp => 0x81,
+            Self::Esis => 0x82,
+            Self::Isis => 0x83,
+            _ => return None,
         })
     }
 }
@@ -63,11 +109,19 @@ pub(super) enum Keyword {
     Port,
     PortRange,
     Proto,
+    ProtoChain,
     Broadcast,
     Multicast,
     Less,
     Greater,
     Len,
+    Vlan,
+    Mpls,
+    PppoeDiscovery,
+    PppoeSession,
+    Inbound,
+    Outbound,
+    IfIndex,
 }
 
 /// What a word of the language is.
@@ -115,6 +169,12 @@ pub(super) fn ip_protocol(name: &str) -> Option<u32> {
     find(IP_PROTOCOLS, name)
 }
 
+/// Looks an `iso proto` name up.
+pub(super) fn osi_protocol(name: &str) -> Option<u32> {
+    let known = ["clnp", "esis", "isis"].contains(&name);
+    known.then(|| find(PROTO_WORDS, name)).flatten().and_then(Proto::osi_number)
+}
+
 /// Looks an `ether proto` name up.
 pub(super) fn ether_type(name: &str) -> Option<u32> {
     find(ETHER_TYPES, name)
@@ -130,6 +190,22 @@ pub(super) const ETHERTYPE_RARP: u32 = 0x8035;
 pub(super) const ETHERTYPE_ATALK: u32 = 0x809b;
 pub(super) const ETHERTYPE_AARP: u32 = 0x80f3;
 pub(super) const ETHERTYPE_IPX: u32 = 0x8137;
+pub(super) const ETHERTYPE_DECNET: u32 = 0x6003;
+const ETHERTYPE_MOPDL: u32 = 0x6001;
+const ETHERTYPE_MOPRC: u32 = 0x6002;
+const ETHERTYPE_LAT: u32 = 0x6004;
+const ETHERTYPE_SCA: u32 = 0x6007;
+pub(super) const ETHERTYPE_VLAN: u32 = 0x8100;
+pub(super) const ETHERTYPE_VLAN_AD: u32 = 0x88a8;
+pub(super) const ETHERTYPE_VLAN_QINQ: u32 = 0x9100;
+pub(super) const ETHERTYPE_MPLS: u32 = 0x8847;
+pub(super) const ETHERTYPE_PPPOE_DISCOVERY: u32 = 0x8863;
+pub(super) const ETHERTYPE_PPPOE_SESSION: u32 = 0x8864;
+/// 802.2 service access points.
+pub(super) const SAP_STP: u32 = 0x42;
+pub(super) const SAP_IPX: u32 = 0xe0;
+pub(super) const SAP_NETBEUI: u32 = 0xf0;
+pub(super) const SAP_ISO: u32 = 0xfe;
 pub(super) const ETHERTYPE_IP6: u32 = 0x86dd;
 pub(super) const IPPROTO_TCP: u32 = 6;
 pub(super) const IPPROTO_UDP: u32 = 17;
@@ -148,12 +224,20 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("port", Keyword::Port),
     ("portrange", Keyword::PortRange),
     ("proto", Keyword::Proto),
+    ("protochain", Keyword::ProtoChain),
     ("broadcast", Keyword::Broadcast),
     ("multicast", Keyword::Multicast),
     ("less", Keyword::Less),
     ("greater", Keyword::Greater),
     ("len", Keyword::Len),
     ("length", Keyword::Len),
+    ("vlan", Keyword::Vlan),
+    ("mpls", Keyword::Mpls),
+    ("pppoed", Keyword::PppoeDiscovery),
+    ("pppoes", Keyword::PppoeSession),
+    ("inbound", Keyword::Inbound),
+    ("outbound", Keyword::Outbound),
+    ("ifindex", Keyword::IfIndex),
 ];
 
 // The first word of a protocol is the one that messages show.
@@ -181,6 +265,22 @@ const PROTO_WORDS: &[(&str, Proto)] = &[
     ("carp", Proto::Carp),
     ("ah", Proto::Ah),
     ("esp", Proto::Esp),
+    ("atalk", Proto::Atalk),
+    ("aarp", Proto::Aarp),
+    ("decnet", Proto::Decnet),
+    ("lat", Proto::Lat),
+    ("sca", Proto::Sca),
+    ("mopdl", Proto::Mopdl),
+    ("moprc", Proto::Moprc),
+    ("iso", Proto::Iso),
+    ("clnp", Proto::Clnp),
+    ("es-is", Proto::Esis),
+    ("esis", Proto::Esis),
+    ("is-is", Proto::Isis),
+    ("isis", Proto::Isis),
+    ("stp", Proto::Stp),
+    ("ipx", Proto::Ipx),
+    ("netbeui", Proto::Netbeui),
 ];
 
 const CONSTANTS: &[(&str, u32)] = &[
@@ -245,14 +345,12 @@ const CONSTANTS: &[(&str, u32)] = &[
 
 #[rustfmt::skip]
 const UNSUPPORTED: &[&str] = &[
-    "aarp", "action", "addr1", "addr2", "addr3", "addr4", "address1", "address2", "address3", "address4", "atalk",
-    "bcc", "byte", "clnp", "connectmsg", "csnp", "decnet", "dir", "direction", "dpc", "es-is", "esis", "fisu",
-    "gateway", "geneve", "hdpc", "hfisu", "hlssu", "hmsu", "hopc", "hsio", "hsls", "ifindex", "ifname", "iih",
-    "ilmic", "inbound", "ipx", "is-is", "isis", "iso", "l1", "l2", "lane", "lat", "llc", "lsp", "lssu", "lsu",
-    "metac", "metaconnect", "mopdl", "moprc", "mpls", "msu", "netbeui", "oam", "oamf4", "oamf4ec", "oamf4sc", "on",
-    "opc", "outbound", "pppoed", "pppoes", "protochain", "psnp", "ra", "radio", "reason", "rnr", "rset", "rulenum",
-    "ruleset", "sc", "sca", "sio", "sls", "snp", "srnr", "stp", "subrulenum", "subtype", "ta", "type", "vci",
-    "vlan", "vpi",
+    "action", "addr1", "addr2", "addr3", "addr4", "address1", "address2", "address3", "address4", "bcc", "byte",
+    "connectmsg", "csnp", "dir", "direction", "dpc", "fisu", "gateway", "geneve", "hdpc", "hfisu", "hlssu", "hmsu",
+    "hopc", "hsio", "hsls", "ifname", "iih", "ilmic", "l1", "l2", "lane", "llc", "lsp", "lssu", "lsu", "metac",
+    "metaconnect", "msu", "oam", "oamf4", "oamf4ec", "oamf4sc", "on", "opc", "psnp", "ra", "radio",
+    "reason", "rnr", "rset", "rulenum", "ruleset", "sc", "sio", "sls", "snp", "srnr", "subrulenum", "subtype", "ta",
+    "type", "vci", "vpi",
 ];
 
 /// Names of a service (the first is its own, the others are aliases), its port and what it is registered for alone.
@@ -351,15 +449,14 @@ const ETHER_TYPES: &[(&str, u32)] = &[
     ("rarp", ETHERTYPE_RARP),
     ("aarp", ETHERTYPE_AARP),
     ("atalk", ETHERTYPE_ATALK),
-    ("decnet", 0x6003),
-    ("lat", 0x6004),
+    ("decnet", ETHERTYPE_DECNET),
+    ("lat", ETHERTYPE_LAT),
     ("loopback", 0x9000),
-    ("mopdl", 0x6001),
-    ("moprc", 0x6002),
-    ("sca", 0x6007),
-    // What follows are 802.2 service access points.
-    ("iso", 0xfe),
-    ("stp", 0x42),
-    ("ipx", 0xe0),
-    ("netbeui", 0xf0),
+    ("mopdl", ETHERTYPE_MOPDL),
+    ("moprc", ETHERTYPE_MOPRC),
+    ("sca", ETHERTYPE_SCA),
+    ("iso", SAP_ISO),
+    ("stp", SAP_STP),
+    ("ipx", SAP_IPX),
+    ("netbeui", SAP_NETBEUI),
 ];

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::ast::{Arith, ArithOp, Comparison, Direction, Expr, Id, IdKind, Logic, Qualifiers};
+use super::ast::{Arith, ArithOp, Comparison, Direction, Expr, Id, IdKind, Logic, Qualifiers, Wrapper};
 use super::bpf::AluOp;
 use super::lex::{Kind, Symbol, Token, tokens};
 use super::names::{Keyword, Proto};
@@ -140,17 +140,68 @@ impl<'a> Parser<'a> {
                 self.advance();
                 self.length_bound(keyword)
             }
+            Kind::Keyword(
+                keyword @ (Keyword::Vlan
+                | Keyword::Mpls
+                | Keyword::PppoeSession
+                | Keyword::PppoeDiscovery
+                | Keyword::Inbound
+                | Keyword::Outbound
+                | Keyword::IfIndex),
+            ) => {
+                self.advance();
+                Ok(Operand::Term(self.alone(keyword, span.start)?, None))
+            }
             Kind::Keyword(Keyword::And | Keyword::Or | Keyword::Not | Keyword::Mask) | Kind::Symbol(_) | Kind::End => {
                 Err(self.unexpected("a primitive such as `tcp`, `host 10.0.0.1` or `port 80`"))
             }
             Kind::Keyword(_) => self.qualified(None, span.start),
-            Kind::Name(_) | Kind::Dotted(_) | Kind::Mac(_) => {
+            Kind::Name(_) | Kind::Dotted(_) | Kind::Mac(_) | Kind::Ip6(_) => {
                 let id = self.id()?;
                 let span = span.start..self.previous_end();
                 let expr = self.primitive(inherited, id, span.clone())?;
                 Ok(Operand::Ids { expr, parenthesised: false, span })
             }
         }
+    }
+
+    /// A primitive that takes no qualifiers; its keyword has been read.
+    fn alone(&mut self, keyword: Keyword, start: usize) -> Result<Expr<'a>, FilterError> {
+        let wrapper = match keyword {
+            Keyword::Vlan => Wrapper::Vlan,
+            Keyword::Mpls => Wrapper::Mpls,
+            Keyword::PppoeSession => Wrapper::PppoeSession,
+            Keyword::PppoeDiscovery => return Ok(Expr::PppoeDiscovery { span: start..self.previous_end() }),
+            Keyword::IfIndex => {
+                let Kind::Number(index) = self.peek() else {
+                    return Err(self.unexpected("the number of an interface"));
+                };
+                self.advance();
+                return Ok(Expr::IfIndex { index, span: start..self.previous_end() });
+            }
+            _ => {
+                let outbound = keyword == Keyword::Outbound;
+                return Ok(Expr::Bound { outbound, span: start..self.previous_end() });
+            }
+        };
+        let number = self.optional_number()?;
+        Ok(Expr::Within { wrapper, number, span: start..self.previous_end() })
+    }
+
+    /// A number, if one follows; parentheses around it are allowed.
+    fn optional_number(&mut self) -> Result<Option<u32>, FilterError> {
+        let mut parentheses = 0_usize;
+        while self.eat_symbol(Symbol::ParenOpen) {
+            parentheses += 1;
+        }
+        let Kind::Number(number) = self.peek() else {
+            return if parentheses == 0 { Ok(None) } else { Err(self.unexpected("a number")) };
+        };
+        self.advance();
+        for _ in 0..parentheses {
+            self.expect(Symbol::ParenClose, "`)`")?;
+        }
+        Ok(Some(number))
     }
 
     fn arith_operand(&mut self) -> Result<Operand<'a>, FilterError> {
@@ -274,6 +325,7 @@ impl<'a> Parser<'a> {
             Kind::Keyword(Keyword::Port) => IdKind::Port,
             Kind::Keyword(Keyword::PortRange) => IdKind::PortRange,
             Kind::Keyword(Keyword::Proto) if proto_allowed => IdKind::Proto,
+            Kind::Keyword(Keyword::ProtoChain) if proto_allowed => IdKind::ProtoChain,
             _ => return None,
         };
         self.advance();
@@ -287,10 +339,10 @@ impl<'a> Parser<'a> {
             Some(IdKind::Net) => "a network such as `10.244.0.0/16`",
             Some(IdKind::Port) => "a port number or name",
             Some(IdKind::PortRange) => "a range of ports such as `8000-8080`",
-            Some(IdKind::Proto) => "a protocol number or name",
+            Some(IdKind::Proto | IdKind::ProtoChain) => "a protocol number or name",
         };
         let token = self.tokens[self.at].clone();
-        if let (Kind::Proto(_), Some(IdKind::Proto)) = (token.kind, qualifiers.kind) {
+        if let (Kind::Proto(_), Some(IdKind::Proto | IdKind::ProtoChain)) = (token.kind, qualifiers.kind) {
             let word = &self.text[token.span];
             return Err(self.unexpected(expected).hint(format!("`{word}` is a keyword: write `\\{word}`")));
         }
@@ -298,7 +350,7 @@ impl<'a> Parser<'a> {
             Kind::Proto(_) | Kind::End => false,
             Kind::Keyword(keyword) => keyword == Keyword::Not,
             Kind::Symbol(symbol) => symbol == Symbol::ParenOpen,
-            Kind::Number(_) | Kind::Name(_) | Kind::Dotted(_) | Kind::Mac(_) => true,
+            Kind::Number(_) | Kind::Name(_) | Kind::Dotted(_) | Kind::Mac(_) | Kind::Ip6(_) => true,
         };
         if !may_begin {
             return Err(self.unexpected(expected));
@@ -325,11 +377,9 @@ impl<'a> Parser<'a> {
         Ok(match kind {
             Kind::Name(name) => Id::Name(name),
             Kind::Mac(mac) => Id::Mac(mac),
-            Kind::Dotted(address) if self.eat_symbol(Symbol::Div) => {
-                let Kind::Number(length) = self.peek() else { return Err(self.unexpected("a prefix length")) };
-                self.advance();
-                Id::Prefix { address, length }
-            }
+            Kind::Dotted(address) if self.eat_symbol(Symbol::Div) => Id::Prefix { address, length: self.length()? },
+            Kind::Ip6(address) if self.eat_symbol(Symbol::Div) => Id::Prefix6 { address, length: self.length()? },
+            Kind::Ip6(address) => Id::Address6(address),
             Kind::Dotted(address) if self.eat_keyword(Keyword::Mask) => {
                 let Kind::Dotted(mask) = self.peek() else {
                     return Err(self.unexpected("a netmask such as `255.255.0.0`"));
@@ -344,6 +394,12 @@ impl<'a> Parser<'a> {
                 return Err(self.unexpected("a name or an address"));
             }
         })
+    }
+
+    fn length(&mut self) -> Result<u32, FilterError> {
+        let Kind::Number(length) = self.peek() else { return Err(self.unexpected("a prefix length")) };
+        self.advance();
+        Ok(length)
     }
 
     fn primitive(
@@ -365,8 +421,8 @@ impl<'a> Parser<'a> {
                 error.hint(format!("keywords are in lower case: `{}`", name.to_ascii_lowercase()))
             }
             Id::Number(_) => error.hint(format!("write `port {text}` or `proto {text}`, or compare it with something")),
-            Id::Address(_) | Id::Name(_) => error.hint(format!("write `host {text}`")),
-            Id::Prefix { .. } | Id::Masked { .. } => error.hint(format!("write `net {text}`")),
+            Id::Address(_) | Id::Address6(_) | Id::Name(_) => error.hint(format!("write `host {text}`")),
+            Id::Prefix { .. } | Id::Prefix6 { .. } | Id::Masked { .. } => error.hint(format!("write `net {text}`")),
             Id::Mac(_) => error.hint(format!("write `ether host {text}`")),
         })
     }

@@ -1,6 +1,8 @@
 //! The files of a namespace.
 
 use deserr::{Deserr, IntoValue, Map, Value, ValuePointerRef};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
 
 use super::problem::Problems;
 use super::script::Byte;
@@ -31,17 +33,38 @@ pub struct FileBody {
     pub mtime: Option<Timestamp>,
 }
 
-#[derive(Deserr)]
+/// A file: its text or its size.
+#[derive(Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields, rename = "File")]
 struct Fields {
+    /// What it holds.
     #[deserr(default)]
     text: Option<Spanned<String>>,
+    /// Its length in bytes.
     #[deserr(default)]
     size: Option<Spanned<u64>>,
+    /// What its bytes are.
     #[deserr(default)]
     byte: Option<Byte>,
+    /// When it was changed last; without it, when the scenario starts.
     #[deserr(default)]
     mtime: Option<Timestamp>,
+}
+
+impl JsonSchema for FileMap {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "FileMap".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let file = [generator.subschema_for::<Spanned<String>>(), generator.subschema_for::<Fields>()];
+        json_schema!({"type": "object", "additionalProperties": {"anyOf": file}})
+    }
 }
 
 impl Deserr<Problems> for FileMap {

@@ -1,5 +1,8 @@
 //! What deserr cannot derive: maps whose keys are names, items of several forms, fields that exclude each other.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
+
 use deserr::{Deserr, IntoValue, Map, Sequence, Value, ValuePointerRef};
 
 use super::locate::Locate;
@@ -113,6 +116,16 @@ macro_rules! forms {
                     })+
                     _ => Err(Problems::not_one(at, Self::FORMS)),
                 }
+            }
+        }
+
+        impl JsonSchema for $item {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($item).into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                json_schema!({"oneOf": [$(generator.subschema_for::<$body>()),+]})
             }
         }
 

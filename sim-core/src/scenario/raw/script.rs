@@ -3,6 +3,8 @@
 mod options;
 
 use deserr::{Deserr, IntoValue, Map, Value, ValuePointerRef};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::num::NonZeroU64;
@@ -42,50 +44,135 @@ const CALLS: &[&str] = &[
     "cost",
 ];
 
-/// Lines with a field of one kind.
+/// The call that each line makes, with its fields.
 macro_rules! lines {
-    ($($name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty),+ })+) => {$(
-        #[derive(Deserr)]
+    ($($(#[$about:meta])* $name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty),+ })+) => {$(
+        $(#[$about])*
+        #[derive(Deserr, JsonSchema)]
         #[deserr(error = Problems, deny_unknown_fields)]
+        #[schemars(deny_unknown_fields)]
         struct $name { $($(#[$attribute])* $field: $type),+ }
     )+};
 }
 
 lines! {
-    SocketLine { socket: Kind, #[deserr(default, rename = "as")] name: Option<Name> }
-    UseLine { #[deserr(rename = "use")] name: Name }
-    SetTimeoutLine { settimeout: Time }
-    ListenLine { listen: Spanned<u64> }
-    AcceptLine { accept: Accept, #[deserr(default, rename = "as")] name: Option<Name> }
-    AcceptFields { #[deserr(default)] timeout: Option<Spanned<Duration>> }
-    SetSockOptLine { setsockopt: Opt }
-    BindLine { bind: Spanned<SocketAddrV4> }
-    ConnectLine { connect: Spanned<SocketAddrV4> }
-    SendLine { send: Send }
-    RecvLine { recv: Recv }
-    ShutdownLine { shutdown: How }
-    CloseLine { close: Nothing }
-    SleepLine { sleep: Spanned<Duration> }
-    RepeatLine { repeat: Spanned<NonZeroU64>, #[deserr(rename = "do")] body: Vec<Step> }
-    CostLine { cost: Spanned<Duration> }
+    /// A new socket.
+    SocketLine {
+        /// Its kind.
+        socket: Kind,
+        /// What other lines call it.
+        #[deserr(default, rename = "as")] #[schemars(rename = "as")] name: Option<Name>
+    }
+    /// The socket that the next lines are about.
+    UseLine {
+        /// Its name.
+        #[deserr(rename = "use")] #[schemars(rename = "use")] name: Name
+    }
+    /// How long calls wait, as Python's settimeout.
+    SetTimeoutLine {
+        /// A duration; nothing to wait for ever.
+        settimeout: Time
+    }
+    /// listen(2)
+    ListenLine {
+        /// As many connections wait to be accepted.
+        listen: Spanned<u64>
+    }
+    /// accept(2)
+    AcceptLine {
+        /// How it waits; nothing to wait for ever.
+        accept: Accept,
+        /// What other lines call the new socket.
+        #[deserr(default, rename = "as")] #[schemars(rename = "as")] name: Option<Name>
+    }
+    /// How accept waits.
+    AcceptFields {
+        /// For so long.
+        #[deserr(default)] timeout: Option<Spanned<Duration>>
+    }
+    /// setsockopt(2)
+    SetSockOptLine {
+        /// Level, name and value: [ip, ttl, 1].
+        setsockopt: Opt
+    }
+    /// bind(2)
+    BindLine {
+        /// The own address.
+        bind: Spanned<SocketAddrV4>
+    }
+    /// connect(2)
+    ConnectLine {
+        /// The other end's address.
+        connect: Spanned<SocketAddrV4>
+    }
+    /// send(2)
+    SendLine {
+        /// What is sent.
+        send: Send
+    }
+    /// recv(2)
+    RecvLine {
+        /// How; nothing for one call that waits.
+        recv: Recv
+    }
+    /// shutdown(2)
+    ShutdownLine {
+        /// Which direction; nothing for both.
+        shutdown: How
+    }
+    /// close(2)
+    CloseLine {
+        /// Nothing.
+        close: Nothing
+    }
+    /// A pause.
+    SleepLine {
+        /// How long.
+        sleep: Spanned<Duration>
+    }
+    /// Lines that are run several times.
+    RepeatLine {
+        /// So often.
+        repeat: Spanned<NonZeroU64>,
+        /// The lines.
+        #[deserr(rename = "do")] #[schemars(rename = "do")] body: Vec<Step>
+    }
+    /// What a call costs from here on.
+    CostLine {
+        /// It takes the CPU for so long before it is made.
+        cost: Spanned<Duration>
+    }
+    /// What is sent: a text, then bytes, then an end.
     Send {
+        /// The beginning.
         #[deserr(default)] text: Option<Spanned<String>>,
+        /// So many bytes.
         #[deserr(default)] size: Option<Spanned<u64>>,
+        /// What they are made of.
         #[deserr(default)] byte: Option<Byte>,
+        /// The end.
         #[deserr(default)] end: Option<Spanned<String>>,
+        /// To whom, as sendto(2).
         #[deserr(default)] to: Option<Spanned<SocketAddrV4>>
     }
+    /// How something is received.
     RecvFields {
+        /// Polls for so long.
         #[deserr(default)] timeout: Option<Spanned<Duration>>,
+        /// At most so many bytes a call.
         #[deserr(default)] size: Option<Spanned<u64>>,
-        #[deserr(default)] errqueue: bool,
+        /// From the error queue.
+        #[deserr(default)] #[schemars(default)] errqueue: bool,
+        /// Up to so many bytes in all.
         #[deserr(default)] total: Option<Spanned<NonZeroU64>>,
-        #[deserr(default)] all: bool
+        /// To the end of the stream.
+        #[deserr(default)] #[schemars(default)] all: bool
     }
 }
 
-#[derive(Deserr)]
+#[derive(Deserr, JsonSchema)]
 #[deserr(error = Problems, rename_all = lowercase)]
+#[schemars(rename_all = "lowercase")]
 enum Kind {
     Udp,
     Tcp,
@@ -100,8 +187,9 @@ impl From<Kind> for Protocol {
     }
 }
 
-#[derive(Deserr)]
+#[derive(Deserr, JsonSchema)]
 #[deserr(error = Problems, rename_all = lowercase)]
+#[schemars(rename_all = "lowercase", rename = "Shutdown")]
 enum Direction {
     Read,
     Write,
@@ -110,7 +198,7 @@ enum Direction {
 
 struct Recv(RecvFields);
 struct Accept(AcceptFields);
-struct Name(scripted::Name);
+pub(super) struct Name(scripted::Name);
 struct Time(Option<u64>);
 struct How(Shutdown);
 struct Nothing;
@@ -151,6 +239,56 @@ impl Deserr<Problems> for Step {
         })
     }
 }
+
+impl JsonSchema for Step {
+    fn schema_name() -> Cow<'static, str> {
+        "Call".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        macro_rules! one_of {
+            ($($line:ident),+) => { json_schema!({"oneOf": [$(generator.subschema_for::<$line>()),+]}) };
+        }
+        one_of!(
+            SocketLine,
+            UseLine,
+            SetTimeoutLine,
+            ListenLine,
+            AcceptLine,
+            SetSockOptLine,
+            BindLine,
+            ConnectLine,
+            SendLine,
+            RecvLine,
+            ShutdownLine,
+            CloseLine,
+            SleepLine,
+            RepeatLine,
+            CostLine
+        )
+    }
+}
+
+/// Types that may be left empty: those of another, or null.
+macro_rules! or_nothing {
+    ($($name:ident: $full:ty),+) => {$(
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                generator.subschema_for::<Option<$full>>()
+            }
+        }
+    )+};
+}
+
+or_nothing!(Recv: RecvFields, Accept: AcceptFields, Time: Spanned<Duration>, How: Direction, Nothing: ());
 
 fn listen(backlog: u64, at: ValuePointerRef<'_>) -> Result<Step, Problems> {
     let hint = || Some("as many connections wait to be accepted: {listen: 16}".to_owned());

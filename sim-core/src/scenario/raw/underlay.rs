@@ -1,6 +1,7 @@
 //! Machines and what joins them: routers, switches, links.
 
 use deserr::{Deserr, IntoValue, Map, Value, ValuePointerRef};
+use schemars::JsonSchema;
 
 use super::form::named;
 use super::problem::Problems;
@@ -46,32 +47,39 @@ impl<T: Deserr<Problems> + Default> Deserr<Problems> for Named<T> {
 }
 
 /// A machine with one namespace that forwards packets. Its nics are the ends of links.
-#[derive(Clone, PartialEq, Debug, Default, Deserr)]
+#[derive(Clone, PartialEq, Debug, Default, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Router {
     /// As after `ip addr add`.
     #[deserr(default)]
+    #[schemars(default)]
     pub addresses: Vec<Spanned<String>>,
     /// As after `ip route add`.
     #[deserr(default)]
+    #[schemars(default)]
     pub routes: Vec<Spanned<String>>,
     /// Commands that follow.
     #[deserr(default)]
+    #[schemars(default)]
     pub setup: Vec<Spanned<String>>,
 }
 
 /// A machine with one namespace, whose nics are the ports of a bridge `br0`.
-#[derive(Clone, PartialEq, Debug, Default, Deserr)]
+#[derive(Clone, PartialEq, Debug, Default, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Switch {
     /// Commands that follow.
     #[deserr(default)]
+    #[schemars(default)]
     pub setup: Vec<Spanned<String>>,
 }
 
 /// A link between two physical nics.
-#[derive(Clone, PartialEq, Debug, Deserr)]
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields, validate = two_ends -> Problems)]
+#[schemars(deny_unknown_fields)]
 pub struct Link {
     /// The nics that it makes: two.
     pub between: Vec<Spanned<Interface>>,

@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::{Deref, Range};
 
 use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
+use schemars::JsonSchema;
 
 use super::problem::Problems;
 use crate::kernel::frame::PacketType;
@@ -159,11 +160,15 @@ impl Read for NonZeroU32 {
     }
 }
 
-#[derive(Deserr)]
+/// Bounds of a number.
+#[derive(Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
-struct Bounds {
+#[schemars(deny_unknown_fields)]
+pub(super) struct Bounds {
+    /// At least so many.
     #[deserr(default)]
     min: Option<u64>,
+    /// At most so many.
     #[deserr(default)]
     max: Option<u64>,
 }

@@ -1,5 +1,9 @@
 //! The options that a script sets, by name.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::json;
+use std::borrow::Cow;
+
 use deserr::{Deserr, IntoValue, Sequence, Value, ValuePointerRef};
 
 use crate::kernel::syscall::{PmtuDisc, SockOpt};
@@ -68,8 +72,32 @@ impl Deserr<Problems> for Opt {
     }
 }
 
+impl JsonSchema for Opt {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Option".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let values = json!({"type": ["string", "integer", "boolean"]});
+        let of_level = |level: &str| {
+            let names: Vec<_> = names().filter(|(l, _)| *l == level).map(|(_, name)| name).collect();
+            json!({"type": "array", "prefixItems": [{"const": level}, {"enum": names}, values]})
+        };
+        let levels = ["ip", "socket", "tcp"].map(of_level);
+        json_schema!({"oneOf": levels, "minItems": 3, "maxItems": 3})
+    }
+}
+
+/// All options by level and name.
+fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    OPTIONS.iter().map(|(level, name, _)| (*level, *name)).chain([("socket", "bindtodevice")])
+}
+
 fn unknown_option(level: &str, name: &str, at: ValuePointerRef<'_>) -> Problems {
-    let names = || OPTIONS.iter().map(|(l, n, _)| (*l, *n)).chain([("socket", "bindtodevice")]);
     let known: Vec<String> = names().map(|(l, n)| format!("[{l}, {n}]")).collect();
     let same_level = names().filter(|(l, _)| *l == level).map(|(_, n)| n);
     let known = known.join(", ");
