@@ -17,6 +17,7 @@ use super::{
 use crate::base::Mac;
 use crate::kernel::frame::PacketType;
 use crate::kernel::netlink::NudState;
+use crate::kernel::profile::Profile;
 
 /// What the schema is called.
 pub const SCHEMA_ID: &str = "podhop/scenario/v1";
@@ -135,6 +136,10 @@ written! {
     PacketType as "Direction" => {
         "description": "As `tcpdump -i any` marks records: to us, from us, to everybody, to a group, to somebody else.",
         "enum": ["In", "Out", "B", "M", "P"]
+    },
+    Profile as "Profile" => {
+        "description": "Which Linux a machine runs.",
+        "enum": ["linux-6.18", "linux-4.18"]
     },
     NudState as "NeighbourState" => {
         "description": "The state of a neighbour, as `ip neigh` shows it.",
