@@ -159,9 +159,9 @@ fn sysctls(dice: &mut Dice) -> Vec<&'static str> {
 fn options(dice: &mut Dice) -> Vec<SockOpt> {
     let mut options = Vec::new();
     for (ppm, option) in [
-        // A smaller buffer does not hold what it promises: Linux closes the window over what it has to drop, and
+        // A yet smaller buffer does not hold what it promises: Linux closes the window over what it has to drop, and
         // smoltcp 0.14 forgets its retransmission timer then.
-        (250_000, SockOpt::RecvBuf(dice.pick(&[10_000, 10_000, 20_000, 50_000, 100_000]))),
+        (250_000, SockOpt::RecvBuf(dice.pick(&[5_000, 10_000, 20_000, 50_000, 100_000]))),
         (250_000, SockOpt::SendBuf(dice.pick(&[1, 5_000, 20_000, 100_000]))),
         (200_000, SockOpt::NoDelay(true)),
         (100_000, SockOpt::QuickAck(false)),

@@ -253,6 +253,11 @@ fn conn_request(
     cx.end(f, Fate::Consumed(Consumer::Tcp))
 }
 
+/// rsk_window_clamp: what a program has set with SO_RCVBUF is all there will be.
+fn rcvbuf_clamp(sk: &Sock) -> u32 {
+    if sk.opt.rcvbuf_locked { sk.full_space() } else { 0 }
+}
+
 /// tcp_openreq_init and tcp_openreq_init_rwin
 fn request(ns: &NetNs, cx: &Cx<'_>, dev: IfIndex, sk: &Sock, seg: &Segment) -> Option<Request> {
     let tuple = seg.tuple();
@@ -265,8 +270,7 @@ fn request(ns: &NetNs, cx: &Cx<'_>, dev: IfIndex, sk: &Sock, seg: &Segment) -> O
     let wscale = o.wscale.filter(|_| sysctl.window_scaling != 0);
     let advmss = default_advmss(r.mtu).min(own);
     let less = if tstamp_ok { TSTAMP_LEN } else { 0 };
-    let clamp = if sk.opt.rcvbuf_locked { sk.full_space() } else { 0 };
-    let initial = window::select_initial(sysctl, sk.full_space(), advmss - less, clamp, wscale.is_some());
+    let initial = window::select_initial(sysctl, sk.full_space(), advmss - less, rcvbuf_clamp(sk), wscale.is_some());
     let _ = dev;
     Some(Request {
         listener: sk.id,
@@ -719,10 +723,12 @@ fn cookie_check(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, sk: &Sock, seg: &
         let wscale = options & 0xf;
         if wscale != 0xf {
             (req.wscale_ok, req.snd_wscale) = (true, wscale as u8);
-            let clamp = window::select_initial(&sysctl, sk.full_space(), 1460 - TSTAMP_LEN, 0, true);
-            req.rcv_wscale = clamp.rcv_wscale;
         }
     }
+    // As it was for the SYN-ACK, but in segments of the peer's.
+    let initial = window::select_initial(&sysctl, sk.full_space(), req.mss, rcvbuf_clamp(sk), req.wscale_ok);
+    (req.rcv_wnd, req.window_clamp) = (initial.rcv_wnd, initial.window_clamp);
+    req.rcv_wscale = initial.rcv_wscale;
     Some(req)
 }
 
