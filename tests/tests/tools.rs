@@ -2,6 +2,7 @@
 
 use podhop_tests::scenarios;
 use sim_core::observe::Memory;
+use sim_core::observe::line::Conversations;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,6 +54,31 @@ fn tcpdump_reads_every_record() {
         for bad in ["[bad", "(bad", "bad cksum", "bad opt", "truncated", "incorrect", "wrong", "[|"] {
             assert!(!text.contains(bad), "{}: {bad}: {text}", file.display());
         }
+    }
+}
+
+/// Our line for a frame is tcpdump's. What a tunnel carries stands in tcpdump's next line.
+#[test]
+fn lines_are_those_of_tcpdump() {
+    if !have("tcpdump") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for file in captures(dir.path(), &scenarios::all(), ".pcap").iter().filter(|f| !f.ends_with("any.pcap")) {
+        let bytes = std::fs::read(file).expect("a file");
+        let (mut known, mut ours, mut rest) = (Conversations::default(), String::new(), &bytes[24..]);
+        while let Some((header, after)) = rest.split_at_checked(16) {
+            let len = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
+            let frame = &after[..len];
+            let line = known.line(u16::from_be_bytes([frame[12], frame[13]]), &frame[14..]);
+            ours += &(line.replace(" | IP ", "\nIP ") + "\n");
+            rest = &after[len..];
+        }
+        let theirs = output("tcpdump", &["-nn", "-t", "-r"], file);
+        for (n, (ours, theirs)) in ours.lines().zip(theirs.lines()).enumerate() {
+            assert_eq!(ours, theirs, "{} record {n}", file.display());
+        }
+        assert_eq!(ours.lines().count(), theirs.lines().count(), "{}", file.display());
     }
 }
 

@@ -5,6 +5,7 @@ use super::cluster::Cluster;
 use super::connections::Connections;
 use super::files::{FileNo, Files, Store, Written};
 use super::flows::Flows;
+use super::line::Conversations;
 use super::names::Names;
 use super::steps;
 use super::story::{Journeys, Story};
@@ -57,6 +58,7 @@ pub struct Recorder<'a, W> {
     pub journeys: Option<Journeys>,
     /// The lines since the last [`Recorder::take_story`].
     story: Story,
+    conversations: Conversations,
     /// Who watches the taps besides.
     pub watcher: W,
     counts: Counts,
@@ -93,6 +95,7 @@ impl<'a, W: Watcher> Recorder<'a, W> {
             flows: Flows::default(),
             journeys: None,
             story: Story::default(),
+            conversations: Conversations::default(),
             watcher,
             counts: Counts::default(),
             muted: true,
@@ -187,10 +190,10 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
         }
         let flow = member.map(|m| m.flow);
         if let Some(j) = &mut self.journeys {
-            j.tap(tap, &self.names, flow);
+            j.tap(tap, &self.names, flow, &mut self.conversations);
         }
         self.watcher.tap(tap, &self.names, self.journeys.as_mut());
-        self.story.tap(tap, &self.names);
+        self.story.tap(tap, &self.names, &mut self.conversations);
         if let Some(c) = &mut self.captures {
             c.record(&mut self.files, &self.names, tap, flow);
         }

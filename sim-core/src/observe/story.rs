@@ -1,6 +1,6 @@
 //! What a person reads: the records of all taps in one order, with the decisions between them.
 
-use super::line::Line;
+use super::line::Conversations;
 use super::names::Names;
 use super::steps;
 use crate::base::{FlowId, FrameId, PacketId, Time};
@@ -61,12 +61,12 @@ pub struct Story {
 type Told = (FrameId, What);
 
 impl Story {
-    pub(super) fn tap(&mut self, tap: &Tap<'_>, names: &Names) {
+    pub(super) fn tap(&mut self, tap: &Tap<'_>, names: &Names, known: &mut Conversations) {
         if self.entries.len() >= MAX_ENTRIES {
             self.left_out += 1;
             return;
         }
-        self.entries.push(record(tap, names));
+        self.entries.push(record(tap, names, known));
         self.told = None;
     }
 
@@ -78,11 +78,11 @@ impl Story {
     }
 }
 
-fn record(tap: &Tap<'_>, names: &Names) -> Entry {
+fn record(tap: &Tap<'_>, names: &Names, known: &mut Conversations) -> Entry {
     let text = Text::Record {
         device: names.dev(tap.ns, tap.dev).to_owned(),
         direction: tap.pkt_type.label().to_owned(),
-        line: Line::new(ethertype(tap.bytes), &tap.bytes[tap.mac_len..]).to_string(),
+        line: known.line(ethertype(tap.bytes), &tap.bytes[tap.mac_len..]),
     };
     Entry { at: tap.at, namespace: names.ns(tap.ns).to_owned(), frame: tap.frame, packet: tap.packet, text }
 }
@@ -149,11 +149,11 @@ impl Journeys {
         all.into_iter()
     }
 
-    pub(super) fn tap(&mut self, tap: &Tap<'_>, names: &Names, flow: Option<FlowId>) {
+    pub(super) fn tap(&mut self, tap: &Tap<'_>, names: &Names, flow: Option<FlowId>, known: &mut Conversations) {
         if let Some(j) = self.live.get_mut(&tap.packet) {
             j.flow = flow;
             j.told = None;
-            j.push(|_| Some(record(tap, names)));
+            j.push(|_| Some(record(tap, names, known)));
         }
     }
 

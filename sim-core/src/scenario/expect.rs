@@ -8,7 +8,7 @@ use crate::kernel::frame::PacketType;
 use crate::kernel::show;
 use crate::kernel::trace::Tap;
 use crate::observe::filter::Filter;
-use crate::observe::line::Line;
+use crate::observe::line::Conversations;
 use crate::observe::names::Names;
 use crate::observe::recorder::Watcher;
 use crate::observe::story::Journeys;
@@ -178,7 +178,7 @@ fn matches(filter: &Filter, place: &Place, names: &Names, tap: &Tap<'_>) -> bool
 }
 
 fn describe(tap: &Tap<'_>, names: &Names) -> String {
-    let line = Line::new(ethertype(tap.bytes), &tap.bytes[tap.mac_len..]);
+    let line = Conversations::default().line(ethertype(tap.bytes), &tap.bytes[tap.mac_len..]);
     format!("{} {} {} {line}", tap.at, names.dev(tap.ns, tap.dev), tap.pkt_type.label())
 }
 
