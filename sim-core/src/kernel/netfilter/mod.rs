@@ -179,6 +179,13 @@ impl Iptables {
         Some((&loaded.table, Memory { state: &mut loaded.state, recent: &mut self.recent }))
     }
 
+    /// A walk that has stopped is not taken up again: the packet is gone.
+    pub fn end_walk(&mut self, name: TableName) {
+        if let Some((_, memory)) = self.walked(name) {
+            memory.state.end_walk();
+        }
+    }
+
     /// Nothing is registered at any hook.
     pub fn is_idle(&self) -> bool {
         self.loaded.is_empty()
