@@ -135,6 +135,8 @@ fn masked(command: &str, text: &str) -> String {
             // Timers of bridges.
             (r#"((?:_| )timer"?:?)\s+\d+\.\d\d"#, "$1 N"),
             (r"(?m)^( +\d\t[0-9a-f:]+\tno\t\t) +\d+\.\d\d", "$1 N"),
+            // iptables-save
+            (r"(?m)^(# .* on) .*", "$1 N"),
             // ss, netstat; columns are as wide as process ids.
             (r"pid=\d+", "pid=N"),
             (r"\d+/nc +", "N/nc"),
