@@ -25,6 +25,13 @@ arping    iputils-arping  the live kernel, and the texts of its tools
 sysctl    procps          the live kernel, and the texts of its tools
 ethtool   ethtool         the live kernel, and the texts of its tools
 conntrack conntrack       the live kernel, and the texts of its tools
+ss        iproute2        the texts of its tools
+tc        iproute2        the texts of its tools
+brctl     bridge-utils    the texts of its tools
+netstat   net-tools       the texts of its tools
+arp       net-tools       the texts of its tools
+route     net-tools       the texts of its tools
+nc        netcat-openbsd  the texts of its tools
 python3   python3         the judge of the recordings against its original
 cc        gcc             capture filters against libpcap
 pcap.h    libpcap-dev     capture filters against libpcap

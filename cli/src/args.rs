@@ -59,6 +59,10 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
     /// Write manual pages.
     Man(ManArgs),
+    /// Run a command in a namespace of a scenario, at a moment of the run or at its end.
+    ///
+    /// Exit status: the command's; 2 the input is wrong, 3 a limit was hit.
+    Exec(ExecArgs),
 }
 
 #[derive(Args)]
@@ -131,4 +135,23 @@ pub(crate) struct ManArgs {
     /// The folder for the pages, one a command; it is made.
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct ExecArgs {
+    /// A scenario file.
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) path: PathBuf,
+    /// The namespace.
+    #[arg(value_name = "NAMESPACE")]
+    pub(crate) from: String,
+    /// The command with its words: `-- ip route`.
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+    /// When: 1.5s, 200ms [default: when the run is over].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+    /// Use this seed instead of the scenario's.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod exec;
 mod generate;
 mod input;
 mod list;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Schema => generate::schema(),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),
+        Command::Exec(args) => exec::exec(args, &ui),
     };
     match done {
         Ok(code) => ExitCode::from(code),

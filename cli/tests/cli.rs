@@ -156,6 +156,37 @@ fn completions_and_manual_pages() {
 }
 
 #[test]
+fn exec_looks_at_the_end_or_at_a_moment() {
+    let fdb = ["node", "--", "bridge", "fdb", "show", "br", "cbr0"];
+    let learned = "0a:58:0a:f4:04:28 dev veth-a";
+    let o = podhop(&[&["exec", SAME_NODE], &fdb[..]].concat());
+    assert_eq!((o.status.code(), err(&o).as_str()), (Some(0), ""));
+    assert!(out(&o).contains(learned), "{}", out(&o));
+    let o = podhop(&[&["exec", SAME_NODE, "--at", "20ms"], &fdb[..]].concat());
+    assert!(!out(&o).contains(learned) && out(&o).contains("veth-a"), "{}", out(&o));
+    // A line in one word; the exit status is the command's.
+    let o = podhop(&["exec", SAME_NODE, "pod-a", "--", "ping -c1 -W1 10.244.4.99"]);
+    assert_eq!(o.status.code(), Some(1), "{}", err(&o));
+    assert!(out(&o).contains("100% packet loss"), "{}", out(&o));
+    // What does not end is interrupted.
+    let o = podhop(&["exec", SAME_NODE, "--at", "90s", "pod-a", "--", "ping", "10.244.4.41"]);
+    assert_eq!(o.status.code(), Some(0), "{}", err(&o));
+    assert!(out(&o).contains(" packets transmitted, "), "{}", out(&o));
+}
+
+#[test]
+fn exec_reports_all_that_is_wrong() {
+    let o = podhop(&["exec", SAME_NODE, "--at", "soon", "pod-c", "--", "ip", "rout", "get", "x"]);
+    assert_eq!((o.status.code(), out(&o).as_str()), (Some(2), ""));
+    let said = err(&o);
+    for part in
+        ["`soon` is not a duration", "there is no namespace `pod-c`", "--at soon pod-c -- ip rout get x", "\"x\""]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
 fn a_failed_expectation_shows_what_was_seen() {
     let dir = temporary();
     let scenario = dir.path().join("scenario.yaml");

@@ -12,6 +12,10 @@ use sim_core::scenario::plan::Plan;
 /// The version whose texts and errors the facts describe (Debian 12).
 const IPROUTE2: &str = "iproute2-6.1.0";
 
+/// Those that are asked besides.
+const TOOLS: [&str; 11] =
+    ["ping", "arping", "tcpdump", "ethtool", "brctl", "arp", "route", "netstat", "ss", "tc", "nc"];
+
 /// Whether the real kernel may be asked: root, namespaces and the tools are there. Where not, says that the test is
 /// skipped.
 ///
@@ -21,8 +25,8 @@ const IPROUTE2: &str = "iproute2-6.1.0";
 pub fn can_run() -> bool {
     let there = probe();
     if !there {
-        assert!(std::env::var("CI").is_err(), "skipped: needs root, ip and bridge of {IPROUTE2}, ping, tcpdump");
-        println!("skipped: needs root, ip and bridge of {IPROUTE2}, ping, tcpdump");
+        assert!(std::env::var("CI").is_err(), "skipped: needs root, ip and bridge of {IPROUTE2}, {}", TOOLS.join(", "));
+        println!("skipped: needs root, ip and bridge of {IPROUTE2}, {}", TOOLS.join(", "));
     }
     there
 }
@@ -38,7 +42,8 @@ fn probe() -> bool {
     let good = version.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains(IPROUTE2));
     let probe = format!("{}probe", prefix());
     let ip = |args: &[&str]| Command::new("ip").args(args).output().is_ok_and(|o| o.status.success());
-    let tools = ["ping", "arping", "tcpdump"].iter().all(|t| Command::new(t).arg("-V").output().is_ok());
+    let there = |tool: &&str| Command::new(tool).arg("-V").stdin(Stdio::null()).output().is_ok();
+    let tools = TOOLS.iter().all(there);
     good && tools && ip(&["netns", "add", &probe]) && ip(&["netns", "del", &probe])
 }
 

@@ -94,6 +94,25 @@ live! {
         ("node", udp!("10.0.0.11:7")),
         ("a", "ping -c1 -W1 10.0.0.1"),
     ];
+    /// The SYN's largest segment is made smaller on the way, in two tables and by two rules of one.
+    mss_set: [
+        ("node", rule!("-t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1400")),
+        ("node", rule!("-A FORWARD -p tcp --dport 80 --syn -j TCPMSS --set-mss 1200")),
+        ("node", rule!("-A FORWARD -p tcp --dport 80 --syn -j TCPMSS --set-mss 1300")),
+        ("node", rule!("-A FORWARD -p tcp")),
+        ("d", tcp_server!()),
+        ("a", tcp_client!("192.168.0.13")),
+    ];
+    /// Clamped to the narrower of the two ways: a route's MTU here, a device's there.
+    mss_clamp: [
+        ("node", "ip route add 192.168.0.13/32 dev up0 mtu 1300"),
+        ("node", rule!("-t mangle -A FORWARD -p tcp --syn -j TCPMSS --clamp-mss-to-pmtu")),
+        ("node", rule!("-t mangle -A POSTROUTING -p tcp --tcp-flags SYN,ACK SYN,ACK -j TCPMSS --clamp-mss-to-pmtu")),
+        ("d", tcp_server!()),
+        ("a", tcp_client!("192.168.0.13")),
+        ("node", rule!("-t mangle -L -v -n")),
+        ("node", rule!("-t mangle -S")),
+    ];
     reject_types_routed: [
         ("node", rule!("-A FORWARD -p udp --dport 101 -j REJECT --reject-with icmp-net-unreachable")),
         ("node", rule!("-A FORWARD -p udp --dport 102 -j REJECT --reject-with icmp-host-unreachable")),

@@ -1,54 +1,49 @@
 //! The same commands in real network namespaces: the real tools print what ours do.
 
+use std::process::{Child, Output, Stdio};
+use std::sync::LazyLock;
+use std::thread::sleep;
+use std::time::Duration;
+
 use podhop_tests::{real, scenarios};
+use regex::Regex;
 use sim_core::observe::Nowhere;
 use sim_core::scenario::plan::{Plan, Traffic};
 use sim_core::scenario::{self, Options, SourceFile};
 
 /// What is compared, after the ping of articles/same-node.
-const COMMANDS: &[(&str, &str)] = &[
-    ("node", "ip link"),
-    ("node", "ip addr"),
-    ("node", "ip -br link"),
-    ("node", "ip -br addr"),
-    ("node", "ip route"),
-    ("node", "ip route show table local"),
-    ("node", "ip neigh"),
-    ("node", "bridge link"),
-    ("node", "bridge fdb"),
-    ("node", "bridge fdb show br cbr0"),
-    ("node", "ip link show master cbr0"),
-    ("pod-a", "ip addr show eth0"),
-    ("pod-a", "ip -s link show eth0"),
-    ("pod-a", "ip -o addr"),
-    ("pod-a", "ip route show table all"),
-    ("pod-a", "ip neigh"),
-    ("pod-b", "ip neigh"),
-];
+const SAME_NODE: &str = "\
+    [pod-a] ! ping -c1 10.244.4.41
+    [node] ip link
+    [node] ip addr
+    [node] ip -br link
+    [node] ip -br addr
+    [node] ip route
+    [node] ip route show table local
+    [node] ip neigh
+    [node] bridge link
+    [node] bridge fdb
+    [node] bridge fdb show br cbr0
+    [node] ip link show master cbr0
+    [pod-a] ip addr show eth0
+    [pod-a] ip -s link show eth0
+    [pod-a] ip -o addr
+    [pod-a] ip route show table all
+    [pod-a] ip neigh
+    [pod-b] ip neigh";
 
-#[test]
-fn texts_are_those_of_the_real_tools() {
-    if !real::can_run() {
-        return;
-    }
-    let plan = plan();
-    let report = scenario::run(&plan, &mut Nowhere, Options::default(), &mut ()).expect("it runs");
-    let real = real::Lab::new(&plan);
-    for t in &plan.traffic {
-        let Traffic::Run(run) = t else { continue };
-        let out = real.exec(&run.from, &run.line.text);
-        if !COMMANDS.contains(&(run.from.as_str(), run.line.text.as_str())) {
-            continue;
-        }
-        let ours = report.commands.iter().find(|c| c.from == run.from && c.command == run.line.text);
-        let ours = ours.expect("it was run").output.clone();
-        let theirs = String::from_utf8_lossy(&out.stdout).replace(&real.prefix, "");
-        assert_eq!(ours, theirs, "[{}] {}", run.from, run.line.text);
-    }
+/// A line of a list of commands.
+struct Line<'a> {
+    from: &'a str,
+    /// Nobody waits for it.
+    background: bool,
+    /// It is run for what it does.
+    silent: bool,
+    command: &'a str,
 }
 
-/// The lesson's set-up, with addresses in place of random ones, and its first ping, then all commands.
-fn plan() -> Plan {
+#[test]
+fn texts_of_the_first_lesson() {
     let path = scenarios::root().join("scenarios/articles/same-node/scenario.yaml");
     let yaml = std::fs::read_to_string(&path).expect("the lesson");
     let (head, _) = yaml.split_once("  traffic:").expect("traffic");
@@ -57,10 +52,116 @@ fn plan() -> Plan {
         text.replace(&add, &format!("{add}address 4e:00:00:00:04:0{pod} "))
     });
     // A bridge that snoops joins 224.0.0.106 and says so after a random time, which the ports' counters would tell.
-    let head = head.replace(" type bridge", " type bridge mcast_snooping 0");
-    let mut text = format!("{head}  traffic:\n    - {{from: pod-a, run: \"ping -c1 10.244.4.41\"}}\n");
-    for (from, run) in COMMANDS {
-        text += &format!("    - {{from: {from}, run: \"{run}\"}}\n");
+    compare(&head.replace(" type bridge", " type bridge mcast_snooping 0"), SAME_NODE);
+}
+
+#[test]
+fn texts_of_all_tools() {
+    compare(include_str!("real_tools/lab.yaml"), include_str!("real_tools/commands.txt"));
+}
+
+/// Runs the commands in the lab, in real namespaces and simulated; what they print and their exit statuses are equal.
+fn compare(lab: &str, list: &str) {
+    if !real::can_run() {
+        return;
+    }
+    let lines: Vec<_> = list.lines().map(str::trim).filter(|l| l.starts_with('[')).map(line).collect();
+    let plan = plan(lab, &lines);
+    let report = scenario::run(&plan, &mut Nowhere, Options::default(), &mut ()).expect("it runs");
+    let real = real::Lab::new(&plan);
+    let mut background = Background(vec![]);
+    let mut differences = String::new();
+    for ((t, ours), line) in plan.traffic.iter().zip(&report.commands).zip(&lines) {
+        let Traffic::Run(run) = t else { continue };
+        if line.background {
+            let mut command = real.command(&run.from, line.command);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            background.0.push(command.spawn().expect("ip runs"));
+            sleep(Duration::from_millis(200));
+            continue;
+        }
+        let out = real.exec(&run.from, line.command);
+        if line.silent {
+            continue;
+        }
+        let theirs = [text(&out, &real.prefix), format!("exit {:?}", out.status.code())];
+        let ours = [ours.output.clone(), format!("exit {:?}", ours.exit)];
+        let [theirs, ours] = [theirs, ours].map(|texts| masked(line.command, &texts.concat()));
+        if theirs != ours {
+            differences += &format!("[{}] {}\n{}\n", line.from, line.command, diff(&theirs, &ours));
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
+
+/// The lines that are not in the other text: `-` of the real tool, `+` of ours.
+fn diff(theirs: &str, ours: &str) -> String {
+    let only = |sign: &str, a: &str, b: &str| -> String {
+        a.lines().filter(|l| !b.lines().any(|other| other == *l)).map(|l| format!("{sign}{l}\n")).collect()
+    };
+    only("-", theirs, ours) + &only("+", ours, theirs)
+}
+
+/// `[NAMESPACE] COMMAND`, with a mark before the command.
+fn line(text: &str) -> Line<'_> {
+    let (from, command) = text[1..].split_once("] ").expect("a namespace in brackets");
+    let mark = |mark: &str| command.strip_prefix(mark);
+    let bare = mark("! ").or(mark("& ")).unwrap_or(command);
+    Line { from, background: mark("& ").is_some(), silent: mark("! ").is_some(), command: bare }
+}
+
+/// The lab with the commands as its traffic.
+fn plan(lab: &str, lines: &[Line<'_>]) -> Plan {
+    let mut text = format!("{lab}  traffic:\n");
+    for Line { from, background, command, .. } in lines {
+        let background = if *background { ", background: true" } else { "" };
+        text += &format!("    - {{from: {from}{background}, run: \"{command}\"}}\n");
     }
     scenario::resolve(&SourceFile::new("inline", text)).unwrap_or_else(|e| panic!("{}", e.render(false)))
+}
+
+fn text(out: &Output, prefix: &str) -> String {
+    let both = [out.stdout.as_slice(), &out.stderr].concat();
+    String::from_utf8_lossy(&both).replace(prefix, "")
+}
+
+/// A text without what is free in it: ages, timers, process ids. Neighbours come in the order of a hash table.
+fn masked(command: &str, text: &str) -> String {
+    static FREE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+        let free = [
+            // ip -s neigh, bridge -s fdb
+            (r"used \d+(/\d+)+", "used N"),
+            (r#""(used|confirmed|updated)": ?\d+"#, "\"$1\": N"),
+            // Timers of bridges.
+            (r#"((?:_| )timer"?:?)\s+\d+\.\d\d"#, "$1 N"),
+            (r"(?m)^( +\d\t[0-9a-f:]+\tno\t\t) +\d+\.\d\d", "$1 N"),
+            // iptables-save
+            (r"(?m)^(# .* on) .*", "$1 N"),
+            // ss, netstat; columns are as wide as process ids.
+            (r"pid=\d+", "pid=N"),
+            (r"\d+/nc +", "N/nc"),
+            (r"(?m)Process +$", "Process"),
+        ];
+        free.map(|(pattern, mask)| (Regex::new(pattern).expect("it is one"), mask)).into()
+    });
+    let text = FREE.iter().fold(text.to_owned(), |text, (free, mask)| free.replace_all(&text, *mask).into_owned());
+    let neighbours = command.contains("neigh") || command.starts_with("arp");
+    if !neighbours || command.contains(" -j") {
+        return text;
+    }
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+/// Processes that end with the test.
+struct Background(Vec<Child>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! One kernel with one CPU: its namespaces, its processes, its run queue. A heap event and the softirq work that it
 //! causes are one atomic chain.
 
-use super::process::{Console, Env, Program};
+use super::process::{Console, Env, Program, Task, Tasks};
 use super::world::{ConfigureError, LimitHit, Limits};
 use crate::base::rng::Purpose;
 use crate::base::{Files, MachineId, NicId, NsId, Pid, Prf, Time};
@@ -42,6 +42,8 @@ pub struct Machine {
     files: BTreeMap<NsId, Arc<Files>>,
     no_files: Files,
     processes: BTreeMap<Pid, Process>,
+    /// Those that have not ended.
+    tasks: Tasks,
     run_queue: VecDeque<Pid>,
     /// Who has the CPU, and since when.
     current: Option<(Pid, Time)>,
@@ -147,6 +149,7 @@ impl Machine {
             files: BTreeMap::new(),
             no_files: Files::default(),
             processes: BTreeMap::new(),
+            tasks: Tasks::new(),
             run_queue: VecDeque::new(),
             current: None,
             last_pid: 300,
@@ -205,8 +208,16 @@ impl Machine {
             ended: at,
         };
         self.processes.insert(pid, process);
+        self.tasks.insert(pid, Task { ns, cmdline: String::new() });
         self.asks.push(Ask { at, pid, what: Alarm::Start });
         Some(pid)
+    }
+
+    /// What /proc says that a process runs.
+    pub(super) fn set_cmdline(&mut self, pid: Pid, cmdline: &str) {
+        if let Some(task) = self.tasks.get_mut(&pid) {
+            cmdline.clone_into(&mut task.cmdline);
+        }
     }
 
     /// Takes a process that has ended out of the table.
@@ -313,6 +324,7 @@ impl Machine {
                     alarmed: std::mem::take(&mut p.alarmed),
                     interrupted: std::mem::take(&mut p.interrupted),
                     spaces: &self.spaces,
+                    tasks: &self.tasks,
                     files: self.files.get(&p.ns).map_or(&self.no_files, |f| f),
                     prf: run.prf,
                     spent_ns: 0,
@@ -428,6 +440,7 @@ impl Machine {
                 (p.state, p.ended) = (State::Exited(*code), now);
                 syscall::close_all(&mut self.spaces, &mut cx(&mut self.cpu, run), ns, pid);
                 self.exits.push_back(pid);
+                self.tasks.remove(&pid);
                 return;
             }
             Call::Sleep { ns } => {

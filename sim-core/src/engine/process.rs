@@ -4,6 +4,7 @@
 use crate::base::{Files, NsId, Pid, Prf, Time};
 use crate::kernel::netns::Spaces;
 use crate::kernel::syscall::{Call, Ret};
+use std::collections::BTreeMap;
 
 /// A program in user space. The one open set of the engine: implemented in `user/` and `lab/`.
 pub trait Program: Send + Sync {
@@ -31,6 +32,8 @@ pub struct Env<'a> {
     pub interrupted: bool,
     /// Read-only state of the kernel, for [`crate::kernel::show`].
     pub spaces: &'a Spaces,
+    /// The processes of its machine.
+    pub tasks: &'a Tasks,
     /// The files of its namespace.
     pub files: &'a Files,
     /// The scenario's randomness.
@@ -40,6 +43,27 @@ pub struct Env<'a> {
     pub spent_ns: u64,
     /// Standard output and standard error.
     pub console: &'a mut Console,
+}
+
+/// The processes of a machine that have not ended, as /proc lists them.
+pub type Tasks = BTreeMap<Pid, Task>;
+
+/// A process, as others see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Task {
+    /// /proc/PID/ns/net
+    pub ns: NsId,
+    /// /proc/PID/cmdline with blanks; empty of a process that nobody named.
+    pub cmdline: String,
+}
+
+impl Task {
+    /// /proc/PID/comm: the name of its program, of at most 15 bytes (TASK_COMM_LEN).
+    pub fn comm(&self) -> &str {
+        let program = self.cmdline.split(' ').next().unwrap_or_default();
+        let name = program.rsplit('/').next().unwrap_or_default();
+        name.get(..15).unwrap_or(name)
+    }
 }
 
 /// What a program has printed, in order, with the stream that it went to.

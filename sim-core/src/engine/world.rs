@@ -297,6 +297,11 @@ impl World {
         Some(pid)
     }
 
+    /// Says what a process runs: its command line.
+    pub fn set_cmdline(&mut self, ns: NsId, pid: Pid, cmdline: &str) {
+        self.machines[ns.machine().0 as usize].set_cmdline(pid, cmdline);
+    }
+
     /// Sends SIGINT to a process, as Ctrl-C does: what it waits in is interrupted.
     pub fn interrupt(&mut self, ns: NsId, pid: Pid) {
         let machine = ns.machine().0 as usize;

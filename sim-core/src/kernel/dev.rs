@@ -53,6 +53,8 @@ pub struct Dev {
     pub(in crate::kernel) carrier: bool,
     /// The carrier as link watch has acted on it (operstate): it follows when the system call is over.
     pub(in crate::kernel) linked: bool,
+    /// carrier_up_count and carrier_down_count
+    pub(in crate::kernel) carrier_changes: u32,
     pub(in crate::kernel) noarp: bool,
     /// The user's own reference to IFF_PROMISC and IFF_ALLMULTI.
     pub(in crate::kernel) promisc: bool,
@@ -63,6 +65,7 @@ pub struct Dev {
     pub(in crate::kernel) addrs: Vec<IfAddr>,
     pub(in crate::kernel) conf: Ipv4Conf,
     pub(in crate::kernel) neigh: NeighParms,
+    /// wanted_features, as far as `ethtool -K` has short names for them.
     pub(in crate::kernel) features: Vec<Feature>,
     pub(in crate::kernel) stats: Stats,
 }
@@ -284,7 +287,10 @@ pub(in crate::kernel) fn forwardable(ns: &NetNs, dev: IfIndex, f: &Frame) -> Res
 /// netif_carrier_on and netif_carrier_off: link watch will act on it (linkwatch_fire_event).
 pub(in crate::kernel) fn set_carrier(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, carrier: bool) {
     match ns.dev_mut(dev) {
-        Some(d) if d.carrier != carrier => d.carrier = carrier,
+        Some(d) if d.carrier != carrier => {
+            d.carrier = carrier;
+            d.carrier_changes += 1;
+        }
         _ => return,
     }
     cx.cpu.linkwatch.push_back((cx.ns, dev));

@@ -25,6 +25,7 @@ pub mod show;
 mod socket;
 pub mod syscall;
 mod sysctl;
+mod tcpmss;
 pub mod timer;
 pub mod trace;
 

@@ -19,6 +19,7 @@ use super::netfilter::targets::{Nat, NatKind};
 use super::netlink::{RouteType, Scope};
 use super::netns::{Devs, NetNs};
 use super::reject;
+use super::tcpmss;
 use super::trace::{CtLabel, DropReason, Flow, What};
 use crate::base::IfIndex;
 use crate::base::rng::Purpose;
@@ -123,7 +124,7 @@ pub(in crate::kernel) fn confirm(ns: &mut NetNs, cx: &mut Cx<'_>, mut f: Frame) 
 /// ipt_do_table, and what its verdict asks for.
 fn filter(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, mut f: Frame) -> Flow {
     match table(ns, cx, s, name, &mut f) {
-        None | Some(Verdict::Accept | Verdict::Nat(_)) => pass(f),
+        None | Some(Verdict::Accept | Verdict::Nat(_) | Verdict::TcpMss(_)) => pass(f),
         Some(Verdict::Drop) => cx.kill(f, DropReason::NetfilterDrop),
         Some(Verdict::Reject(with)) => {
             reject::reject(ns, cx, with, &f);
@@ -172,7 +173,7 @@ fn rules(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, f: &mut Frame) -> CtVerdict
     let Some(verdict) = table(ns, cx, s, TableName::Nat, f) else { return CtVerdict::Accept };
     let Nat { kind, range } = match verdict {
         Verdict::Nat(nat) => nat,
-        Verdict::Accept => return CtVerdict::Accept,
+        Verdict::Accept | Verdict::TcpMss(_) => return CtVerdict::Accept,
         Verdict::Drop | Verdict::Reject(_) => return CtVerdict::Drop,
     };
     let (ct_cx, nfct) = (CtCx::of(cx), f.nfct);
@@ -228,8 +229,23 @@ fn reroute(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State, f: Frame) -> Flow {
     }
 }
 
-/// A packet's walk through a table; none if the table does not exist. Marks and notrack are put into effect.
+/// A packet's walk through a table; none if the table does not exist. What its targets change on the way is put into
+/// effect.
 fn table(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, f: &mut Frame) -> Option<Verdict> {
+    loop {
+        match stretch(ns, cx, s, name, f)? {
+            Verdict::TcpMss(target) if tcpmss::tcpmss(ns, target, s.outdev, f) => {}
+            Verdict::TcpMss(_) => {
+                ns.iptables.end_walk(name);
+                return Some(Verdict::Drop);
+            }
+            verdict => return Some(verdict),
+        }
+    }
+}
+
+/// The walk up to its end or to a target that changes the packet. Marks and notrack are put into effect.
+fn stretch(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, f: &mut Frame) -> Option<Verdict> {
     let NetNs { iptables, fib, ct, devs, .. } = ns;
     let (rules, mut memory) = iptables.walked(name)?;
     let mut packet = Packet {

@@ -8,6 +8,11 @@ use super::netns::LOOPBACK;
 use crate::base::IfIndex;
 use std::net::Ipv4Addr;
 
+/// Of rules that `ip rule` makes.
+const RTPROT_UNSPEC: u8 = 0;
+/// Of rules that are there from the beginning.
+const RTPROT_KERNEL: u8 = 2;
+
 /// As many rules one namespace may have: each look-up walks over them.
 pub const MAX_RULES: usize = 1 << 12;
 
@@ -44,6 +49,7 @@ pub(in crate::kernel) struct Rules {
 #[derive(Clone, Debug)]
 struct Entry {
     pref: u32,
+    proto: u8,
     action: RuleAction,
     selector: RuleMatch,
     iif: Option<IfIndex>,
@@ -61,6 +67,8 @@ pub struct RuleInfo {
     pub action: RuleAction,
     /// FIB_RULE_IIF_DETACHED and FIB_RULE_OIF_DETACHED: that device does not exist.
     pub detached: (bool, bool),
+    /// FRA_PROTOCOL: RTPROT_*.
+    pub proto: u8,
 }
 
 impl Default for Rules {
@@ -68,6 +76,7 @@ impl Default for Rules {
     fn default() -> Self {
         let table = |(pref, id)| Entry {
             pref,
+            proto: RTPROT_KERNEL,
             action: RuleAction::Table(id),
             selector: RuleMatch::default(),
             iif: None,
@@ -105,7 +114,7 @@ impl Rules {
         let index = |name: &Option<String>| name.as_deref().and_then(&find);
         let (iif, oif) = (index(&selector.iif), index(&selector.oif));
         self.custom = true;
-        self.rules.insert(at, Entry { pref, action, selector, iif, oif });
+        self.rules.insert(at, Entry { pref, proto: RTPROT_UNSPEC, action, selector, iif, oif });
         Ok(())
     }
 
@@ -129,6 +138,7 @@ impl Rules {
     pub fn iter(&self) -> impl Iterator<Item = RuleInfo> {
         self.rules.iter().map(|r| RuleInfo {
             pref: r.pref,
+            proto: r.proto,
             selector: r.selector.clone(),
             action: r.action,
             detached: (r.selector.iif.is_some() && r.iif.is_none(), r.selector.oif.is_some() && r.oif.is_none()),

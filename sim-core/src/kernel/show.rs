@@ -3,6 +3,7 @@
 
 pub use super::dev::Stats;
 pub use super::rules::RuleInfo;
+pub use super::socket::DatagramInfo;
 pub use super::socket::tcp::{SkMem, TcpInfo, TcpState, TcpTimer};
 pub use route_get::{RouteGet, RouteQuery, route_get};
 
@@ -16,12 +17,14 @@ use super::dev::{Dev, DevKind, IfAddr};
 use super::fib::Alias;
 use super::neigh::{Neigh, NeighKey};
 use super::netfilter::Iptables;
-use super::netlink::{FdbRemote, FdbState, NudState, RouteType, Scope, Vxlan};
+use super::netlink::{FdbRemote, FdbState, Feature, NudState, RouteType, Scope, Vxlan};
 use super::netns::{NetNs, Spaces};
-use super::socket::tcp;
+use super::socket::{self, tcp};
+use super::syscall::Fd;
 use super::timer::{HZ, TICK_NS};
 use crate::base::{IfIndex, Mac, NsId, Time};
 use ipnet::Ipv4Net;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A device, as RTM_GETLINK shows it.
@@ -59,6 +62,10 @@ pub struct Link {
     pub port: Option<PortInfo>,
     /// IFLA_STATS64
     pub stats: Stats,
+    /// IFLA_CARRIER_CHANGES
+    pub carrier_changes: u32,
+    /// The features that are wanted, as `ethtool -k` lists them (ETHTOOL_A_FEATURES_WANTED).
+    pub features: Vec<Feature>,
     /// Its IPv4 addresses in the kernel's order: primaries first.
     pub addrs: Vec<AddrInfo>,
 }
@@ -72,8 +79,17 @@ pub struct Peer {
     pub name: Option<String>,
     /// It is in the same namespace and down: `M-DOWN`.
     pub down: bool,
-    /// The name of the other namespace; none if it is the same one.
-    pub netns: Option<String>,
+    /// The other namespace; none if it is the same one.
+    pub netns: Option<PeerNetns>,
+}
+
+/// The namespace that the other end of a veth pair is in.
+#[derive(Clone, Debug)]
+pub struct PeerNetns {
+    /// Its name.
+    pub name: String,
+    /// IFLA_LINK_NETNSID: the id that it is known by here.
+    pub id: u32,
 }
 
 /// IFF_* flags that `ip` prints.
@@ -279,6 +295,8 @@ fn link(spaces: &Spaces, ns: NsId, d: &Dev, now: Time) -> Link {
         kind: kind(space, d, space.jiffies(now)),
         port: d.port.as_deref().map(port),
         stats: d.stats,
+        carrier_changes: d.carrier_changes,
+        features: d.features.clone(),
         addrs: d.addrs.iter().map(address).collect(),
     }
 }
@@ -308,11 +326,12 @@ fn peer(spaces: &Spaces, ns: NsId, d: &Dev) -> Option<Peer> {
     let DevKind::Veth(p) = &d.kind else { return None };
     let other = spaces.get(p.ns).dev(p.dev)?;
     let same = p.ns == ns;
+    let netns = spaces.get(ns).nsid(p.ns).filter(|_| !same);
     Some(Peer {
         index: p.dev,
         name: same.then(|| other.name.clone()),
         down: same && !other.up,
-        netns: (!same).then(|| spaces.name(p.ns).to_owned()),
+        netns: netns.map(|id| PeerNetns { name: spaces.name(p.ns).to_owned(), id }),
     })
 }
 
@@ -505,6 +524,29 @@ pub fn iptables(spaces: &Spaces, ns: NsId) -> &Iptables {
 /// The TCP sockets of a namespace, as `ss -tan` lists them: connections, requests and minisockets among them.
 pub fn tcp(spaces: &Spaces, ns: NsId) -> Vec<TcpInfo> {
     tcp::list(spaces.get(ns))
+}
+
+/// The UDP and raw sockets of a namespace, as `ss -uwan` lists them.
+pub fn datagram_sockets(spaces: &Spaces, ns: NsId) -> Vec<DatagramInfo> {
+    socket::datagram_sockets(spaces.get(ns))
+}
+
+/// The number that each descriptor of a namespace has in its process: 0 to 2 are its standard files.
+///
+/// Differs: Linux takes the lowest number that is free; here they count on.
+pub fn descriptors(spaces: &Spaces, ns: NsId) -> BTreeMap<Fd, u32> {
+    let mut next = BTreeMap::new();
+    let number = |(fd, pid)| {
+        let next = next.entry(pid).or_insert(2);
+        *next += 1;
+        (fd, *next)
+    };
+    socket::descriptors(spaces.get(ns)).map(number).collect()
+}
+
+/// The clock of the timers that [`TcpInfo`] names, in jiffies.
+pub fn jiffies(spaces: &Spaces, ns: NsId, now: Time) -> u64 {
+    spaces.get(ns).jiffies(now)
 }
 
 /// A value of /proc/sys by its dotted name; none if there is no such name.

@@ -19,6 +19,8 @@ enum Opt {
     Stats,
     Details,
     Oneline,
+    Json,
+    Pretty,
     Netns,
     Inet,
     Other,
@@ -40,8 +42,8 @@ const OPTIONS: &[Keyword<Opt>] = &[
     prefix("-color", Opt::Other),
     prefix("-compressvlans", Opt::Other),
     prefix("-force", Opt::Other),
-    prefix("-json", Opt::Other),
-    prefix("-pretty", Opt::Other),
+    prefix("-json", Opt::Json),
+    prefix("-pretty", Opt::Pretty),
     prefix("-batch", Opt::Other),
 ];
 
@@ -93,12 +95,14 @@ fn options(args: &mut Args<'_>, netns: &mut Vec<String>) -> Result<Format, Synta
             Some(Opt::Stats) => format.stats += 1,
             Some(Opt::Details) => format.details = true,
             Some(Opt::Oneline) => format.oneline = true,
+            Some(Opt::Json) => format.json = true,
+            Some(Opt::Pretty) => format.pretty = true,
             Some(Opt::Netns) => enter(netns, args.value()?)?,
             Some(Opt::Inet) => {}
             Some(Opt::Other) => return Err(not_simulated_in(OPTIONS, word)),
             None => {
                 let message = format!("Option \"{text}\" is unknown, try \"bridge help\".");
-                let known = ["-details", "-stats", "-oneline", "-netns"];
+                let known = ["-details", "-stats", "-oneline", "-json", "-pretty", "-netns"];
                 return Err(SyntaxError::at(word, message).hint_nearest(text, known));
             }
         }

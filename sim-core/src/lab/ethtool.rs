@@ -1,8 +1,9 @@
-//! ethtool(8): `-K`, the features of a device. Prints nothing when it succeeds; the real tool lists which of a driver's
-//! features changed.
+//! ethtool(8): `-k` and `-K`, the features of a device. `-K` prints nothing when it succeeds; the real tool lists which
+//! of a driver's features changed.
 
 use super::args::{Args, Keyword};
 use super::args::{exact, keyword, names, not_simulated};
+use super::show::{Format, Show, What};
 use super::{Action, Check, Requests, SyntaxError, Tool, Word};
 use crate::kernel::netlink::{Feature, Request};
 
@@ -27,8 +28,10 @@ pub(super) fn parse(words: &[Word]) -> Result<Action, SyntaxError> {
     let usage = "ethtool: bad command line argument(s)";
     let hint = "an example: ethtool -K eth0 tx off rx off";
     let option = args.next().ok_or_else(|| args.error(usage).hint(hint))?;
-    if !matches!(option.text.as_str(), "-K" | "--features" | "--offload") {
-        return Err(not_simulated(option).hint(hint));
+    match option.text.as_str() {
+        "-K" | "--features" | "--offload" => {}
+        "-k" | "--show-features" | "--show-offload" => return list(&mut args),
+        _ => return Err(not_simulated(option).hint("what is: -k DEV, and -K DEV FEATURE on or off")),
     }
     let dev = args.next().ok_or_else(|| args.error(usage).hint(hint))?;
     let mut requests = Vec::new();
@@ -39,9 +42,24 @@ pub(super) fn parse(words: &[Word]) -> Result<Action, SyntaxError> {
     if requests.is_empty() {
         return Err(args.error("Could not change any device features").hint(hint));
     }
-    let missing = "netlink error: no device matches name (offset 24)\nnetlink error: No such device";
-    let checks = vec![Check::dev(&dev.text, missing.to_owned(), NETLINK_ERROR)];
+    let checks = vec![find(dev, NETLINK_ERROR)];
     Ok(Action::Requests(Requests { tool: Tool::Ethtool, checks, requests, ignore: None }))
+}
+
+/// `-k DEV`
+fn list(args: &mut Args<'_>) -> Result<Action, SyntaxError> {
+    let hint = "an example: ethtool -k eth0";
+    let dev = args.next().ok_or_else(|| args.error("ethtool: bad command line argument(s)").hint(hint))?;
+    if let Some(word) = args.next() {
+        return Err(SyntaxError::at(word, "ethtool: bad command line argument(s)").hint(hint));
+    }
+    let show = Show { format: Format::default(), what: What::Features { dev: dev.text.clone() } };
+    Ok(Action::Show { checks: vec![find(dev, 1)], show })
+}
+
+fn find(dev: &Word, status: i32) -> Check {
+    let missing = "netlink error: no device matches name (offset 24)\nnetlink error: No such device";
+    Check::dev(&dev.text, missing.to_owned(), status)
 }
 
 fn feature(word: &Word) -> Result<Feature, SyntaxError> {

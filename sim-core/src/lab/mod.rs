@@ -1,19 +1,23 @@
 //! The command interpreter: commands as a person types them on a node become requests to the kernel, and what the
 //! kernel shows becomes the text that the real tools print. Grammar, abbreviations, messages, exit statuses and texts
-//! are those of iproute2 6.1, procps 4.0, ethtool 6.1, conntrack-tools 1.4.7 and iptables 1.8.9. A word that the real
-//! tool knows and this kernel does not is an error that says so.
+//! are those of iproute2 6.1, net-tools 2.10, bridge-utils 1.7, procps 4.0, ethtool 6.1, conntrack-tools 1.4.7 and
+//! iptables 1.8.9. A word that the real tool knows and this kernel does not is an error that says so.
 
 mod args;
+mod brctl;
 mod bridge;
 pub mod conntrack;
 mod ethtool;
 mod ip;
 pub mod iptables;
 pub mod lex;
+mod nettools;
 pub mod print;
 mod run;
 pub mod show;
+mod ss;
 mod sysctl;
+mod tc;
 
 use crate::base::NsId;
 use crate::base::words::{SyntaxError, Word};
@@ -107,8 +111,10 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
-pub const COMMANDS: [&str; 16] = [
+pub const COMMANDS: [&str; 22] = [
+    "arp",
     "arping",
+    "brctl",
     "bridge",
     "conntrack",
     "curl",
@@ -121,9 +127,13 @@ pub const COMMANDS: [&str; 16] = [
     "iptables-restore",
     "iptables-save",
     "nc",
+    "netstat",
     "nslookup",
     "ping",
+    "route",
+    "ss",
     "sysctl",
+    "tc",
 ];
 
 /// A command may enter so many namespaces inside each other.
@@ -208,7 +218,13 @@ fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
     let (netns, action) = match first.text.as_str() {
         "ip" => return ip::parse(words, netns),
         "bridge" => bridge::parse(words, netns)?,
+        "arp" => (netns, nettools::arp(words)?),
+        "brctl" => (netns, brctl::parse(words)?),
+        "netstat" => (netns, nettools::netstat(words)?),
+        "route" => (netns, nettools::route(words)?),
+        "ss" => (netns, ss::parse(words)?),
         "sysctl" => (netns, sysctl::parse(words)?),
+        "tc" => tc::parse(words, netns)?,
         "conntrack" => (netns, Action::Conntrack(Box::new(conntrack::parse(words)?))),
         "ethtool" => (netns, ethtool::parse(words)?),
         name if iptables::COMMANDS.contains(&name) => (netns, Action::Iptables(Box::new(iptables::parse(words)?))),

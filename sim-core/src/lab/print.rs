@@ -58,7 +58,7 @@ fn rule(rule: &Rule) -> String {
     }
     word(&mut out, "from");
     word(&mut out, &rule.selector.from.map_or("all".to_owned(), prefix));
-    out.push_str(&selector(&rule.selector, (false, false)));
+    out.push_str(&selector(&rule.selector));
     put(&mut out, "pref", rule.pref);
     match rule.action {
         Some(RuleAction::Table(id)) => put(&mut out, "lookup", Some(table(id))),

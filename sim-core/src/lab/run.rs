@@ -9,6 +9,7 @@ use crate::kernel::errno::{Errno, NlError};
 use crate::kernel::netlink::Request;
 use crate::kernel::show;
 use crate::kernel::syscall::{Call, Ret};
+use crate::lab::show::View;
 use crate::user::nc::Nc;
 
 pub(super) fn program(command: Command) -> Box<dyn Program> {
@@ -136,7 +137,8 @@ impl Run {
             Action::Sysctl(_) => self.variables(env),
             Action::Show { show, .. } => {
                 let ns = enter(&self.netns, env)?;
-                match show.text(env.spaces, ns, env.now) {
+                let view = View { spaces: env.spaces, ns, now: env.now, tasks: env.tasks };
+                match show.text(view) {
                     Ok(text) => {
                         env.console.out(text);
                         Err(Exit(0))

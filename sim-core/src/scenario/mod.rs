@@ -9,6 +9,7 @@
 //! every error, whoever finds it.
 
 pub mod diag;
+pub mod exec;
 mod expect;
 pub mod plan;
 pub mod raw;

@@ -37,6 +37,7 @@ use crate::user::scripted;
 pub use self::files::{FileBody, FileMap, MAX_FILE_SIZE, MAX_FILES};
 pub use self::schema::{SCHEMA_ID, schema};
 pub use self::script::{MAX_SCRIPT_CALLS, MAX_SEND_SIZE};
+pub(super) use self::text::duration;
 pub use self::underlay::{Link, MAX_RATE, Named, Percent, Rate, Router, Switch};
 pub use self::value::{
     CapturePoint, Count, Duration, Hop, Interface, Label, MAX_INTERFACE_LEN, MAX_NAME_LEN, Spanned, Timestamp,

@@ -1,6 +1,7 @@
 //! Runs a plan: set-up, traffic, the instants at which expectations look, the end.
 
 use super::diag::SourceFile;
+use super::exec::{Exec, Executed};
 use super::expect::Watch;
 use super::plan::{Check, Expect, Line, Link, Plan, Script, ServerLine, Traffic};
 use super::report::{CommandReport, Expectation, Report, Verdict};
@@ -9,7 +10,7 @@ use crate::base::{IfIndex, MachineId, NsId, Pid, Time};
 use crate::engine::{ConfigureError, LimitHit, Stopped, World};
 use crate::kernel::netfilter::table::Table;
 use crate::kernel::netlink::{LinkAdd, LinkKind, LinkPeer, Request};
-use crate::kernel::trace::{DevName, Sink, Step, Tap};
+use crate::kernel::trace::{DevName, Mute, Sink, Step, Tap};
 use crate::observe::story::{Journeys, Story};
 use crate::observe::{Outputs, Recorder, Store};
 use crate::user::scripted::Scripted;
@@ -24,6 +25,8 @@ const BETWEEN_COMMANDS_NS: u64 = 15 * MS;
 const AFTER_LAST_NS: u64 = SEC / 2;
 /// What a command that is interrupted at the end may take to end.
 const GOOD_BYE_NS: u64 = MS;
+/// A visitor's command that has not ended so long after the plan's end is interrupted.
+const VISIT_MAX_NS: u64 = 10 * SEC;
 const SETUP_HINT: &str = "the commands of `setup` are run in the order of the file, as on a real node";
 const LINK_HINT: &str = "a link makes both of its interfaces, before the set-up";
 const SERVER_HINT: &str = "servers start in the order of the file when all namespaces are set up";
@@ -161,6 +164,7 @@ fn lay(world: &mut World, link: &Link, sink: &mut dyn Sink) -> Result<(), String
 /// Starts a server and lets it run until it waits for its first client.
 fn start_server(world: &mut World, ns: NsId, line: &ServerLine, sink: &mut dyn Sink) -> Result<(), String> {
     let pid = world.spawn(ns, line.server.clone().into_program(), Time(0)).ok_or("too many processes")?;
+    world.set_cmdline(ns, pid, &line.text);
     let until = world.machine(ns).now() + SERVER_START_NS;
     loop {
         match world.run(until, sink) {
@@ -200,7 +204,17 @@ fn setup(world: &mut World, ns: NsId, line: &Line, sink: &mut dyn Sink) -> Resul
 /// Starts a command, in the namespace that it enters first; which, and its process.
 fn spawn(world: &mut World, here: NsId, line: &Line, at: Time) -> Option<(NsId, Pid)> {
     let ns = line.command.start_ns(world.machine(here).spaces(), here);
-    Some((ns, world.spawn(ns, line.command.clone().into_program(), at)?))
+    let pid = world.spawn(ns, line.command.clone().into_program(), at)?;
+    world.set_cmdline(ns, pid, cmdline(&line.text));
+    Some((ns, pid))
+}
+
+/// What runs in the end: `ip netns exec NAME` becomes the command behind it.
+fn cmdline(text: &str) -> &str {
+    match text.strip_prefix("ip netns exec ").and_then(|rest| rest.split_once(' ')) {
+        Some((_, command)) => cmdline(command),
+        None => text,
+    }
 }
 
 /// Runs a plan to its end and writes its outputs to `store`.
@@ -238,6 +252,19 @@ pub fn play(plan: &Plan, sink: &mut dyn Sink) -> Result<(World, Option<LimitHit>
     let mut stage = Stage::new(world, &mut only, vec![]);
     let limit = stage.play(plan, 0, &mut ()).err();
     Ok((stage.world, limit))
+}
+
+/// Runs a plan with a command of somebody who visits it.
+pub(super) fn exec(plan: &Plan, exec: &Exec) -> Result<Executed, RunError> {
+    let mut mute = Mute;
+    let world = build(plan, &mut mute).map_err(RunError::Setup)?;
+    let mut only = Only(&mut mute);
+    let mut stage = Stage::new(world, &mut only, exec.at.into_iter().collect());
+    stage.visit = Some((exec, None));
+    let limit = stage.play(plan, 0, &mut ()).and_then(|()| stage.finish_visit(exec)).err();
+    let done = stage.visit.and_then(|(_, at)| stage.commands.into_iter().nth(at?));
+    let (output, exit) = done.map_or((String::new(), None), |c| (c.output, c.exit));
+    Ok(Executed { output, exit, limit })
 }
 
 /// Why there is no report.
@@ -346,6 +373,8 @@ struct Stage<'a, A> {
     last_exit: Time,
     /// Up to here the run has come.
     reached: Time,
+    /// A command that is none of the plan's, with its place in `commands` when it has started.
+    visit: Option<(&'a Exec, Option<usize>)>,
 }
 
 impl<'a, A: Audience> Stage<'a, A> {
@@ -358,6 +387,7 @@ impl<'a, A: Audience> Stage<'a, A> {
             commands: vec![],
             last_exit: Time(0),
             reached: Time(0),
+            visit: None,
         }
     }
 
@@ -405,13 +435,16 @@ impl<'a, A: Audience> Stage<'a, A> {
 
     /// The commands that go on until they are interrupted get the time to say good-bye.
     fn interrupt_endless(&mut self) -> Result<(), LimitHit> {
-        let reached = self.reached;
-        for ((_, pid), job) in &self.running {
-            if job.endless {
-                self.world.interrupt(job.ns, *pid);
-            }
+        let visitor = self.visit.and_then(|(_, place)| place);
+        self.interrupt(|job| job.endless && Some(job.at) != visitor)
+    }
+
+    fn interrupt(&mut self, which: impl Fn(&Running) -> bool) -> Result<(), LimitHit> {
+        let until = self.reached + GOOD_BYE_NS;
+        for ((_, pid), job) in self.running.iter().filter(|(_, job)| which(job)) {
+            self.world.interrupt(job.ns, *pid);
         }
-        while self.running.values().any(|j| j.endless) && self.next_exit(reached + GOOD_BYE_NS)?.is_some() {}
+        while self.running.values().any(&which) && self.next_exit(until)?.is_some() {}
         Ok(())
     }
 
@@ -431,16 +464,7 @@ impl<'a, A: Audience> Stage<'a, A> {
         let Some((ns, pid)) = job.spawn(&mut self.world, ns, at) else { return Ok(at) };
         let endless = matches!(job, Job::Command(line) if line.command.is_endless());
         let process = (ns.machine(), pid);
-        self.running.insert(process, Running { ns, at: self.commands.len(), endless });
-        self.commands.push(CommandReport {
-            from: from.to_owned(),
-            command: job.name().to_owned(),
-            started: at,
-            ended: None,
-            exit: None,
-            output: String::new(),
-            story: Story::default(),
-        });
+        self.started(process, Running { ns, at: self.commands.len(), endless }, (from, job.name(), at));
         if background {
             return Ok(at.max(now));
         }
@@ -451,6 +475,45 @@ impl<'a, A: Audience> Stage<'a, A> {
             }
         }
         Ok(self.world.machine(ns).now())
+    }
+
+    fn started(&mut self, process: (MachineId, Pid), running: Running, (from, command, at): (&str, &str, Time)) {
+        self.running.insert(process, running);
+        self.commands.push(CommandReport {
+            from: from.to_owned(),
+            command: command.to_owned(),
+            started: at,
+            ended: None,
+            exit: None,
+            output: String::new(),
+            story: Story::default(),
+        });
+    }
+
+    /// Starts the command of a visitor.
+    fn start_visit(&mut self, exec: &'a Exec, at: Time) -> Option<()> {
+        let here = self.world.namespace(&exec.from)?;
+        let (ns, pid) = spawn(&mut self.world, here, &exec.line, at)?;
+        let place = self.commands.len();
+        // The plan's end does not wait for it.
+        let running = Running { ns, at: place, endless: true };
+        self.started((ns.machine(), pid), running, (&exec.from, &exec.line.text, at));
+        self.visit = Some((exec, Some(place)));
+        Some(())
+    }
+
+    /// The plan is over: the command of a visitor starts now if it has not, and runs to its end.
+    fn finish_visit(&mut self, exec: &'a Exec) -> Result<(), LimitHit> {
+        self.advance(self.reached.max(exec.at.unwrap_or(self.reached)))?;
+        if let Some((_, None)) = self.visit {
+            self.start_visit(exec, self.reached);
+        }
+        let place = self.visit.and_then(|(_, place)| place);
+        let visitor = |job: &Running| Some(job.at) == place;
+        let until = self.reached + VISIT_MAX_NS;
+        while self.running.values().any(visitor) && self.next_exit(until)?.is_some() {}
+        self.reached = until;
+        self.interrupt(visitor)
     }
 
     fn until_all_exited(&mut self) -> Result<(), LimitHit> {
@@ -478,6 +541,9 @@ impl<'a, A: Audience> Stage<'a, A> {
                     Some(at) => {
                         self.times.pop();
                         self.audience.look(&self.world, Some(at));
+                        if let Some((exec, None)) = self.visit {
+                            self.start_visit(exec, at);
+                        }
                     }
                     None => return Ok(None),
                 },

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// getopt(3): options and operands in any order; `--` ends the options. Options come one by one, so that the first
 /// error is the one that the real program reports.
-pub(super) struct Getopt<'a> {
+pub(crate) struct Getopt<'a> {
     tool: &'static str,
     /// The letters; a colon follows those that take an argument.
     spec: &'static str,
@@ -16,9 +16,24 @@ pub(super) struct Getopt<'a> {
     pub operands: Vec<&'a Word>,
 }
 
+/// getopt_long(3): long options (`--numeric`) become the letters that they stand for; one that is not in the table, or
+/// that stands for several, stays as it is.
+pub(crate) fn short(words: &[Word], table: &[(&str, char)]) -> Vec<Word> {
+    let letter = |name: &str| {
+        let exact = table.iter().find(|(long, _)| *long == name);
+        let mut begun = table.iter().filter(|(long, _)| long.starts_with(name));
+        exact.or_else(|| begun.next().filter(|_| begun.next().is_none())).map(|(_, letter)| *letter)
+    };
+    let shorten = |word: &Word| match word.text.strip_prefix("--").filter(|name| !name.is_empty()).and_then(letter) {
+        Some(letter) => Word { text: format!("-{letter}"), span: word.span.clone() },
+        None => word.clone(),
+    };
+    words.iter().map(shorten).collect()
+}
+
 /// An option on the command line.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Opt<'a> {
+pub(crate) struct Opt<'a> {
     pub letter: char,
     /// Its argument; empty if it takes none.
     pub arg: &'a str,
@@ -27,12 +42,12 @@ pub(super) struct Opt<'a> {
 }
 
 impl<'a> Getopt<'a> {
-    pub(super) fn new(tool: &'static str, spec: &'static str, words: &'a [Word]) -> Self {
+    pub(crate) fn new(tool: &'static str, spec: &'static str, words: &'a [Word]) -> Self {
         Getopt { tool, spec, words: words.iter(), cluster: None, operands: Vec::new() }
     }
 
     /// The next option; none when only operands are left, which stand in `operands` then.
-    pub(super) fn next(&mut self) -> Result<Option<Opt<'a>>, SyntaxError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Opt<'a>>, SyntaxError> {
         let Some((word, rest)) = self.cluster.take().or_else(|| self.next_cluster()) else { return Ok(None) };
         let Some(letter) = rest.chars().next() else { return Ok(None) };
         let rest = &rest[letter.len_utf8()..];
@@ -75,12 +90,12 @@ impl<'a> Getopt<'a> {
 
 impl Opt<'_> {
     /// An error that blames this option.
-    pub(super) fn error(&self, tool: &str, message: impl std::fmt::Display) -> SyntaxError {
+    pub(crate) fn error(&self, tool: &str, message: impl std::fmt::Display) -> SyntaxError {
         SyntaxError::at(self.word, format!("{tool}: {message}"))
     }
 
     /// The error for what the real program can do and this one cannot.
-    pub(super) fn not_simulated(&self, tool: &str) -> SyntaxError {
+    pub(crate) fn not_simulated(&self, tool: &str) -> SyntaxError {
         self.error(tool, format!("option -{} is not simulated", self.letter))
     }
 

@@ -3,7 +3,7 @@
 //! statuses, the order of the system calls and the rules for waiting are those of the real programs. Besides, servers,
 //! and scripts of system calls.
 
-mod args;
+pub(crate) mod args;
 mod arping;
 pub mod dns;
 pub mod http;

@@ -3,7 +3,7 @@
 
 mod options;
 mod relay;
-mod services;
+pub(crate) mod services;
 #[cfg(test)]
 mod tests;
 

@@ -93,7 +93,8 @@ enum Then {
 
 impl Program for Ping {
     fn step(&mut self, ret: Ret, env: &mut Env<'_>) -> Call {
-        self.exiting |= env.alarmed;
+        // sigexit of iputils: SIGALRM and SIGINT.
+        self.exiting |= env.alarmed || env.interrupted;
         match std::mem::replace(&mut self.at, At::Start) {
             At::Start => self.start(env),
             At::Setup(step) => self.prepared(step, &ret, env),

@@ -3,7 +3,7 @@
 
 use crate::base::words::Word;
 use crate::base::{Files, IfIndex, Mac, NsId, Pid, Prf, Time};
-use crate::engine::process::{Console, Env};
+use crate::engine::process::{Console, Env, Tasks};
 use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
 use crate::kernel::netlink::{Addr, LinkAdd, LinkChange, LinkKind, Request};
@@ -156,6 +156,7 @@ impl Script {
                 interrupted: false,
                 spaces: &self.spaces,
                 prf: &prf,
+                tasks: &Tasks::new(),
                 files: &files,
                 spent_ns: 0,
                 console: &mut console,

@@ -4,7 +4,7 @@
 use super::script::EPOCH_S;
 use crate::base::time::MS;
 use crate::base::{Files, NsId, Pid, Prf, Time};
-use crate::engine::process::{Console, Env, Program};
+use crate::engine::process::{Console, Env, Program, Tasks};
 use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
 use crate::kernel::syscall::{Call, Fd, From, Message, PollFd, Ready, Ret, SockOpt, SocketKind};
@@ -47,6 +47,7 @@ pub(super) fn follow(mut program: Box<dyn Program>, log: &str) -> Done {
             alarmed: false,
             interrupted: false,
             spaces: &spaces,
+            tasks: &Tasks::new(),
             files: &files,
             prf: &prf,
             spent_ns: 0,

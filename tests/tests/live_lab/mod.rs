@@ -95,6 +95,27 @@ macro_rules! sendto {
     };
 }
 
+/// Waits in the background for one connection to port 80 and for its end. Not every file of tests has one.
+#[allow(unused_macros)]
+macro_rules! tcp_server {
+    () => {
+        "& {socket: tcp}, {bind: \"0.0.0.0:80\"}, {listen: 1}, {accept: {timeout: 3s}}, {recv: {timeout: 3s}}, \
+         {close: }"
+    };
+}
+
+/// Connects from port 5000 to port 80 of an address, says something and closes.
+#[allow(unused_macros)]
+macro_rules! tcp_client {
+    ($to:literal) => {
+        concat!(
+            "{socket: tcp}, {bind: \"0.0.0.0:5000\"}, {connect: \"",
+            $to,
+            ":80\"}, {send: {text: hello}}, {sleep: 200ms}, {close: }"
+        )
+    };
+}
+
 /// `iptables`, one rule.
 macro_rules! rule {
     ($($words:tt)*) => { concat!("iptables ", $($words)*) };

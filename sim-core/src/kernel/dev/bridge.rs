@@ -347,9 +347,16 @@ pub(in crate::kernel) fn update_port_state(ns: &mut NetNs, cx: &mut Cx<'_>, port
     update_carrier(ns, cx, br);
 }
 
-/// br_port_state_selection: a bridge has a carrier while one of its ports forwards; without ports it keeps what it has.
+/// br_port_state_selection: a bridge has a carrier while one of its ports forwards; without ports it keeps what it has
+/// until somebody gives it an address.
 fn update_carrier(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex) {
-    let Some(b) = ns.dev(br).filter(|d| d.up).and_then(Dev::bridge) else { return };
+    if ns.dev(br).is_some_and(|d| d.up) {
+        select_carrier(ns, cx, br);
+    }
+}
+
+fn select_carrier(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex) {
+    let Some(b) = ns.dev(br).and_then(Dev::bridge) else { return };
     let live = b.ports.iter().any(|p| ns.port(*p).is_some_and(|p| p.state == PortState::Forwarding));
     super::set_carrier(ns, cx, br, live);
 }
@@ -406,6 +413,7 @@ pub(in crate::kernel) fn change_address(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfI
     if let Some(d) = ns.dev(br) {
         cx.sink.device(&d.describe(here));
     }
+    select_carrier(ns, cx, br);
 }
 
 /// br_fdb_changeaddr: a port got another address.

@@ -5,7 +5,7 @@ use super::matches::{Bucket, Match, RecentLists, Site};
 use super::packet::{Ct, Matched, Packet, Surroundings};
 use super::parse::Counters;
 use super::table::{Slot, Table};
-use super::targets::{Nat, RejectWith, Target};
+use super::targets::{Nat, RejectWith, Target, TcpMss};
 use rustc_hash::FxHashMap;
 
 /// What a table says of a packet.
@@ -19,6 +19,8 @@ pub enum Verdict {
     Reject(RejectWith),
     /// Its connection is to be translated, after which it goes on.
     Nat(Nat),
+    /// Its MSS option is to be changed; then the walk goes on behind the rule (`XT_CONTINUE`).
+    TcpMss(TcpMss),
 }
 
 /// What a table remembers of the packets that it saw; kept apart from the rules, made on the first hit.
@@ -32,12 +34,19 @@ pub struct State {
     pub(super) nth: FxHashMap<Site, u32>,
     /// The chains to come back to, and the rule to go on with; empty between packets.
     stack: Vec<(u32, u32)>,
+    /// Where the walk goes on that has stopped for a target to change the packet.
+    resume: Option<(u32, u32)>,
 }
 
 impl State {
     /// Packets and bytes of a rule or policy.
     pub fn counters(&self, handle: u32) -> Counters {
         self.counters.get(&handle).copied().unwrap_or_default()
+    }
+
+    /// The next walk begins at the beginning.
+    pub(super) fn end_walk(&mut self) {
+        self.resume = None;
     }
 
     fn count(&mut self, handle: u32, bytes: u16) {
@@ -67,8 +76,13 @@ pub fn walk(
 ) -> Verdict {
     let Some(start) = table.base(hook) else { return Verdict::Accept };
     let bytes = packet.total_len();
-    memory.state.stack.clear();
-    let (mut chain, mut at) = (start, 0);
+    let (mut chain, mut at) = match memory.state.resume.take() {
+        Some((chain, at)) => (chain as usize, at as usize),
+        None => {
+            memory.state.stack.clear();
+            (start, 0)
+        }
+    };
     loop {
         let mut rest = table.chains()[chain].rules.iter().enumerate().skip(at);
         let next = rest.find_map(|(n, slot)| match matches(slot, packet, memory, around) {
@@ -94,6 +108,10 @@ pub fn walk(
             Target::Drop => return Verdict::Drop,
             Target::Reject(reject) => return Verdict::Reject(reject.with),
             Target::Nat(nat) => return Verdict::Nat(*nat),
+            Target::TcpMss(target) => {
+                memory.state.resume = Some((here.0, at as u32));
+                return Verdict::TcpMss(*target);
+            }
             Target::Jump(_) => {
                 memory.state.stack.push((here.0, at as u32));
                 (chain, at) = (slot.to as usize, 0);

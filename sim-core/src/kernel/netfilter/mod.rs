@@ -179,6 +179,13 @@ impl Iptables {
         Some((&loaded.table, Memory { state: &mut loaded.state, recent: &mut self.recent }))
     }
 
+    /// A walk that has stopped is not taken up again: the packet is gone.
+    pub fn end_walk(&mut self, name: TableName) {
+        if let Some((_, memory)) = self.walked(name) {
+            memory.state.end_walk();
+        }
+    }
+
     /// Nothing is registered at any hook.
     pub fn is_idle(&self) -> bool {
         self.loaded.is_empty()
@@ -210,28 +217,38 @@ impl Iptables {
         Ok(String::new())
     }
 
-    /// Makes the table that a command is about to list.
+    /// A command is about to list a table: that makes it, if it is one of the legacy backend. A table of nf_tables is
+    /// made by what changes it.
     ///
     /// # Errors
     /// There is no such table.
     pub fn prepare(&mut self, command: &Command) -> Result<(), Error> {
-        self.table_name(&command.table).map(|name| self.touch(name))
+        let name = self.table_name(&command.table)?;
+        if self.backend == Backend::Legacy {
+            self.touch(name);
+        }
+        Ok(())
     }
 
-    /// What a command prints that lists; nothing for another one, or before [`Iptables::prepare`].
+    /// What a command prints that lists; nothing for another one. A table that does not exist has its built-in chains.
     ///
     /// # Errors
     /// There is no such table, chain or rule.
     pub fn list(&self, command: &Command) -> Result<String, Error> {
         let name = self.table_name(&command.table)?;
-        let Some(l) = self.loaded.iter().find(|l| l.table.name() == name) else { return Ok(String::new()) };
+        let none;
+        let (table, state) = match self.loaded.iter().find(|l| l.table.name() == name) {
+            Some(l) => (&*l.table, &l.state),
+            None => {
+                none = (Table::new(name, self.backend), State::default());
+                (&none.0, &none.1)
+            }
+        };
         match &command.action {
             Action::ListRules(chain, number) => {
-                l.table.list_rules(&l.state, chain.as_deref(), *number, command.verbose, self.backend)
+                table.list_rules(state, chain.as_deref(), *number, command.verbose, self.backend)
             }
-            Action::List(chain, number, format) => {
-                l.table.list(&l.state, chain.as_deref(), *number, *format, self.backend)
-            }
+            Action::List(chain, number, format) => table.list(state, chain.as_deref(), *number, *format, self.backend),
             _ => Ok(String::new()),
         }
     }

@@ -114,12 +114,14 @@ pub(super) fn add_routes(ns: &mut NetNs, dev: IfIndex, a: &IfAddr) {
         return;
     };
     let addr = a.local.addr();
-    put(ns, TABLE_LOCAL, Ipv4Net::from(addr), RouteType::Local, Scope::Host, dev, addr);
+    // A secondary address is no source: the routes to it name the primary one.
+    let prim = primary(ns, dev, a).unwrap_or(addr);
+    put(ns, TABLE_LOCAL, Ipv4Net::from(addr), RouteType::Local, Scope::Host, dev, prim);
     if !up {
         return;
     }
     if let Some(b) = a.broadcast.filter(|b| !b.is_broadcast()) {
-        put(ns, TABLE_LOCAL, Ipv4Net::from(b), RouteType::Broadcast, Scope::Link, dev, addr);
+        put(ns, TABLE_LOCAL, Ipv4Net::from(b), RouteType::Broadcast, Scope::Link, dev, prim);
     }
     let net = a.subnet();
     let zero = net.network().octets()[0] == 0;
@@ -136,9 +138,19 @@ pub(super) fn add_routes(ns: &mut NetNs, dev: IfIndex, a: &IfAddr) {
     }
 }
 
+/// inet_ifa_byprefix: the primary address of the subnet that `a` is a secondary address of.
+fn primary(ns: &NetNs, dev: IfIndex, a: &IfAddr) -> Option<Ipv4Addr> {
+    let same = |p: &&IfAddr| a.secondary && !p.secondary && p.subnet() == a.subnet();
+    Some(ns.dev(dev)?.addrs.iter().find(same)?.local.addr())
+}
+
 fn del_routes(ns: &mut NetNs, dev: IfIndex, a: &IfAddr) {
     let addr = a.local.addr();
-    ns.fib.remove_all(|_, _, r| r.oif == Some(dev) && r.proto == RTPROT_KERNEL && r.prefsrc == Some(addr));
+    let own = [Some(addr), a.broadcast].map(|a| a.map(Ipv4Net::from));
+    ns.fib.remove_all(|table, dst, r| {
+        let of = r.prefsrc == Some(addr) || table == TABLE_LOCAL && own.contains(&Some(dst));
+        r.oif == Some(dev) && r.proto == RTPROT_KERNEL && of
+    });
 }
 
 /// fib_magic: appended, so that an equal route of another address stays in front.

@@ -597,6 +597,8 @@ fn register(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, d: Dev) {
 }
 
 fn device(ns: &NetNs, index: IfIndex, name: String, mac: Mac, mtu: u32, kind: DevKind) -> Dev {
+    // veth_newlink calls netif_carrier_off.
+    let carrier_changes = u32::from(matches!(kind, DevKind::Veth(_)));
     Dev {
         index,
         name,
@@ -609,6 +611,7 @@ fn device(ns: &NetNs, index: IfIndex, name: String, mac: Mac, mtu: u32, kind: De
         up: false,
         was_up: false,
         carrier: false,
+        carrier_changes,
         linked: false,
         noarp: false,
         promisc: false,

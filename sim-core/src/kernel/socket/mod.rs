@@ -1,12 +1,16 @@
 //! Sockets: what a descriptor refers to, the queues of what arrived, and the system calls on them (net/socket.c,
 //! net/core/sock.c, net/core/datagram.c).
 
+mod info;
 pub mod netlink;
 pub mod packet;
 pub mod ping;
 pub mod raw;
 pub mod tcp;
 pub mod udp;
+
+pub use info::DatagramInfo;
+pub(in crate::kernel) use info::list as datagram_sockets;
 
 use super::conntrack::Event;
 use super::cx::Cx;
@@ -250,6 +254,11 @@ fn stream_call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, id: tcp::SockId, call:
         }
         _ => tcp::call(ns, cx, pid, id, call),
     }
+}
+
+/// The open descriptors of a namespace, in the order in which they were opened, with their processes.
+pub(in crate::kernel) fn descriptors(ns: &NetNs) -> impl Iterator<Item = (Fd, Pid)> {
+    ns.sockets.open.iter().map(|(fd, s)| (*fd, s.owner))
 }
 
 /// How long `call` may wait in nanoseconds, by SO_RCVTIMEO and SO_LINGER; zero waits for ever.

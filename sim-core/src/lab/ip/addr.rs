@@ -270,8 +270,5 @@ fn flush(args: &mut Args<'_>, context: Context) -> Result<Action, SyntaxError> {
 
 fn list(args: &mut Args<'_>, context: Context) -> Result<Action, SyntaxError> {
     let (filter, checks) = link::filter(args, "ip-address")?;
-    if context.format.stats > 1 {
-        return Err(args.error("-s twice is not simulated").hint("write -s once"));
-    }
     Ok(show(checks, context.format, What::Addrs { filter, inet_only: context.inet }))
 }

@@ -190,9 +190,6 @@ fn delete(args: &mut Args<'_>) -> Result<Action, SyntaxError> {
 
 fn list(args: &mut Args<'_>, context: Context) -> Result<Action, SyntaxError> {
     let (filter, checks) = filter(args, "ip-link")?;
-    if context.format.stats > 1 {
-        return Err(args.error("-s twice is not simulated").hint("write -s once"));
-    }
     Ok(show(checks, context.format, What::Links(filter)))
 }
 

@@ -33,6 +33,8 @@ enum Opt {
     Details,
     Oneline,
     Brief,
+    Json,
+    Pretty,
     Netns,
     Other,
 }
@@ -60,8 +62,8 @@ const OPTIONS: &[Keyword<Opt>] = &[
     prefix("-force", Opt::Other),
     prefix("-batch", Opt::Other),
     prefix("-brief", Opt::Brief),
-    prefix("-json", Opt::Other),
-    prefix("-pretty", Opt::Other),
+    prefix("-json", Opt::Json),
+    prefix("-pretty", Opt::Pretty),
     prefix("-rcvbuf", Opt::Other),
     prefix("-color", Opt::Other),
     prefix("-help", Opt::Other),
@@ -137,7 +139,7 @@ pub(super) fn parse(words: &[Word], mut netns: Vec<String>) -> Result<Command, S
         Some(Object::Rule) => rule::parse(&mut args, context)?,
         Some(Object::Neigh) => neigh::parse(&mut args, context)?,
         Some(Object::Link) => link::parse(&mut args, context)?,
-        Some(Object::Netns) => return netns::parse(&mut args, netns),
+        Some(Object::Netns) => return netns::parse(&mut args, netns, context.format),
         Some(Object::Help) => return Err(help(object, "ip")),
         Some(Object::Other) => return Err(not_simulated_in(OBJECTS, object)),
         None => {
@@ -167,11 +169,13 @@ fn options(args: &mut Args<'_>, netns: &mut Vec<String>) -> Result<Context, Synt
             Some(Opt::Details) => context.format.details = true,
             Some(Opt::Oneline) => context.format.oneline = true,
             Some(Opt::Brief) => context.format.brief = true,
+            Some(Opt::Json) => context.format.json = true,
+            Some(Opt::Pretty) => context.format.pretty = true,
             Some(Opt::Netns) => enter(netns, args.value()?)?,
             Some(Opt::Other) => return Err(not_simulated_in(OPTIONS, word)),
             None => {
                 let message = format!("Option \"{text}\" is unknown, try \"ip -help\".");
-                let known = ["-4", "-details", "-stats", "-oneline", "-brief", "-netns", "-family"];
+                let known = ["-4", "-details", "-stats", "-oneline", "-brief", "-json", "-pretty", "-netns", "-family"];
                 return Err(SyntaxError::at(word, message).hint_nearest(text, known));
             }
         }

@@ -37,8 +37,8 @@ const VERBS: &[Keyword<Verb>] = &[
 /// NAME_MAX
 const NAME_MAX: usize = 255;
 
-pub(super) fn parse(args: &mut Args<'_>, mut netns: Vec<String>) -> Result<Command, SyntaxError> {
-    let list = || Action::Show { checks: Vec::new(), show: Show { format: Format::default(), what: What::Netns } };
+pub(super) fn parse(args: &mut Args<'_>, mut netns: Vec<String>, format: Format) -> Result<Command, SyntaxError> {
+    let list = || Action::Show { checks: Vec::new(), show: Show { format, what: What::Netns } };
     let Some(verb) = args.next() else { return Ok(Command { netns, action: list() }) };
     if let Some(bad) = args.peek().filter(|w| !is_name(&w.text)) {
         return Err(SyntaxError::at(bad, format!("Invalid netns name \"{}\"", bad.text)));

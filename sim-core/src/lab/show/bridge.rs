@@ -2,49 +2,74 @@
 
 use super::Format;
 use super::link::{flags, on_off};
+use super::printer::Printer;
 use crate::base::time::SEC;
 use crate::kernel::netlink::FdbState;
 use crate::kernel::show::{FdbInfo, Link, Peer, PortInfo};
-use std::fmt::Write;
 
 /// `bridge link show`; `links` are all devices.
 pub fn bridge_links(links: &[Link], dev: Option<&str>, format: Format) -> String {
-    let mut out = String::new();
+    let mut p = Printer::new(format);
     for link in links.iter().filter(|l| dev.is_none_or(|d| d == l.name)) {
         let (Some(port), Some((_, master))) = (&link.port, &link.master) else { continue };
-        let (peer, m_down) = link.peer.as_ref().map(|p| peer(links, p)).unwrap_or_default();
-        let flags = flags(link.flags, m_down);
-        let _ = write!(out, "{}: {}{peer}: {flags} mtu {} master {master} ", link.index, link.name, link.mtu);
-        let _ = write!(out, "state {} priority {} cost {} ", port.state, port.priority, port.cost);
+        p.object("");
+        p.field("ifindex", link.index.0, format_args!("{}: ", link.index));
+        let m_down = link.peer.as_ref().is_some_and(|peer| foreign(&mut p, links, peer));
+        let at = link.peer.as_ref().map(|peer| at(links, peer)).unwrap_or_default();
+        p.field("ifname", link.name.as_str(), format_args!("{}{at}: ", link.name));
+        flags(&mut p, link.flags, m_down);
+        p.field("mtu", link.mtu, format_args!("mtu {} ", link.mtu));
+        p.field("master", master.as_str(), format_args!("master {master} "));
+        p.field("state", port.state, format_args!("state {} ", port.state));
+        p.field("priority", port.priority, format_args!("priority {} ", port.priority));
+        p.field("cost", port.cost, format_args!("cost {} ", port.cost));
         if format.details {
-            out.push(format.newline());
-            details(&mut out, port);
+            p.newline();
+            details(&mut p, port);
         }
-        out.push('\n');
+        p.text(format_args!("\n"));
+        p.end();
     }
-    out
+    p.finish()
 }
 
 /// The peer's index is looked up in this namespace, wherever the peer is; M-DOWN too is about the device found so.
-fn peer(links: &[Link], peer: &Peer) -> (String, bool) {
-    match links.iter().find(|l| l.index == peer.index) {
-        Some(found) => (format!("@{}", found.name), !found.flags.up),
-        None => (format!("@if{}", peer.index), false),
-    }
+fn find<'a>(links: &'a [Link], peer: &Peer) -> Option<&'a Link> {
+    links.iter().find(|l| l.index == peer.index)
 }
 
-fn details(out: &mut String, port: &PortInfo) {
-    let _ = write!(
-        out,
-        "    hairpin {} guard off root_block off fastleave off learning {} flood {} mcast_flood {} bcast_flood {} \
-         mcast_router 1 mcast_to_unicast off neigh_suppress off vlan_tunnel off isolated {} locked off ",
-        on_off(port.hairpin),
-        on_off(port.learning),
-        on_off(port.flood),
-        on_off(port.mcast_flood),
-        on_off(port.bcast_flood),
-        on_off(port.isolated),
-    );
+/// The peer in the document; whether it is down.
+fn foreign(p: &mut Printer, links: &[Link], peer: &Peer) -> bool {
+    match find(links, peer) {
+        Some(found) => p.json("link", found.name.as_str()),
+        None => p.json("link_index", peer.index.0),
+    }
+    find(links, peer).is_some_and(|found| !found.flags.up)
+}
+
+/// The peer behind the name.
+fn at(links: &[Link], peer: &Peer) -> String {
+    find(links, peer).map_or_else(|| format!("@if{}", peer.index), |found| format!("@{}", found.name))
+}
+
+fn details(p: &mut Printer, port: &PortInfo) {
+    p.text(format_args!("    "));
+    let mut switch = |key: &'static str, on| p.field(key, on, format_args!("{key} {} ", on_off(on)));
+    switch("hairpin", port.hairpin);
+    for key in ["guard", "root_block", "fastleave"] {
+        switch(key, false);
+    }
+    switch("learning", port.learning);
+    switch("flood", port.flood);
+    switch("mcast_flood", port.mcast_flood);
+    switch("bcast_flood", port.bcast_flood);
+    p.field("mcast_router", 1, format_args!("mcast_router 1 "));
+    let mut switch = |key: &'static str, on| p.field(key, on, format_args!("{key} {} ", on_off(on)));
+    for key in ["mcast_to_unicast", "neigh_suppress", "vlan_tunnel"] {
+        switch(key, false);
+    }
+    switch("isolated", port.isolated);
+    switch("locked", false);
 }
 
 /// `bridge fdb show`; `links` are all devices, which tell whose ports there are.
@@ -52,45 +77,53 @@ pub fn bridge_fdb(entries: &[FdbInfo], links: &[Link], br: Option<&str>, dev: Op
     let is_port = |dev: &str, br: &str| {
         links.iter().any(|l| l.name == dev && l.master.as_ref().is_some_and(|(_, master)| master == br))
     };
-    let mut out = String::new();
+    let mut p = Printer::new(format);
     for entry in entries {
         let of_bridge = br.is_none_or(|b| entry.dev == b || is_port(&entry.dev, b));
-        if !of_bridge || dev.is_some_and(|d| d != entry.dev) {
-            continue;
+        if of_bridge && dev.is_none_or(|d| d == entry.dev) {
+            p.object("");
+            fdb_entry(&mut p, entry, dev.is_none(), format);
+            p.end();
         }
-        let _ = write!(out, "{} ", entry.mac);
-        if dev.is_none() {
-            let _ = write!(out, "dev {} ", entry.dev);
-        }
-        if let Some(r) = &entry.remote {
-            let _ = write!(out, "dst {} ", r.dst);
-            let words = [
-                ("port", r.port.map(|p| p.to_string())),
-                ("vni", r.vni.map(|v| v.to_string())),
-                ("via", r.via.clone()),
-            ];
-            for (word, value) in words {
-                if let Some(value) = value {
-                    let _ = write!(out, "{word} {value} ");
-                }
-            }
-        }
-        // The groups that a device listens to have no times.
-        if format.stats > 0 && (entry.master.is_some() || entry.remote.is_some()) {
-            let _ = write!(out, "used {}/{} ", entry.used_ns / SEC, entry.updated_ns / SEC);
-        }
-        match &entry.master {
-            Some(master) => {
-                let _ = write!(out, "master {master} ");
-            }
-            None => out.push_str("self "),
-        }
-        out.push_str(match entry.state {
-            FdbState::Local => "permanent",
-            FdbState::Static => "static",
-            FdbState::Dynamic => "",
-        });
-        out.push('\n');
     }
-    out
+    p.finish()
+}
+
+fn fdb_entry(p: &mut Printer, entry: &FdbInfo, named: bool, format: Format) {
+    p.field("mac", entry.mac.to_string(), format_args!("{} ", entry.mac));
+    if named {
+        p.field("ifname", entry.dev.as_str(), format_args!("dev {} ", entry.dev));
+    }
+    if let Some(r) = &entry.remote {
+        p.field("dst", r.dst.to_string(), format_args!("dst {} ", r.dst));
+        if let Some(port) = r.port {
+            p.field("port", port, format_args!("port {port} "));
+        }
+        if let Some(vni) = r.vni {
+            p.field("vni", vni, format_args!("vni {vni} "));
+        }
+        if let Some(via) = &r.via {
+            p.field("viaIf", via.as_str(), format_args!("via {via} "));
+        }
+    }
+    // The groups that a device listens to have no times.
+    if format.stats > 0 && (entry.master.is_some() || entry.remote.is_some()) {
+        let [used, updated] = [entry.used_ns, entry.updated_ns].map(|ns| ns / SEC);
+        p.field("used", used, format_args!("used {used}/"));
+        p.field("updated", updated, format_args!("{updated} "));
+    }
+    p.array("flags");
+    if entry.master.is_none() {
+        p.item("self", format_args!("self "));
+    }
+    p.end();
+    if let Some(master) = &entry.master {
+        p.field("master", master.as_str(), format_args!("master {master} "));
+    }
+    let state = match entry.state {
+        FdbState::Local => "permanent",
+        FdbState::Static => "static",
+        FdbState::Dynamic => "",
+    };
+    p.field("state", state, format_args!("{state}\n"));
 }

@@ -1,32 +1,46 @@
 //! What the `show` commands print. The text functions take what the kernel shows as data, so that they need no kernel.
 
+mod brctl;
 mod bridge;
 mod conntrack;
+mod ethtool;
 mod link;
 mod neigh;
+mod nettools;
+mod printer;
 mod route;
 mod rule;
+mod sockets;
+pub mod ss;
+mod tc;
 
+pub use brctl::BrctlQuery;
 pub use bridge::{bridge_fdb, bridge_links};
 pub(in crate::lab) use conntrack::date;
 pub use conntrack::{
     conntrack_deleted, conntrack_entries, conntrack_event, conntrack_events_shown, conntrack_flushed, conntrack_shown,
     conntrack_stats,
 };
+pub use ethtool::features;
 pub use link::{addrs, links};
 pub use neigh::neighs;
+pub use nettools::{ArpQuery, RouteColumns, SocketQuery};
 pub use route::{PROTOCOLS, route_get, routes};
 pub use rule::rules;
+pub use sockets::Protocol as SocketProtocol;
+pub use tc::qdiscs;
 
 pub(super) use route::{destination, kind, protocol, scope, table};
 pub(super) use rule::{action, prefix, selector};
 
 use crate::base::{NsId, Time};
+use crate::engine::process::Tasks;
 use crate::kernel::netlink::{NudState, TABLE_MAIN};
 use crate::kernel::netns::Spaces;
 use crate::kernel::show as kernel;
 use crate::kernel::show::RouteQuery;
 use ipnet::Ipv4Net;
+use printer::Printer;
 
 /// A command that prints what the kernel shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +53,7 @@ pub struct Show {
 
 /// The options that change how a text looks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "options of the command line")]
 pub struct Format {
     /// How many times `-s` was given.
     pub stats: u32,
@@ -48,6 +63,10 @@ pub struct Format {
     pub oneline: bool,
     /// `-br`
     pub brief: bool,
+    /// `-j`
+    pub json: bool,
+    /// `-p`
+    pub pretty: bool,
 }
 
 /// What is shown.
@@ -84,6 +103,49 @@ pub enum What {
         /// Only entries of this device.
         dev: Option<String>,
     },
+    /// `brctl`
+    Brctl(BrctlQuery),
+    /// `tc qdisc show`
+    Qdiscs {
+        /// Only this device's.
+        dev: Option<String>,
+    },
+    /// `ethtool -k`
+    Features {
+        /// Of this device.
+        dev: String,
+    },
+    /// `ss`
+    Sockets(Box<ss::Query>),
+    /// `netstat`
+    Netstat(SocketQuery),
+    /// `netstat -i`
+    Interfaces {
+        /// `-a`: those that are down, too.
+        all: bool,
+    },
+    /// `route`, `netstat -r`
+    RouteTable {
+        /// What is told of each.
+        columns: RouteColumns,
+        /// `-n`
+        numeric: bool,
+    },
+    /// `arp`
+    Arp(ArpQuery),
+}
+
+/// What a command looks at: a namespace of a machine, now.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The machine's namespaces.
+    pub spaces: &'a Spaces,
+    /// The namespace.
+    pub ns: NsId,
+    /// The machine's clock.
+    pub now: Time,
+    /// The machine's processes.
+    pub tasks: &'a Tasks,
 }
 
 /// Which devices are shown.
@@ -153,8 +215,8 @@ impl Show {
     ///
     /// # Errors
     /// What it prints to standard error instead, without the end of the line, and its exit status.
-    pub fn text(&self, spaces: &Spaces, ns: NsId, now: Time) -> Result<String, (String, i32)> {
-        let format = self.format;
+    pub fn text(&self, view: View<'_>) -> Result<String, (String, i32)> {
+        let (View { spaces, ns, now, .. }, format) = (view, self.format);
         Ok(match &self.what {
             What::Links(filter) => links(&kernel::links(spaces, ns, now), filter, format),
             What::Addrs { filter, inet_only } => addrs(&kernel::links(spaces, ns, now), filter, *inet_only, format),
@@ -175,25 +237,42 @@ impl Show {
                 Ok(route) => route_get(query, &route, format),
                 Err(errno) => return Err((format!("RTNETLINK answers: {errno}"), 2)),
             },
-            What::Rules => rules(&kernel::rules(spaces, ns)),
+            What::Rules => rules(&kernel::rules(spaces, ns), format),
             What::Neighs(filter) => neighs(&kernel::neighs(spaces, ns, now), filter, format),
-            What::Netns => netns(&kernel::netns_list(spaces, ns)),
+            What::Netns => netns(&kernel::netns_list(spaces, ns), format),
             What::BridgeLinks { dev } => bridge_links(&kernel::links(spaces, ns, now), dev.as_deref(), format),
             What::Fdb { br, dev } => {
                 let links = kernel::links(spaces, ns, now);
                 bridge_fdb(&kernel::fdb(spaces, ns, now), &links, br.as_deref(), dev.as_deref(), format)
             }
+            What::Brctl(query) => brctl::brctl(view, query)?,
+            What::Qdiscs { dev } => qdiscs(&kernel::links(spaces, ns, now), dev.as_deref(), format),
+            What::Features { dev } => {
+                let links = kernel::links(spaces, ns, now);
+                links.iter().find(|l| l.name == *dev).map(features).unwrap_or_default()
+            }
+            What::Sockets(query) => ss::ss(view, query),
+            What::Netstat(query) => nettools::netstat(view, query),
+            What::Interfaces { all } => nettools::interfaces(view, *all),
+            What::RouteTable { columns, numeric } => nettools::routes(view, *columns, *numeric),
+            What::Arp(query) => nettools::arp(view, query)?,
         })
     }
 }
 
 /// `ip netns list`: names, with the id that the namespace has here if it has one.
-pub fn netns(list: &[(String, Option<u32>)]) -> String {
-    let line = |(name, id): &(String, Option<u32>)| match id {
-        Some(id) => format!("{name} (id: {id})\n"),
-        None => format!("{name}\n"),
-    };
-    list.iter().map(line).collect()
+pub fn netns(list: &[(String, Option<u32>)], format: Format) -> String {
+    let mut p = Printer::new(format);
+    for (name, id) in list {
+        p.object("");
+        p.field("name", name.as_str(), format_args!("{name}"));
+        if let Some(id) = id {
+            p.field("id", *id, format_args!(" (id: {id})"));
+        }
+        p.text(format_args!("\n"));
+        p.end();
+    }
+    p.finish()
 }
 
 impl Format {

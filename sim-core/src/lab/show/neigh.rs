@@ -1,38 +1,49 @@
 //! `ip neigh show` (ip/ipneigh.c: print_neigh).
 
+use super::printer::Printer;
 use super::{Format, NeighFilter};
 use crate::base::time::SEC;
 use crate::kernel::netlink::NudState;
 use crate::kernel::show::NeighInfo;
-use std::fmt::Write;
 
 /// `ip neigh show`
 pub fn neighs(neighs: &[NeighInfo], filter: &NeighFilter, format: Format) -> String {
-    let mut out = String::new();
+    let mut p = Printer::new(format);
     for neigh in neighs.iter().filter(|n| selected(n, filter)) {
-        let dev = Some(&neigh.dev).filter(|_| filter.dev.is_none());
-        let lladdr = neigh.lladdr.map(|m| m.to_string());
-        if format.brief {
-            let dev = dev.map(|d| format!("{d:<16} ")).unwrap_or_default();
-            let _ = writeln!(out, "{:<39} {dev}{}", neigh.addr, lladdr.unwrap_or_default());
-            continue;
-        }
-        let _ = write!(out, "{} ", neigh.addr);
-        if let Some(dev) = dev {
-            let _ = write!(out, "dev {dev} ");
-        }
-        if let Some(lladdr) = lladdr {
-            let _ = write!(out, "lladdr {lladdr} ");
-        }
-        if format.stats > 0 {
-            stats(&mut out, neigh);
-        }
-        if neigh.state != NudState::None {
-            let _ = write!(out, "{} ", neigh.state.label());
-        }
-        out.push('\n');
+        p.object("");
+        line(&mut p, neigh, filter.dev.is_none(), format);
+        p.text(format_args!("\n"));
+        p.end();
     }
-    out
+    p.finish()
+}
+
+fn line(p: &mut Printer, neigh: &NeighInfo, named: bool, format: Format) {
+    let lladdr = neigh.lladdr.map(|m| m.to_string());
+    let brief = format.brief;
+    let width = if brief { 39 } else { 0 };
+    p.field("dst", neigh.addr.to_string(), format_args!("{:<width$} ", neigh.addr.to_string()));
+    if named && brief {
+        p.field("dev", neigh.dev.as_str(), format_args!("{:<16} ", neigh.dev));
+    } else if named {
+        p.field("dev", neigh.dev.as_str(), format_args!("dev {} ", neigh.dev));
+    }
+    match lladdr {
+        Some(lladdr) if brief => p.field("lladdr", lladdr.as_str(), format_args!("{lladdr}")),
+        Some(lladdr) => p.field("lladdr", lladdr.as_str(), format_args!("lladdr {lladdr} ")),
+        None => {}
+    }
+    if brief {
+        return;
+    }
+    if format.stats > 0 {
+        stats(p, neigh);
+    }
+    if neigh.state != NudState::None {
+        p.array("state");
+        p.item(neigh.state.label(), format_args!("{} ", neigh.state.label()));
+        p.end();
+    }
 }
 
 fn selected(neigh: &NeighInfo, filter: &NeighFilter) -> bool {
@@ -48,12 +59,16 @@ fn selected(neigh: &NeighInfo, filter: &NeighFilter) -> bool {
         && filter.to.is_none_or(|net| net.contains(&neigh.addr))
 }
 
-fn stats(out: &mut String, neigh: &NeighInfo) {
+/// print_cacheinfo
+fn stats(p: &mut Printer, neigh: &NeighInfo) {
     // A timer holds a reference to its entry (NUD_IN_TIMER).
     let timed = NudState::Incomplete as u8 | NudState::Reachable as u8 | NudState::Delay as u8 | NudState::Probe as u8;
     if neigh.state as u8 & timed != 0 {
-        out.push_str(" ref 1");
+        p.field("refcnt", 1, format_args!(" ref 1"));
     }
     let [used, confirmed, updated] = [neigh.used_ns, neigh.confirmed_ns, neigh.updated_ns].map(|ns| ns / SEC);
-    let _ = write!(out, " used {used}/{confirmed}/{updated}probes {} ", neigh.probes);
+    p.field("used", used, format_args!(" used {used}"));
+    p.field("confirmed", confirmed, format_args!("/{confirmed}"));
+    p.field("updated", updated, format_args!("/{updated}"));
+    p.field("probes", neigh.probes, format_args!("probes {} ", neigh.probes));
 }

@@ -1,10 +1,10 @@
 //! `ip route show` (ip/iproute.c: print_route).
 
+use super::printer::Printer;
 use super::{DstMatch, Format, RouteFilter, Tables};
 use crate::kernel::netlink::{RouteType, Scope, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
 use crate::kernel::show::{RouteGet, RouteInfo, RouteQuery};
 use ipnet::Ipv4Net;
-use std::fmt::Write;
 
 /// RTPROT_BOOT: a route made by hand.
 const BOOT: u8 = 3;
@@ -37,56 +37,79 @@ pub const PROTOCOLS: [(u8, &str); 22] = [
 
 /// `ip route show`; `routes` are those of the tables that the filter names.
 pub fn routes(routes: &[RouteInfo], filter: &RouteFilter, format: Format) -> String {
-    let mut out = String::new();
+    let mut p = Printer::new(format);
     for route in routes.iter().filter(|r| selected(r, filter)) {
-        line(&mut out, route, filter, format);
+        p.object("");
+        line(&mut p, route, filter, format);
+        p.end();
     }
-    out
+    p.finish()
 }
 
 /// `ip route get`
 pub fn route_get(query: &RouteQuery, route: &RouteGet, format: Format) -> String {
-    let mut out = String::new();
-    if route.kind != RouteType::Unicast {
-        let _ = write!(out, "{} ", kind(route.kind));
+    let mut p = Printer::new(format);
+    p.object("");
+    if route.kind != RouteType::Unicast || format.details {
+        p.field("type", kind(route.kind), format_args!("{} ", kind(route.kind)));
     }
-    let _ = write!(out, "{} ", query.dst);
+    p.field("dst", query.dst.to_string(), format_args!("{} ", query.dst));
     if let Some(from) = query.from {
-        let _ = write!(out, "from {from} ");
+        p.field("from", from.to_string(), format_args!("from {from} "));
     }
     if let Some(via) = route.via {
-        let _ = write!(out, "via {via} ");
+        p.field("gateway", via.to_string(), format_args!("via {via} "));
     }
-    let _ = write!(out, "dev {} ", route.dev);
-    if route.table != TABLE_MAIN {
-        let _ = write!(out, "table {} ", table(route.table));
+    p.field("dev", route.dev.as_str(), format_args!("dev {} ", route.dev));
+    if route.table != TABLE_MAIN || format.details {
+        p.field("table", table(route.table), format_args!("table {} ", table(route.table)));
     }
     if let Some(src) = route.src {
-        let _ = write!(out, "src {src} ");
+        p.field("prefsrc", src.to_string(), format_args!("src {src} "));
     }
+    p.array("flags");
+    p.end();
     if query.iif.is_none() {
-        out.push_str("uid 0 ");
+        p.field("uid", 0, format_args!("uid 0 "));
     }
-    let _ = write!(out, "{}    cache ", format.newline());
-    match route.kind {
-        RouteType::Local => out.push_str("<local> "),
-        RouteType::Broadcast => out.push_str("<local,brd> "),
-        RouteType::Multicast => out.push_str("<local,mc> "),
-        _ if route.redirected => out.push_str("<redirected> "),
-        _ if route.redirect => out.push_str("<redirect> "),
-        _ => {}
+    cache(&mut p, route);
+    metrics(&mut p, route.mtu);
+    if let Some(iif) = &query.iif {
+        p.field("iif", iif.as_str(), format_args!("iif {iif} "));
+    }
+    p.text(format_args!("\n"));
+    p.end();
+    p.finish()
+}
+
+/// print_cache_flags and print_rta_cacheinfo
+fn cache(p: &mut Printer, route: &RouteGet) {
+    let flags: &[&str] = match route.kind {
+        RouteType::Local => &["local"],
+        RouteType::Broadcast => &["local", "brd"],
+        RouteType::Multicast => &["local", "mc"],
+        _ if route.redirected => &["redirected"],
+        _ if route.redirect => &["redirect"],
+        _ => &[],
+    };
+    p.newline();
+    p.field("cache", flags, format_args!("    cache "));
+    if !flags.is_empty() {
+        p.text(format_args!("<{}> ", flags.join(",")));
     }
     if let Some(left) = route.expires_s {
-        let _ = write!(out, "expires {left}sec ");
+        p.field("expires", left, format_args!("expires {left}sec "));
     }
-    if let Some((mtu, lock)) = route.mtu {
-        let _ = write!(out, "mtu {}{mtu} ", if lock { "lock " } else { "" });
-    }
-    if let Some(iif) = &query.iif {
-        let _ = write!(out, "iif {iif} ");
-    }
-    out.push('\n');
-    out
+}
+
+/// print_rta_metrics
+fn metrics(p: &mut Printer, mtu: Option<(u32, bool)>) {
+    let Some((mtu, lock)) = mtu else { return };
+    p.array("metrics");
+    p.object("");
+    p.field("mtu", mtu, format_args!("mtu {}{mtu} ", if lock { "lock " } else { "" }));
+    p.end();
+    p.end();
 }
 
 fn selected(route: &RouteInfo, filter: &RouteFilter) -> bool {
@@ -100,42 +123,42 @@ fn selected(route: &RouteInfo, filter: &RouteFilter) -> bool {
         && filter.proto.is_none_or(|p| route.proto == p)
 }
 
-fn line(out: &mut String, route: &RouteInfo, filter: &RouteFilter, format: Format) {
+fn line(p: &mut Printer, route: &RouteInfo, filter: &RouteFilter, format: Format) {
     if route.kind != RouteType::Unicast || format.details {
-        let _ = write!(out, "{} ", kind(route.kind));
+        p.field("type", kind(route.kind), format_args!("{} ", kind(route.kind)));
     }
-    let _ = write!(out, "{} ", destination(route.dst));
+    p.field("dst", destination(route.dst), format_args!("{} ", destination(route.dst)));
     if let Some(via) = route.via {
-        let _ = write!(out, "via {via} ");
+        p.field("gateway", via.to_string(), format_args!("via {via} "));
     }
     if let Some(dev) = route.dev.as_ref().filter(|_| filter.dev.is_none()) {
-        let _ = write!(out, "dev {dev} ");
+        p.field("dev", dev.as_str(), format_args!("dev {dev} "));
     }
-    if filter.tables == Tables::All && route.table != TABLE_MAIN {
-        let _ = write!(out, "table {} ", table(route.table));
+    if filter.tables == Tables::All && (route.table != TABLE_MAIN || format.details) {
+        p.field("table", table(route.table), format_args!("table {} ", table(route.table)));
     }
     if filter.proto.is_none() && (route.proto != BOOT || format.details) {
-        let _ = write!(out, "proto {} ", protocol(route.proto));
+        p.field("protocol", protocol(route.proto), format_args!("proto {} ", protocol(route.proto)));
     }
     if route.scope != Scope::Global || format.details {
-        let _ = write!(out, "scope {} ", scope(route.scope));
+        p.field("scope", scope(route.scope), format_args!("scope {} ", scope(route.scope)));
     }
     if let Some(src) = route.src {
-        let _ = write!(out, "src {src} ");
+        p.field("prefsrc", src.to_string(), format_args!("src {src} "));
     }
     if route.metric > 0 {
-        let _ = write!(out, "metric {} ", route.metric);
+        p.field("metric", route.metric, format_args!("metric {} ", route.metric));
     }
+    p.array("flags");
     if route.onlink {
-        out.push_str("onlink ");
+        p.item("onlink", format_args!("onlink "));
     }
     if route.linkdown {
-        out.push_str("linkdown ");
+        p.item("linkdown", format_args!("linkdown "));
     }
-    if let Some((mtu, lock)) = route.mtu {
-        let _ = write!(out, "mtu {}{mtu} ", if lock { "lock " } else { "" });
-    }
-    out.push('\n');
+    p.end();
+    metrics(p, route.mtu);
+    p.text(format_args!("\n"));
 }
 
 /// `default`, an address or a prefix.

@@ -1,54 +1,81 @@
 //! `ip rule show` (ip/iprule.c: print_rule), and the words of a rule.
 
-use super::table;
+use super::printer::Printer;
+use super::{Format, protocol, table};
 use crate::kernel::netlink::{RuleAction, RuleMatch};
 use crate::kernel::show::RuleInfo;
-use std::fmt::Write;
+use crate::lab::lex::quote;
+use ipnet::Ipv4Net;
+use serde_json::Value;
 
 /// `ip rule show`
-pub fn rules(rules: &[RuleInfo]) -> String {
-    rules.iter().map(line).collect()
+pub fn rules(rules: &[RuleInfo], format: Format) -> String {
+    let mut p = Printer::new(format);
+    for rule in rules {
+        p.object("");
+        line(&mut p, rule, format);
+        p.end();
+    }
+    p.finish()
 }
 
-fn line(rule: &RuleInfo) -> String {
-    let mut out = format!("{}:\t", rule.pref);
+fn line(p: &mut Printer, rule: &RuleInfo, format: Format) {
+    p.field("priority", rule.pref, format_args!("{}:\t", rule.pref));
     if rule.selector.not {
-        out.push_str("not ");
+        p.field("not", Value::Null, format_args!("not "));
     }
-    out.push_str("from ");
     match rule.selector.from {
-        Some(net) => out.push_str(&prefix(net)),
-        None => out.push_str("all"),
+        Some(net) => network(p, "from", ["src", "srclen"], net),
+        None => p.field("src", "all", format_args!("from all")),
     }
-    out.push_str(&selector(&rule.selector, rule.detached));
-    let _ = match rule.action {
-        RuleAction::Table(id) => writeln!(out, " lookup {}", table(id)),
-        other => writeln!(out, " {}", action(other)),
-    };
-    out
+    looks_at(p, &rule.selector, rule.detached);
+    match rule.action {
+        RuleAction::Table(id) => p.field("table", table(id), format_args!(" lookup {}", table(id))),
+        other => p.field("action", action(other), format_args!(" {}", action(other))),
+    }
+    if format.details {
+        p.field("protocol", protocol(rule.proto), format_args!(" proto {}", protocol(rule.proto)));
+    }
+    p.text(format_args!("\n"));
 }
 
-/// What follows `from`.
-pub(in crate::lab) fn selector(s: &RuleMatch, detached: (bool, bool)) -> String {
-    let mut out = String::new();
+/// What follows `from`, as a command has it.
+pub(in crate::lab) fn selector(s: &RuleMatch) -> String {
+    let mut p = Printer::new(Format::default());
+    looks_at(&mut p, s, (false, false));
+    p.finish()
+}
+
+fn looks_at(p: &mut Printer, s: &RuleMatch, detached: (bool, bool)) {
     if let Some(net) = s.to {
-        let _ = write!(out, " to {}", prefix(net));
+        p.text(format_args!(" "));
+        network(p, "to", ["dst", "dstlen"], net);
     }
-    match s.fwmark {
-        Some((mark, u32::MAX)) => drop(write!(out, " fwmark {mark:#x}")),
-        Some((mark, mask)) => drop(write!(out, " fwmark {mark:#x}/{mask:#x}")),
-        None => {}
-    }
-    for (word, name, gone) in [("iif", &s.iif, detached.0), ("oif", &s.oif, detached.1)] {
-        if let Some(name) = name {
-            let _ = write!(out, " {word} {}{}", crate::lab::lex::quote(name), if gone { " [detached]" } else { "" });
+    if let Some((mark, mask)) = s.fwmark {
+        p.field("fwmark", format!("{mark:#x}"), format_args!(" fwmark {mark:#x}"));
+        if mask != u32::MAX {
+            p.field("fwmask", format!("{mask:#x}"), format_args!("/{mask:#x}"));
         }
     }
-    out
+    let devices = [("iif", "iif_detached", &s.iif, detached.0), ("oif", "oif_detached", &s.oif, detached.1)];
+    for (word, gone, name, detached) in devices {
+        let Some(name) = name else { continue };
+        p.field(word, name.as_str(), format_args!(" {word} {}", quote(name)));
+        if detached {
+            p.field(gone, Value::Null, format_args!(" [detached]"));
+        }
+    }
+}
+
+fn network(p: &mut Printer, word: &str, [addr, len]: [&'static str; 2], net: Ipv4Net) {
+    p.field(addr, net.addr().to_string(), format_args!("{word} {}", prefix(net)));
+    if net.prefix_len() < 32 {
+        p.json(len, net.prefix_len());
+    }
 }
 
 /// An address or a prefix, as it was given.
-pub(in crate::lab) fn prefix(net: ipnet::Ipv4Net) -> String {
+pub(in crate::lab) fn prefix(net: Ipv4Net) -> String {
     if net.prefix_len() == 32 { net.addr().to_string() } else { net.to_string() }
 }
 

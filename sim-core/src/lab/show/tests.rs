@@ -7,7 +7,7 @@ use crate::base::time::SEC;
 use crate::base::{IfIndex, Mac};
 use crate::kernel::netlink::{FdbState, RouteType, Scope, TABLE_LOCAL};
 use crate::kernel::show::{
-    AddrInfo, BridgeInfo, FdbInfo, Flags, KindInfo, Link, NeighInfo, Peer, PortInfo, RouteInfo, Stats,
+    AddrInfo, BridgeInfo, FdbInfo, Flags, KindInfo, Link, NeighInfo, Peer, PeerNetns, PortInfo, RouteInfo, Stats,
 };
 
 /// Compares the output of each command in `capture` with the text of what it shows.
@@ -45,12 +45,14 @@ fn veth(index: u32, name: &str, address: &str, peer: Peer) -> Link {
         kind: KindInfo::Veth,
         port: None,
         stats: Stats::default(),
+        carrier_changes: 0,
+        features: Vec::new(),
         addrs: Vec::new(),
     }
 }
 
 fn elsewhere(netns: &str) -> Peer {
-    Peer { index: IfIndex(2), name: None, down: false, netns: Some(netns.to_owned()) }
+    Peer { index: IfIndex(2), name: None, down: false, netns: Some(PeerNetns { name: netns.to_owned(), id: 0 }) }
 }
 
 fn here(index: u32, name: &str, down: bool) -> Peer {
@@ -326,5 +328,8 @@ fn routing_tables() {
 
 #[test]
 fn namespaces() {
-    assert_eq!(netns(&[("p1".to_owned(), Some(0)), ("node".to_owned(), None)]), "p1 (id: 0)\nnode\n");
+    let list = [("p1".to_owned(), Some(0)), ("node".to_owned(), None)];
+    assert_eq!(netns(&list, Format::default()), "p1 (id: 0)\nnode\n");
+    let json = Format { json: true, ..Format::default() };
+    assert_eq!(netns(&list, json), "[{\"name\":\"p1\",\"id\":0},{\"name\":\"node\"}]\n");
 }

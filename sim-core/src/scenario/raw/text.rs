@@ -257,6 +257,11 @@ fn check_interface_name(name: &str) -> Result<(), Bad> {
     }
 }
 
+/// A duration that does not come from a file; what is wrong with it, and a hint.
+pub(in crate::scenario) fn duration(text: &str) -> Result<Duration, (String, Option<String>)> {
+    Duration::from_text(text).map_err(|Bad(message, hint)| (message, hint))
+}
+
 /// Go's time.ParseDuration without a sign: numbers with units, added up, or a plain 0. In nanoseconds, rounded down.
 pub(super) fn parse_duration(text: &str) -> Option<u128> {
     if text == "0" {

@@ -1,7 +1,7 @@
 //! A stand-in for kernel and network, for tests: programs that talk over streams to each other, on one machine.
 
 use crate::base::{Files, NsId, Pid, Prf, Time};
-use crate::engine::process::{Console, Env, Program};
+use crate::engine::process::{Console, Env, Program, Tasks};
 use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
 use crate::kernel::netlink::Request;
@@ -157,6 +157,7 @@ impl Net {
             alarmed: false,
             interrupted: false,
             spaces: &self.spaces,
+            tasks: &Tasks::new(),
             files: &self.files,
             prf: &prf,
             spent_ns: 0,

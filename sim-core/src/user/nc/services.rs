@@ -1,13 +1,13 @@
 //! Names of ports: /etc/services of Debian 12 (netbase 6.4).
 
 /// getservbyport(3)
-pub(super) fn by_port(port: u16, udp: bool) -> Option<&'static str> {
+pub(crate) fn by_port(port: u16, udp: bool) -> Option<&'static str> {
     let entries = all(udp).find(|(_, number)| *number == port);
     entries.map(|(name, _)| name)
 }
 
 /// getservbyname(3), without aliases.
-pub(super) fn by_name(name: &str, udp: bool) -> Option<u16> {
+pub(crate) fn by_name(name: &str, udp: bool) -> Option<u16> {
     let entries = all(udp).find(|(known, _)| *known == name);
     entries.map(|(_, port)| port)
 }

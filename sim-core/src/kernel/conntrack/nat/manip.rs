@@ -122,7 +122,7 @@ fn replace4(check: u16, old: [u8; 4], new: [u8; 4]) -> u16 {
 }
 
 /// csum_replace2: RFC 1624, equation 3.
-fn replace2(check: u16, old: u16, new: u16) -> u16 {
+pub(in crate::kernel) fn replace2(check: u16, old: u16, new: u16) -> u16 {
     let sum = u32::from(!check) + u32::from(!old) + u32::from(new);
     let sum = (sum & 0xffff) + (sum >> 16);
     !((sum & 0xffff) + (sum >> 16)) as u16

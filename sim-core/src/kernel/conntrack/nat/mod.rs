@@ -11,6 +11,7 @@ mod manip;
 mod unique;
 
 pub use manip::nf_nat_icmp_reply_translation;
+pub(in crate::kernel) use manip::replace2;
 
 use super::entry::{CtId, CtInfo, Nfct, Status};
 use super::table::Conntrack;

@@ -7,6 +7,7 @@ mod log;
 mod mark;
 mod nat;
 mod reject;
+mod tcpmss;
 
 pub use connmark::{ConnMark, MarkOp};
 pub use ct::Ct as CtTarget;
@@ -14,6 +15,7 @@ pub use log::Log;
 pub use mark::SetMark;
 pub use nat::{Nat, NatKind};
 pub use reject::{Reject, RejectWith};
+pub use tcpmss::TcpMss;
 
 use super::error::Error;
 use super::extension::{Extension, Spec};
@@ -49,6 +51,8 @@ pub enum Target {
     Nat(Nat),
     /// `-j REJECT`
     Reject(Reject),
+    /// `-j TCPMSS`
+    TcpMss(TcpMss),
 }
 
 impl Target {
@@ -68,13 +72,14 @@ impl Target {
             "MASQUERADE" => Target::Nat(Nat::new(NatKind::Masquerade)),
             "REDIRECT" => Target::Nat(Nat::new(NatKind::Redirect)),
             "REJECT" => Target::Reject(Reject::default()),
+            "TCPMSS" => Target::TcpMss(TcpMss::default()),
             _ => return None,
         })
     }
 
     /// A target of iptables 1.8.9 that this kernel does not have.
     pub(super) fn is_foreign(name: &str) -> bool {
-        const FOREIGN: [&str; 33] = [
+        const FOREIGN: [&str; 32] = [
             "AUDIT",
             "CHECKSUM",
             "CLASSIFY",
@@ -96,7 +101,6 @@ impl Target {
             "SET",
             "SNPT",
             "SYNPROXY",
-            "TCPMSS",
             "TCPOPTSTRIP",
             "TEE",
             "TOS",
@@ -127,6 +131,7 @@ impl Target {
             Target::Mark(_) => "MARK",
             Target::Nat(t) => t.kind.name(),
             Target::Reject(_) => "REJECT",
+            Target::TcpMss(_) => "TCPMSS",
         }
     }
 
@@ -154,6 +159,7 @@ impl Target {
             Target::Mark(t) => t,
             Target::Nat(t) => t,
             Target::Reject(t) => t,
+            Target::TcpMss(t) => t,
             _ => return None,
         })
     }
@@ -167,6 +173,7 @@ impl Target {
             Target::Mark(t) => t,
             Target::Nat(t) => t,
             Target::Reject(t) => t,
+            Target::TcpMss(t) => t,
             _ => return None,
         })
     }
@@ -219,6 +226,10 @@ impl Target {
                 table == TableName::Filter && allowed(only) && tcp
             }
             Target::Ct(_) => table == TableName::Raw,
+            Target::TcpMss(t) => {
+                let only = Hook::Forward.bit() | Hook::Output.bit() | Hook::Postrouting.bit();
+                conditions.is_protocol(6) && (*t != TcpMss::Clamp || allowed(only))
+            }
             _ => true,
         }
     }

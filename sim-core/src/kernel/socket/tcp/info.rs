@@ -6,6 +6,7 @@ use super::timewait::Substate;
 use super::{Entry, Tuple};
 use crate::base::Pid;
 use crate::kernel::netns::NetNs;
+use crate::kernel::syscall::Fd;
 use std::fmt;
 use std::net::SocketAddrV4;
 
@@ -86,10 +87,14 @@ pub struct TcpInfo {
     pub send_q: u32,
     /// Which timer is running, and the jiffies at which it is due.
     pub timer: Option<(TcpTimer, u64)>,
+    /// idiag_retrans: how often what the timer is about was sent again.
+    pub retrans: u32,
     /// INET_DIAG_SKMEMINFO; all zero of requests and minisockets.
     pub mem: SkMem,
     /// The process that has it; none of requests, minisockets, orphans, and of what nobody has accepted yet.
     pub owner: Option<Pid>,
+    /// Its descriptor in that process.
+    pub fd: Option<Fd>,
 }
 
 /// inet_diag_dump_icsk: the sockets of a namespace; those that listen first, then by their ends.
@@ -106,7 +111,7 @@ fn entry(entry: &Entry) -> TcpInfo {
         Entry::Sock(sk) => full(sk),
         Entry::Request(req) => {
             let timer = Some((TcpTimer::Retransmit, req.timer.expires));
-            TcpInfo { timer, ..mini(TcpState::SynRecv, &req.tuple) }
+            TcpInfo { timer, retrans: req.num_retrans, ..mini(TcpState::SynRecv, &req.tuple) }
         }
         Entry::TimeWait(tw) => {
             let state = if tw.substate == Substate::FinWait2 { TcpState::FinWait2 } else { TcpState::TimeWait };
@@ -124,8 +129,10 @@ fn mini(state: TcpState, tuple: &Tuple) -> TcpInfo {
         recv_q: 0,
         send_q: 0,
         timer: None,
+        retrans: 0,
         mem: SkMem::default(),
         owner: None,
+        fd: None,
     }
 }
 
@@ -148,7 +155,12 @@ fn full(sk: &Sock) -> TcpInfo {
         send_q,
         timer: timer.map(|timer| (timer, sk.xmit.timer.expires)),
         mem: SkMem { rmem: sk.rmem, rcvbuf: sk.rcvbuf, wmem: sk.wmem, sndbuf: sk.sndbuf },
+        retrans: match sk.xmit.what {
+            Some(Xmit::Probe0) => sk.probes_out,
+            _ => sk.retransmits,
+        },
         owner: sk.fd.map(|_| sk.owner),
+        fd: sk.fd,
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) struct Request {
     /// When the SYN-ACK was sent first, in microseconds.
     snt_synack: u64,
     num_timeout: u32,
-    num_retrans: u32,
+    pub(super) num_retrans: u32,
     /// The last ACK came while the accept queue was full.
     acked: bool,
     last_oow_ack: Option<u64>,
