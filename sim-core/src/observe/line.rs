@@ -1,5 +1,5 @@
-//! One line a frame, in the words of `tcpdump -nn` 4.99. What a tunnel carries stands behind a bar, where tcpdump begins
-//! a new line.
+//! One line a frame, in the words of `tcpdump -nn` 4.99. What a tunnel carries stands behind a bar, where tcpdump
+//! begins a new line.
 
 mod dns;
 mod tcp;
