@@ -73,6 +73,10 @@ fn a_full_receive_queue() {
            {repeat: 5, do: [{send: {size: 1472}}, {sleep: 10ms}]}]}"#);
     assert_eq!(run.drops, of("b", "SOCKET_RCVBUFF", 2));
     assert_eq!(run.told[0], "dropped: SOCKET_RCVBUFF: A socket's receive buffer is full.");
+    // What comes wakes nobody who sleeps, nor does it make the sleep begin anew.
+    let sleeper = &run.report.commands[0];
+    let slept_ms = (sleeper.ended.expect("it ends").0 - sleeper.started.0) / 1_000_000;
+    assert!((2_000..2_010).contains(&slept_ms), "{slept_ms} ms");
 }
 
 /// As many as unres_qlen_bytes may wait for one neighbour; a newer one pushes the oldest out. Nobody answers, so that

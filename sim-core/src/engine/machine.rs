@@ -389,10 +389,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Something has happened that a process waits for. One that sleeps hears nothing.
     fn wake(&mut self, pid: Pid) {
         let Some(p) = self.processes.get_mut(&pid) else { return };
         p.state = match std::mem::replace(&mut p.state, State::Ready(Ret::Done)) {
-            State::Waiting(call, deadline) => {
+            State::Waiting(call, deadline) if !matches!(call, Call::Sleep { .. }) => {
                 self.run_queue.push_front(pid);
                 State::Retry(call, deadline)
             }

@@ -160,12 +160,6 @@ pub fn tailroom(truesize: u32, used: usize) -> u16 {
     (truesize - SK_BUFF - SHARED_INFO).saturating_sub(used as u32) as u16
 }
 
-/// The length of the IPv4 and the TCP header at the head of a packet.
-fn tcp_headers(l3: &[u8]) -> usize {
-    let ip_len = usize::from(l3.first().copied().unwrap_or(0) & 0xf) * 4;
-    ip_len + usize::from(l3.get(ip_len + 12).copied().unwrap_or(0) >> 4) * 4
-}
-
 impl Frame {
     /// An empty frame, to be filled by `put` and `push`.
     fn empty() -> Self {
@@ -320,15 +314,21 @@ impl Frame {
         (self.l3().len() - headers).div_ceil(self.gso_size.into()) as u16
     }
 
+    /// The bytes in front of a TCP payload, in a tunnel or not.
+    fn tcp_headers(&self) -> usize {
+        let encap = usize::from(self.encap);
+        let inner = self.l3().get(encap..).unwrap_or_default();
+        let ip_len = usize::from(inner.first().copied().unwrap_or(0) & 0xf) * 4;
+        encap + ip_len + usize::from(inner.get(ip_len + 12).copied().unwrap_or(0) >> 4) * 4
+    }
+
     /// What counts against an MTU (skb_gso_network_seglen): the longest of the segments that it holds, or all of it.
     pub fn network_len(&self) -> usize {
         let l3 = self.l3();
         if self.gso_size == 0 {
             return l3.len();
         }
-        let outer = usize::from(self.encap);
-        let headers = outer + tcp_headers(l3.get(outer..).unwrap_or_default());
-        (headers + usize::from(self.gso_size)).min(l3.len())
+        (self.tcp_headers() + usize::from(self.gso_size)).min(l3.len())
     }
 
     /// __copy_skb_header: everything of `from` but its bytes, its id and what they cost.
@@ -363,8 +363,7 @@ impl Frame {
     /// skb_linearize of a TCP segment, for a device that takes no fragments: the payload moves into a head of its own,
     /// with 128 bytes to spare (__pskb_pull_tail).
     pub(in crate::kernel) fn linearize(&mut self) {
-        let l3 = self.l3();
-        let used = MAX_TCP_HEADER + l3.len() - tcp_headers(l3).min(l3.len());
+        let used = MAX_TCP_HEADER + self.l3().len().saturating_sub(self.tcp_headers());
         self.layout = Layout { tailroom: tailroom(alloc_truesize(used + 128), used), ..Layout::default() };
     }
 

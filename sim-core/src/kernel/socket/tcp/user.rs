@@ -345,9 +345,6 @@ fn entail(ns: &NetNs, cx: &Cx<'_>, sk: &mut Sock, mss: u32) {
     let mut skb = transmit::bare(sk.write_seq);
     (skb.mss, skb.truesize) = (mss, TCP_HEAD_TRUESIZE);
     sk.wmem += u64::from(TCP_HEAD_TRUESIZE);
-    if sk.buf.is_empty() {
-        sk.buf_seq = sk.write_seq;
-    }
     sk.wq.push_back(skb);
 }
 
