@@ -2,7 +2,7 @@
 //! or not.
 
 use crate::base::{FlowId, PacketId};
-use crate::wire::{ETH_P_IP, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, be16};
+use crate::wire::{ETH_P_IP, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, be16, be32};
 use rustc_hash::FxHashMap;
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
@@ -165,6 +165,9 @@ fn ends(l3: &[u8], quoted: bool) -> Option<Ends> {
     let p = Ipv4Packet::new_unchecked(header);
     let (src, dst, protocol, fragment) = (p.src_addr(), p.dst_addr(), l3[9], p.frag_offset() != 0);
     let payload = l3.get(p.header_len() as usize..)?;
+    if let Some(inner) = tunnelled(protocol, payload).filter(|_| !fragment && !quoted) {
+        return ends(inner, false);
+    }
     let ports = match protocol {
         _ if fragment => (0, 0),
         IPPROTO_ICMP => match payload.first()? {
@@ -176,6 +179,20 @@ fn ends(l3: &[u8], quoted: bool) -> Option<Ends> {
         _ => (0, 0),
     };
     Some(Ends { protocol, src: (src, ports.0), dst: (dst, ports.1), fragment, quoted })
+}
+
+/// The IPv4 packet that a VXLAN datagram carries: a tunnel is no connection of its own, what it carries belongs to one.
+fn tunnelled(protocol: u8, datagram: &[u8]) -> Option<&[u8]> {
+    /// The port of RFC 7348, and the one that Linux takes by default.
+    const PORTS: [u16; 2] = [4789, 8472];
+    /// The header says that there is a network identifier, and nothing else.
+    const FLAGS: u32 = 0x0800_0000;
+    const UDP_AND_VXLAN: usize = 16;
+    const ETHERNET: usize = 14;
+    let told = protocol == IPPROTO_UDP && PORTS.contains(&be16(datagram, 2)) && be32(datagram, 8) == FLAGS;
+    let inner = datagram.get(UDP_AND_VXLAN + ETHERNET..).filter(|_| told)?;
+    let ip = be16(datagram, UDP_AND_VXLAN + ETHERNET - 2) == ETH_P_IP && inner.first()? >> 4 == 4;
+    ip.then_some(inner)
 }
 
 #[cfg(test)]
@@ -226,6 +243,26 @@ mod tests {
         assert_eq!(new(&mut flows, 4, &udp((CLIENT.0, 1), POD, 0)), Some((2, false, false)));
         assert_eq!(new(&mut flows, 5, &error(&udp(CLIENT, POD, 0))), Some((1, true, true)), "it goes to the sender");
         assert_eq!(new(&mut flows, 6, &[0; 19]), None);
+    }
+
+    #[test]
+    fn a_tunnel_is_no_flow() {
+        let inner = udp(CLIENT, POD, 0);
+        let mut outer = udp(([192, 168, 0, 1].into(), 50000), ([192, 168, 0, 2].into(), 8472), 0);
+        outer.extend([8, 0, 0, 0, 0, 0, 1, 0]);
+        outer.extend([2; 12]);
+        outer.extend([8, 0]);
+        let mut flows = Flows::default();
+        let header = outer.len();
+        outer.extend(&inner);
+        assert_eq!(Ends::of(ETH_P_IP, &outer), Ends::of(ETH_P_IP, &inner));
+        assert_eq!(new(&mut flows, 1, &inner), Some((1, false, false)));
+        assert_eq!(new(&mut flows, 2, &outer), Some((1, false, false)));
+        for cut in 0..outer.len() {
+            let _ = Ends::of(ETH_P_IP, &outer[..cut]);
+        }
+        outer[header - 2] = 9;
+        assert_eq!(new(&mut flows, 3, &outer), Some((2, false, false)), "it carries something else");
     }
 
     #[test]
