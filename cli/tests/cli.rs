@@ -135,7 +135,9 @@ fn list_shows_titles() {
 fn schema_of_scenarios() {
     let committed = fs::read_to_string(root().join("docs/schemas/scenario.v1.json")).expect("a schema");
     let o = podhop(&["schema"]);
-    assert_eq!((o.status.code(), out(&o)), (Some(0), committed));
+    assert_eq!(o.status.code(), Some(0));
+    // Not assert_eq: nobody reads two whole schemas.
+    assert!(out(&o) == committed, "podhop schema > docs/schemas/scenario.v1.json");
 }
 
 #[test]
