@@ -159,6 +159,14 @@ impl Dev {
     pub(in crate::kernel) fn bridge_mut(&mut self) -> Option<&mut Bridge> {
         if let DevKind::Bridge(b) = &mut self.kind { Some(b) } else { None }
     }
+
+    pub(in crate::kernel) fn vxlan(&self) -> Option<&Vxlan> {
+        if let DevKind::Vxlan(v) = &self.kind { Some(v) } else { None }
+    }
+
+    pub(in crate::kernel) fn vxlan_mut(&mut self) -> Option<&mut Vxlan> {
+        if let DevKind::Vxlan(v) = &mut self.kind { Some(v) } else { None }
+    }
 }
 
 /// process_backlog for one frame: eth_type_trans, then __netif_receive_skb_core.
@@ -266,8 +274,8 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
     }
 }
 
-/// skb_scrub_packet: what a frame loses as it goes through a veth pair, and more if that leads elsewhere.
-fn scrub(ns: &mut NetNs, here: NsId, there: NsId, f: &mut Frame) {
+/// skb_scrub_packet: what a frame loses as it goes through a veth pair or a tunnel, and more if that leads elsewhere.
+pub(in crate::kernel) fn scrub(ns: &mut NetNs, here: NsId, there: NsId, f: &mut Frame) {
     nf_reset_ct(ns, f);
     (f.nf_bridge, f.ignore_df) = (None, false);
     if here != there {

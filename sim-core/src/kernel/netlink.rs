@@ -198,6 +198,9 @@ pub enum LinkKind {
     Vxlan(Box<Vxlan>),
 }
 
+/// A VNI has 24 bits (RFC 7348 section 5): it is below this.
+pub const VNI_END: u32 = 1 << 24;
+
 /// IFLA_VXLAN_* (RFC 7348): what a VXLAN device is made with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vxlan {

@@ -8,7 +8,7 @@ use super::ip::link::kind::put_port;
 use super::show::{Format, Show, What};
 use super::{Action, Check, Requests, SyntaxError, Tool, Word, enter};
 use crate::base::Mac;
-use crate::kernel::netlink::{Fdb, FdbRemote, FdbState, LinkChange, Op, PortChange, Request};
+use crate::kernel::netlink::{Fdb, FdbRemote, FdbState, LinkChange, Op, PortChange, Request, VNI_END};
 use std::net::Ipv4Addr;
 
 /// The exit status of every failure.
@@ -403,9 +403,6 @@ impl<'a> FdbWords<'a> {
         }
     }
 }
-
-/// A VNI has 24 bits.
-const VNI_END: u32 = 1 << 24;
 
 fn fdb_modify(args: &mut Args<'_>, request: impl FnOnce(Fdb) -> Request) -> Result<Action, SyntaxError> {
     let w = FdbWords::read(args)?;

@@ -4,7 +4,7 @@ pub mod fdb;
 
 use crate::base::{IfIndex, Mac};
 use crate::kernel::cx::{Cx, Timer};
-use crate::kernel::dev::DevKind;
+use crate::kernel::dev::Dev;
 use crate::kernel::errno::Errno;
 use crate::kernel::flow;
 use crate::kernel::frame::Frame;
@@ -78,17 +78,11 @@ impl Vxlan {
 }
 
 fn get(ns: &NetNs, dev: IfIndex) -> Option<&Vxlan> {
-    match &ns.dev(dev)?.kind {
-        DevKind::Vxlan(v) => Some(v),
-        _ => None,
-    }
+    ns.dev(dev)?.vxlan()
 }
 
 fn get_mut(ns: &mut NetNs, dev: IfIndex) -> Option<&mut Vxlan> {
-    match &mut ns.dev_mut(dev)?.kind {
-        DevKind::Vxlan(v) => Some(v),
-        _ => None,
-    }
+    ns.dev_mut(dev)?.vxlan_mut()
 }
 
 /// vxlan_open: the socket, and the timer that forgets what was learned. Nothing for other devices.
@@ -97,10 +91,7 @@ fn get_mut(ns: &mut NetNs, dev: IfIndex) -> Option<&mut Vxlan> {
 /// EADDRINUSE if a program is bound to the port.
 pub(in crate::kernel) fn open(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex) -> Result<(), Errno> {
     let Some(cfg) = get(ns, dev).map(|v| v.cfg) else { return Ok(()) };
-    let shared = ns.devs().find_map(|d| match &d.kind {
-        DevKind::Vxlan(v) if v.cfg.dst_port == cfg.dst_port => v.sock,
-        _ => None,
-    });
+    let shared = ns.devs().filter_map(Dev::vxlan).filter(|v| v.cfg.dst_port == cfg.dst_port).find_map(|v| v.sock);
     let sock = match shared {
         Some(sock) => sock,
         None => udp::tunnel_open(ns, cx.prf, cfg.dst_port)?,
@@ -120,7 +111,7 @@ pub(in crate::kernel) fn stop(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex) {
     if let Some(id) = timer {
         cx.cpu.timers.cancel(id);
     }
-    let shared = ns.devs().any(|d| matches!(&d.kind, DevKind::Vxlan(v) if v.sock == sock));
+    let shared = ns.devs().filter_map(Dev::vxlan).any(|v| v.sock == sock);
     if let Some(sock) = sock.filter(|_| !shared) {
         udp::tunnel_close(ns, sock);
     }
@@ -129,12 +120,7 @@ pub(in crate::kernel) fn stop(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex) {
 /// vxlan_cleanup: the ageing timer fired.
 pub(in crate::kernel) fn cleanup(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex) {
     let now = cx.jiffies();
-    let Some(v) = ns.dev_mut(dev).filter(|d| d.up).and_then(|d| match &mut d.kind {
-        DevKind::Vxlan(v) => Some(v),
-        _ => None,
-    }) else {
-        return;
-    };
+    let Some(v) = ns.dev_mut(dev).filter(|d| d.up).and_then(Dev::vxlan_mut) else { return };
     let age = u64::from(v.cfg.ageing) * HZ;
     let mut delay = AGE_INTERVAL;
     v.fdb.forget(|_, e| {
@@ -250,7 +236,7 @@ pub(in crate::kernel) fn rcv(ns: &mut NetNs, cx: &mut Cx<'_>, sock: Fd, at: usiz
         return cx.kill(f, DropReason::VxlanInvalidHdr);
     }
     let vni = vni >> 8;
-    let own = ns.devs().find(|d| matches!(&d.kind, DevKind::Vxlan(v) if v.sock == Some(sock) && v.cfg.vni == vni));
+    let own = ns.devs().find(|d| d.vxlan().is_some_and(|v| v.sock == Some(sock) && v.cfg.vni == vni));
     let Some((dev, mac)) = own.map(|d| (d.index, d.mac)) else { return cx.kill(f, DropReason::VxlanVniNotFound) };
     let outer = Ipv4Packet::new_unchecked(f.l3());
     let (outer_src, outer_tos) = (outer.src_addr(), f.l3()[1]);

@@ -5,10 +5,10 @@ use super::output::{self, Df, Header, Ident};
 use super::{IP_HLEN, exception, route};
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
+use crate::kernel::dev;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::{Frame, PacketType};
 use crate::kernel::netns::NetNs;
-use crate::kernel::nf_hook::nf_reset_ct;
 use crate::wire::{ETH_P_IP, IPPROTO_UDP, UDP_HLEN, be16, checksum, ethertype, pseudo_sum};
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
@@ -34,8 +34,8 @@ pub(in crate::kernel) struct Outer {
 
 /// skb_scrub_packet within one namespace, and IPCB cleared: what a frame loses as it gets new headers or sheds them.
 pub(in crate::kernel) fn scrub(ns: &mut NetNs, f: &mut Frame) {
-    nf_reset_ct(ns, f);
-    (f.nf_bridge, f.ignore_df, f.iif, f.pkt_type) = (None, false, IfIndex(0), PacketType::Host);
+    dev::scrub(ns, ns.id, ns.id, f);
+    (f.iif, f.pkt_type) = (IfIndex(0), PacketType::Host);
     (f.frag_max_size, f.frag_pmtu, f.confirm) = (0, false, false);
     f.frag_list.clear();
 }
@@ -135,15 +135,15 @@ pub(in crate::kernel) fn ecn_decapsulate(outer_tos: u8, f: &mut Frame) -> bool {
     }
 }
 
-/// skb_tunnel_check_pmtu: with `headroom` bytes of headers the frame on tunnel `dev` is longer than its way takes, so
+/// skb_tunnel_check_pmtu: with `headroom` bytes of headers the frame on `tunnel` is longer than its way takes, so
 /// the route to where it goes learns a smaller MTU. It is sent all the same.
-pub(in crate::kernel) fn check_pmtu(ns: &mut NetNs, dev: IfIndex, r: &route::Output, headroom: u32, f: &Frame) {
+pub(in crate::kernel) fn check_pmtu(ns: &mut NetNs, tunnel: IfIndex, r: &route::Output, headroom: u32, f: &Frame) {
     let mtu = r.mtu.saturating_sub(headroom);
     if f.network_len() <= mtu as usize || ethertype(f.bytes()) != ETH_P_IP {
         return;
     }
     let Ok(p) = Ipv4Packet::new_checked(f.l3()) else { return };
-    let flow = route::Flow4 { oif: Some(dev), mark: f.mark, ..route::Flow4::to(p.dst_addr()) };
+    let flow = route::Flow4 { oif: Some(tunnel), mark: f.mark, ..route::Flow4::to(p.dst_addr()) };
     exception::update_pmtu(ns, &flow, mtu);
 }
 

@@ -1,16 +1,13 @@
 //! vxlan_newlink and the forwarding database's requests (drivers/net/vxlan/vxlan_core.c).
 
-use super::{Fdb, Op, find, link};
+use super::{Fdb, Op, VNI_END, find, link};
 use crate::base::{IfIndex, Mac};
+use crate::kernel::dev::Dev;
 use crate::kernel::dev::vxlan::fdb::{MAX_REMOTES, Remote};
 use crate::kernel::dev::vxlan::{Config, DEFAULT_PORT, HEADROOM, Vxlan};
-use crate::kernel::dev::{Dev, DevKind};
 use crate::kernel::errno::{Errno, NlError};
 use crate::kernel::netns::NetNs;
 use std::net::Ipv4Addr;
-
-/// As many VNIs there are.
-const VNI_END: u32 = 1 << 24;
 
 /// vxlan_nl2conf and vxlan_config_validate.
 pub(super) fn config(ns: &NetNs, v: &super::Vxlan) -> Result<Config, NlError> {
@@ -42,8 +39,7 @@ pub(super) fn config(ns: &NetNs, v: &super::Vxlan) -> Result<Config, NlError> {
         df: v.df,
         udp_csum: v.udp_csum,
     };
-    let same = |d: &Dev| matches!(&d.kind, DevKind::Vxlan(o) if (o.cfg.vni, o.cfg.dst_port) == (cfg.vni, cfg.dst_port));
-    if ns.devs().any(same) {
+    if ns.devs().filter_map(Dev::vxlan).any(|o| (o.cfg.vni, o.cfg.dst_port) == (cfg.vni, cfg.dst_port)) {
         return Err(NlError::ext(Errno::EEXIST, "A VXLAN device with the specified VNI already exists"));
     }
     Ok(cfg)
@@ -63,10 +59,7 @@ pub(super) fn mtu(ns: &NetNs, cfg: &Config, asked: Option<u32>) -> u32 {
 /// # Errors
 /// EINVAL for more than the device underneath leaves room for.
 pub(super) fn check_mtu(ns: &NetNs, index: IfIndex, mtu: u32) -> Result<(), NlError> {
-    let lower = ns.dev(index).and_then(|d| match &d.kind {
-        DevKind::Vxlan(v) => v.cfg.lower,
-        _ => None,
-    });
+    let lower = ns.dev(index).and_then(Dev::vxlan).and_then(|v| v.cfg.lower);
     match lower.and_then(|l| most_mtu(ns, l)) {
         Some(most) if mtu > most => Err(Errno::EINVAL.into()),
         _ => Ok(()),
@@ -79,17 +72,14 @@ fn most_mtu(ns: &NetNs, lower: IfIndex) -> Option<u32> {
 
 /// The VXLAN devices that send by `lower` only: they go with it (vxlan_handle_lowerdev_unregister).
 pub(super) fn upper(ns: &NetNs, lower: IfIndex) -> Vec<IfIndex> {
-    let on = |d: &&Dev| matches!(&d.kind, DevKind::Vxlan(v) if v.cfg.lower == Some(lower));
+    let on = |d: &&Dev| d.vxlan().is_some_and(|v| v.cfg.lower == Some(lower));
     ns.devs().filter(on).map(|d| d.index).collect()
 }
 
 /// The device of an entry with `self`, if it is a VXLAN device.
 pub(super) fn of<'a>(ns: &'a mut NetNs, e: &Fdb) -> Option<&'a mut Vxlan> {
     let index = ns.dev_by_name(&e.dev).filter(|_| !e.master)?;
-    match &mut ns.dev_mut(index)?.kind {
-        DevKind::Vxlan(v) => Some(v),
-        _ => None,
-    }
+    ns.dev_mut(index)?.vxlan_mut()
 }
 
 /// vxlan_fdb_parse: the far end; none is 0.0.0.0, where nothing can be sent.

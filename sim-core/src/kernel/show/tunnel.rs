@@ -1,9 +1,9 @@
 //! Mirrors vxlan_fill_info and vxlan_fdb_dump of drivers/net/vxlan/vxlan_core.c.
 
 use super::FdbInfo;
+use crate::kernel::dev::Dev;
 use crate::kernel::dev::vxlan::Vxlan;
 use crate::kernel::dev::vxlan::fdb::{Entry, Remote};
-use crate::kernel::dev::{Dev, DevKind};
 use crate::kernel::netlink::{self, FdbRemote};
 use crate::kernel::netns::NetNs;
 
@@ -28,7 +28,7 @@ pub(super) fn vxlan(space: &NetNs, v: &Vxlan) -> netlink::Vxlan {
 
 /// vxlan_fdb_dump: a line for each far end of each address.
 pub(super) fn fdb(space: &NetNs, d: &Dev, ago: impl Fn(u64) -> u64) -> Vec<FdbInfo> {
-    let DevKind::Vxlan(v) = &d.kind else { return vec![] };
+    let Some(v) = d.vxlan() else { return vec![] };
     let line = |mac, e: &Entry, r: &Remote| FdbInfo {
         mac,
         dev: d.name.clone(),

@@ -1,6 +1,6 @@
 //! What follows `type vxlan`.
 
-use crate::kernel::netlink::{TunnelDf, TunnelTtl, Vxlan};
+use crate::kernel::netlink::{TunnelDf, TunnelTtl, VNI_END, Vxlan};
 use crate::lab::args::{
     Args, Keyword, address, exact, garbage, help, invalid, keyword, names, not_simulated_in, number, prefix, unsigned,
 };
@@ -97,7 +97,7 @@ pub(super) fn vxlan(args: &mut Args<'_>, checks: &mut Vec<Check>) -> Result<Vxla
             Opt::Id => {
                 let value = args.value()?;
                 let n = unsigned::<u32>(value, "invalid id")?;
-                id = Some(n).filter(|n| *n < 1 << 24);
+                id = Some(n).filter(|n| *n < VNI_END);
                 id.ok_or_else(|| invalid(value, "invalid id").hint("a VNI has 24 bits: 0 to 16777215"))?;
             }
             Opt::Group => {
