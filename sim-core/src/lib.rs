@@ -4,6 +4,7 @@
 //! floor uses lower ones, never the reverse.
 
 pub mod base;
+pub mod cluster;
 pub mod engine;
 pub mod kernel;
 pub mod lab;

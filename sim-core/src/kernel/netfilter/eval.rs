@@ -83,24 +83,22 @@ pub fn walk(
             (start, 0)
         }
     };
+    let dst = packet.dst();
     loop {
-        let mut rest = table.chains()[chain].rules.iter().enumerate().skip(at);
-        let next = rest.find_map(|(n, slot)| match matches(slot, packet, memory, around) {
-            Matched::No => None,
-            matched => Some((n, slot, matched)),
-        });
-        let Some((n, slot, matched)) = next else {
+        let Some((n, slot)) = table.chains()[chain].next(at, dst) else {
             match leave(table, start, bytes, memory) {
                 Ok(caller) => (chain, at) = caller,
                 Err(verdict) => return verdict,
             }
             continue;
         };
-        if matched == Matched::Hotdrop {
-            return Verdict::Drop;
+        at = n + 1;
+        match matches(slot, packet, memory, around) {
+            Matched::No => continue,
+            Matched::Hotdrop => return Verdict::Drop,
+            Matched::Yes => {}
         }
         let here = (chain as u32, n as u32);
-        at = n + 1;
         memory.state.count(slot.handle, bytes);
         around.took(here.0, here.1);
         match &slot.rule.target {

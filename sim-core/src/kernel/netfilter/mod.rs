@@ -9,6 +9,7 @@ pub mod error;
 pub mod eval;
 mod extension;
 pub mod hook;
+mod index;
 pub mod list;
 pub mod matches;
 pub mod packet;

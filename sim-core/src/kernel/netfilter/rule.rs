@@ -146,6 +146,11 @@ impl Conditions {
             && (!self.fragment || (packet.fragment_offset() != 0) != self.not_fragment)
     }
 
+    /// The only destination that it is true of, if there is but one.
+    pub(super) fn exact_dst(&self) -> Option<Ipv4Addr> {
+        (self.dst.1 == Ipv4Addr::BROADCAST && !self.not_dst).then_some(self.dst.0)
+    }
+
     /// The rule is about this protocol alone.
     pub(super) fn is_protocol(&self, protocol: u8) -> bool {
         self.protocol == protocol && !self.not_protocol

@@ -4,12 +4,14 @@
 use super::Backend;
 use super::error::Error;
 use super::hook::{Hook, Policy, TableName};
+use super::index::Index;
 use super::matches::Match;
 use super::parse::Counters;
 use super::rule::{Conditions, Rule};
 use super::targets::Target;
 use crate::kernel::errno::Errno;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
 
 /// A table has at most so many rules.
 pub const MAX_RULES: usize = 1 << 20;
@@ -36,6 +38,24 @@ pub struct Chain {
     pub base: Option<Base>,
     /// The rules, in order.
     pub rules: Vec<Slot>,
+    /// Of a long chain.
+    index: Option<Box<Index>>,
+}
+
+impl Chain {
+    fn new(name: String, base: Option<Base>, rules: Vec<Slot>) -> Chain {
+        Chain { name, base, index: Index::of(&rules), rules }
+    }
+
+    /// The next rule from `at` on that a packet to `dst` may match, and its number.
+    #[inline]
+    pub(super) fn next(&self, at: usize, dst: Ipv4Addr) -> Option<(usize, &Slot)> {
+        let at = match &self.index {
+            Some(index) => index.next(at, dst)?,
+            None => at,
+        };
+        Some((at, self.rules.get(at)?))
+    }
 }
 
 /// A chain's name is shorter in the kernel, with the legacy backend and with nf_tables.
@@ -76,7 +96,7 @@ impl Table {
         let base = |hook: &Hook, handle| {
             let counts = backend == Backend::Legacy;
             let base = Base { hook: *hook, policy: Policy::Accept, counts, handle };
-            Chain { name: hook.chain().to_owned(), base: Some(base), rules: Vec::new() }
+            Chain::new(hook.chain().to_owned(), Some(base), Vec::new())
         };
         let chains: Vec<Chain> = name.hooks().iter().zip(0..).map(|(hook, n)| base(hook, n)).collect();
         Table { name, next_handle: chains.len() as u32, chains }
@@ -163,7 +183,7 @@ impl Edit {
             line: 0,
             counters: Vec::new(),
         };
-        for Chain { name, base, rules } in &table.chains {
+        for Chain { name, base, rules, .. } in &table.chains {
             let rules = rules.iter().map(|s| Slot { line: 0, ..s.clone() }).collect();
             edit.chains.insert(edit.key(name), Draft { name: name.clone(), base: *base, rules });
         }
@@ -418,7 +438,7 @@ impl Edit {
         if rules > MAX_RULES {
             return Err((too_many_rules(), None));
         }
-        let chain = |c: &Draft| Chain { name: c.name.clone(), base: c.base, rules: c.rules.iter().cloned().collect() };
+        let chain = |c: &Draft| Chain::new(c.name.clone(), c.base, c.rules.iter().cloned().collect());
         let mut chains: Vec<Chain> = self.chains.values().map(chain).collect();
         let names: BTreeMap<String, u32> = chains.iter().map(|c| c.name.clone()).zip(0..).collect();
         for slot in chains.iter_mut().flat_map(|c| &mut c.rules) {
@@ -447,7 +467,7 @@ impl Edit {
 fn nft_protocol(rule: &Rule) -> Result<(), Error> {
     let needs = rule.matches.iter().find_map(|m| match m {
         Match::Tcp(t) if *t != Default::default() && !rule.conditions.is_protocol(6) => Some(("TCP", "tcp")),
-        Match::Udp(u) if *u != Default::default() && !rule.conditions.is_protocol(17) => Some(("UDP", "udp")),
+        Match::Ports(u) if u.is_udp_with_options() && !rule.conditions.is_protocol(17) => Some(("UDP", "udp")),
         _ => None,
     });
     needs.map_or(Ok(()), |(name, p)| Err(Error::usage(format!("{name} match requires '-p {p}'"))))

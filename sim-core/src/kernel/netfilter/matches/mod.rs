@@ -9,10 +9,10 @@ mod limit;
 mod mark;
 mod multiport;
 mod physdev;
+mod ports;
 mod recent;
 mod statistic;
 mod tcp;
-mod udp;
 
 pub use addrtype::AddrTypes;
 pub use comment::Comment;
@@ -22,10 +22,10 @@ pub use limit::{Bucket, Limit};
 pub use mark::Mark;
 pub use multiport::{Multiport, Side};
 pub use physdev::Physdev;
+pub use ports::Ports;
 pub use recent::{Op, Recent, RecentLists};
 pub use statistic::Statistic;
 pub use tcp::Tcp;
-pub use udp::Udp;
 
 use super::eval::Memory;
 use super::extension::{Extension, Spec};
@@ -61,8 +61,8 @@ pub enum Match {
     Statistic(Statistic),
     /// `-m tcp`
     Tcp(Tcp),
-    /// `-m udp`
-    Udp(Udp),
+    /// `-m udp` and `-m sctp`
+    Ports(Ports),
 }
 
 /// Calls the same function of whichever match it is.
@@ -80,7 +80,7 @@ macro_rules! each {
             Match::Recent($m) => $call,
             Match::Statistic($m) => $call,
             Match::Tcp($m) => $call,
-            Match::Udp($m) => $call,
+            Match::Ports($m) => $call,
         }
     };
 }
@@ -101,7 +101,8 @@ impl Match {
             "recent" => Match::Recent(Recent::default()),
             "statistic" => Match::Statistic(Statistic::default()),
             "tcp" => Match::Tcp(Tcp::default()),
-            "udp" => Match::Udp(Udp::default()),
+            "sctp" => Match::Ports(Ports::SCTP),
+            "udp" => Match::Ports(Ports::UDP),
             _ => return None,
         })
     }
@@ -120,7 +121,7 @@ impl Match {
             Match::Recent(_) => "recent",
             Match::Statistic(_) => "statistic",
             Match::Tcp(_) => "tcp",
-            Match::Udp(_) => "udp",
+            Match::Ports(m) => m.name(),
         }
     }
 
@@ -148,7 +149,7 @@ impl Match {
     pub(super) fn make_nft(&mut self) {
         match self {
             Match::Tcp(m) => m.make_nft(),
-            Match::Udp(m) => m.make_nft(),
+            Match::Ports(m) => m.make_nft(),
             _ => {}
         }
     }
@@ -157,7 +158,7 @@ impl Match {
     pub(super) fn suits(&self, conditions: &Conditions, hooks: u8) -> bool {
         match self {
             Match::Tcp(_) => conditions.is_protocol(6),
-            Match::Udp(_) => conditions.is_protocol(17),
+            Match::Ports(m) => conditions.is_protocol(m.protocol()),
             Match::Icmp(_) => conditions.is_protocol(1),
             Match::Multiport(_) => [6, 17, 33, 132, 136].iter().any(|p| conditions.is_protocol(*p)),
             Match::AddrType(m) => m.suits(hooks),
@@ -187,7 +188,7 @@ impl Match {
             Match::Recent(m) => m.matches(packet, memory.recent).into(),
             Match::Statistic(m) => m.matches(site, memory, around).into(),
             Match::Tcp(m) => m.matches(packet),
-            Match::Udp(m) => m.matches(packet),
+            Match::Ports(m) => m.matches(packet),
         }
     }
 }
