@@ -5,7 +5,7 @@ use super::args::{
     on_off_short, prefix, unsigned,
 };
 use super::ip::link::kind::put_port;
-use super::show::{Format, Show, What};
+use super::show::{FdbFilter, Format, Show, What};
 use super::{Action, Check, Requests, SyntaxError, Tool, Word, enter};
 use crate::base::Mac;
 use crate::kernel::netlink::{Fdb, FdbRemote, FdbState, LinkChange, Op, PortChange, Request, VNI_END};
@@ -424,16 +424,17 @@ fn fdb_modify(args: &mut Args<'_>, request: impl FnOnce(Fdb) -> Request) -> Resu
 }
 
 fn fdb_show(args: &mut Args<'_>, format: Format) -> Result<Action, SyntaxError> {
-    let (mut br, mut dev) = (None, None);
+    let mut filter = FdbFilter::default();
     while let Some(word) = args.next() {
         match word.text.as_str() {
-            "dev" | "brport" => dev = Some(args.value()?.text.clone()),
-            "br" => br = Some(args.value()?.text.clone()),
-            "vlan" | "state" | "dynamic" | "help" => return Err(not_simulated(word)),
+            "dev" | "brport" => filter.dev = Some(args.value()?.text.clone()),
+            "br" => filter.br = Some(args.value()?.text.clone()),
+            "dynamic" => filter.dynamic = true,
+            "vlan" | "state" | "help" => return Err(not_simulated(word)),
             _ => return Err(ignored(word)),
         }
     }
-    let mut checks: Vec<Check> = br.iter().map(|b| find_bridge_dev(b)).collect();
-    checks.extend(dev.iter().map(|d| Check::find_dev(d, FAILED)));
-    Ok(Action::Show { checks, show: Show { format, what: What::Fdb { br, dev } } })
+    let mut checks: Vec<Check> = filter.br.iter().map(|b| find_bridge_dev(b)).collect();
+    checks.extend(filter.dev.iter().map(|d| Check::find_dev(d, FAILED)));
+    Ok(Action::Show { checks, show: Show { format, what: What::Fdb(filter) } })
 }

@@ -3,7 +3,8 @@
 
 mod running;
 
-use super::{Action, Command, parse, print, show::What};
+use super::show::{FdbFilter, What};
+use super::{Action, Command, parse, print};
 use crate::base::words::SyntaxError;
 
 /// The cases of a file: a command after `$`, then what belongs to it. A line after `#` is a title.
@@ -89,7 +90,7 @@ fn show_commands() {
         assert!(matches!(what(line), What::Netns), "{line}");
     }
     assert!(matches!(what("bridge l"), What::BridgeLinks { dev: None }));
-    assert!(matches!(what("bridge f"), What::Fdb { br: None, dev: None }));
+    assert_eq!(what("bridge f"), What::Fdb(FdbFilter::default()));
 }
 
 /// Whatever the line, there is an answer; a span lies within the line, on letter boundaries.

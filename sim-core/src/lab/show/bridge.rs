@@ -72,17 +72,30 @@ fn details(p: &mut Printer, port: &PortInfo) {
     switch("locked", false);
 }
 
+/// Which entries `bridge fdb show` shows.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FdbFilter {
+    /// Only entries of this bridge and of its ports.
+    pub br: Option<String>,
+    /// Only entries of this device.
+    pub dev: Option<String>,
+    /// Only those that are not permanent: learned ones, and static ones too.
+    pub dynamic: bool,
+}
+
 /// `bridge fdb show`; `links` are all devices, which tell whose ports there are.
-pub fn bridge_fdb(entries: &[FdbInfo], links: &[Link], br: Option<&str>, dev: Option<&str>, format: Format) -> String {
+pub fn bridge_fdb(entries: &[FdbInfo], links: &[Link], filter: &FdbFilter, format: Format) -> String {
     let is_port = |dev: &str, br: &str| {
         links.iter().any(|l| l.name == dev && l.master.as_ref().is_some_and(|(_, master)| master == br))
     };
     let mut p = Printer::new(format);
     for entry in entries {
-        let of_bridge = br.is_none_or(|b| entry.dev == b || is_port(&entry.dev, b));
-        if of_bridge && dev.is_none_or(|d| d == entry.dev) {
+        let of_bridge = filter.br.as_ref().is_none_or(|b| entry.dev == *b || is_port(&entry.dev, b));
+        let of_device = filter.dev.as_ref().is_none_or(|d| *d == entry.dev);
+        let of_state = !filter.dynamic || entry.state != FdbState::Local;
+        if of_bridge && of_device && of_state {
             p.object("");
-            fdb_entry(&mut p, entry, dev.is_none(), format);
+            fdb_entry(&mut p, entry, filter.dev.is_none(), format);
             p.end();
         }
     }

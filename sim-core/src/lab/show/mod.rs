@@ -15,7 +15,7 @@ pub mod ss;
 mod tc;
 
 pub use brctl::BrctlQuery;
-pub use bridge::{bridge_fdb, bridge_links};
+pub use bridge::{FdbFilter, bridge_fdb, bridge_links};
 pub(in crate::lab) use conntrack::date;
 pub use conntrack::{
     conntrack_deleted, conntrack_entries, conntrack_event, conntrack_events_shown, conntrack_flushed, conntrack_shown,
@@ -97,12 +97,7 @@ pub enum What {
         dev: Option<String>,
     },
     /// `bridge fdb show`
-    Fdb {
-        /// Only entries of this bridge and of its ports.
-        br: Option<String>,
-        /// Only entries of this device.
-        dev: Option<String>,
-    },
+    Fdb(FdbFilter),
     /// `brctl`
     Brctl(BrctlQuery),
     /// `tc qdisc show`
@@ -241,9 +236,9 @@ impl Show {
             What::Neighs(filter) => neighs(&kernel::neighs(spaces, ns, now), filter, format),
             What::Netns => netns(&kernel::netns_list(spaces, ns), format),
             What::BridgeLinks { dev } => bridge_links(&kernel::links(spaces, ns, now), dev.as_deref(), format),
-            What::Fdb { br, dev } => {
+            What::Fdb(filter) => {
                 let links = kernel::links(spaces, ns, now);
-                bridge_fdb(&kernel::fdb(spaces, ns, now), &links, br.as_deref(), dev.as_deref(), format)
+                bridge_fdb(&kernel::fdb(spaces, ns, now), &links, filter, format)
             }
             What::Brctl(query) => brctl::brctl(view, query)?,
             What::Qdiscs { dev } => qdiscs(&kernel::links(spaces, ns, now), dev.as_deref(), format),

@@ -222,7 +222,7 @@ fn forwarding_database() {
         own("01:00:5e:00:00:01", "va"),
     ];
     check(include_str!("testdata/fdb.txt"), |show| match &show.what {
-        What::Fdb { br, dev } => bridge_fdb(&entries, &all, br.as_deref(), dev.as_deref(), show.format),
+        What::Fdb(filter) => bridge_fdb(&entries, &all, filter, show.format),
         what => panic!("{what:?}"),
     });
 }
