@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::Duration;
@@ -316,14 +316,17 @@ fn traffic(lab: &Lab, plan: &Plan) -> Vec<[String; 3]> {
             continue;
         }
         let out = child.wait_with_output().expect("it ends");
-        heard.last_mut().expect("one was added")[2] =
-            String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into();
+        heard.last_mut().expect("one was added")[2] = said(lab, &out);
     }
     for (at, child) in behind {
-        let out = child.wait_with_output().expect("it ends");
-        heard[at][2] = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into();
+        heard[at][2] = said(lab, &child.wait_with_output().expect("it ends"));
     }
     heard
+}
+
+/// What a program printed; namespaces have the names that we gave them.
+fn said(lab: &Lab, out: &Output) -> String {
+    String::from_utf8_lossy(&[&*out.stdout, &*out.stderr].concat()).replace(&lab.prefix, "")
 }
 
 fn python(lab: &Lab, ns: &str) -> Command {
@@ -410,7 +413,8 @@ fn outputs(theirs: &[[String; 3]], ours: &[[String; 3]]) -> Vec<String> {
 /// An output without what is free in it; lines whose order is free are sorted.
 fn masked(command: &str, output: &str) -> String {
     static TIMES: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"time[= ]\S+( ?ms)?|, pipe \d+|ipg/ewma \S+ ms|rtt .*| id=\d+|\[\d[\d.]*ms\]").expect("it is one")
+        Regex::new(r"time[= ]\S+( ?ms)?|, pipe \d+|ipg/ewma \S+ ms|rtt .*| id=\d+|\[?\b\d[\d.]*ms\b\]?|expires \d+sec")
+            .expect("it is one")
     });
     // Protocol, number, seconds left.
     static LEFT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?m)^(\S+ +\d+) \d+ ").expect("it is one"));
