@@ -306,31 +306,46 @@ live! { LAB:
 
 /// The lessons, as they stand. A Python script does not start as fast as ours, so that times are compared of commands
 /// only.
-fn lesson(lab: &str, times: bool) {
+fn lesson(lab: &str, compare: Compare) {
     let path = scenarios::root().join("scenarios/labs").join(lab).join("scenario.yaml");
-    live::check_file(&path, Compare { times, ..Compare::default() });
+    live::check_file(&path, compare);
 }
 
 macro_rules! lessons {
-    ($($name:ident $lab:literal $times:literal)*) => {
-        mod lesson { $(#[test] fn $name() { super::lesson($lab, $times); })* }
+    ($($name:ident $lab:literal [$($what:ident)*];)*) => {
+        mod lesson {
+            use podhop_tests::live::Compare;
+
+            $(#[test] fn $name() { super::lesson($lab, Compare { $($what: true,)* ..Compare::default() }); })*
+        }
     };
 }
 
 lessons! {
-    other_node_by_hand "other-node-by-hand" true
-    ttl_exceeded "ttl-exceeded" true
-    routing_loop "routing-loop" true
-    pmtu "pmtu" false
-    port_clash "port-clash" false
-    udp_fragments "udp-fragments" false
-    nat_by_hand "nat-by-hand" false
-    handshake "handshake" false
-    half_close "half-close" false
-    reset "reset" false
-    retransmission "retransmission" false
-    syn_black_hole "syn-black-hole" false
-    delayed_ack "delayed-ack" false
+    fdb_ageing "fdb-ageing" [outputs];
+    promiscuous "promiscuous" [outputs];
+    gratuitous_arp "gratuitous-arp" [outputs];
+    mtu_on_a_port "mtu-on-a-port" [outputs];
+    duplicate_address "duplicate-address" [outputs];
+    other_node_by_hand "other-node-by-hand" [times];
+    ttl_exceeded "ttl-exceeded" [times];
+    routing_loop "routing-loop" [times];
+    route_types "route-types" [outputs];
+    redirect "redirect" [outputs];
+    rp_filter "rp-filter" [outputs];
+    asymmetric_route "asymmetric-route" [outputs];
+    pmtu "pmtu" [];
+    port_clash "port-clash" [];
+    udp_fragments "udp-fragments" [];
+    masquerade "masquerade" [outputs];
+    nat_by_hand "nat-by-hand" [];
+    bridge_nf_call_off "bridge-nf-call-off" [outputs];
+    handshake "handshake" [];
+    half_close "half-close" [];
+    reset "reset" [];
+    retransmission "retransmission" [];
+    syn_black_hole "syn-black-hole" [];
+    delayed_ack "delayed-ack" [];
 }
 
 fn check(lab: &str, name: &str, traffic: &[(&str, &str)]) {
