@@ -1,9 +1,10 @@
 //! The simulated network of podhop: Linux's network stack, machines, programs and scenarios, deterministic to the byte.
 //!
-//! From bottom to top: [`base`], [`wire`], [`kernel`], [`engine`], [`user`], [`lab`], [`observe`], `scenario`. An upper
-//! floor uses lower ones, never the reverse.
+//! From bottom to top: [`base`], [`wire`], [`kernel`], [`engine`], [`user`], [`lab`], `cluster`, [`observe`],
+//! `scenario`. An upper floor uses lower ones, never the reverse.
 
 pub mod base;
+#[cfg(feature = "scenario")]
 pub mod cluster;
 pub mod engine;
 pub mod kernel;

@@ -206,8 +206,8 @@ impl Node {
         self.iptables.restore(&restore).unwrap_or_else(|e| panic!("{e:?}\n{}", restore.text));
     }
 
-    /// Where packets go: `10.0.0.1:80 10.0.0.2:80 m` for endpoints and masquerading, DROP, REJECT, ACCEPT for a rule that
-    /// accepts, nothing where no rule is for them.
+    /// Where packets go: `10.0.0.1:80 10.0.0.2:80 m` for endpoints and masquerading, DROP, REJECT, ACCEPT for a rule
+    /// that accepts, nothing where no rule is for them.
     fn ask(&mut self, protocol: u8, from: &str, to: &str) -> String {
         let (address, port) = to.split_once(':').expect("IP:PORT");
         let to = (ip(address), port.parse().expect("a port"));

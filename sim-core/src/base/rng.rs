@@ -59,6 +59,14 @@ pub enum Purpose {
     DnsCookie = 50,
     /// The order of the addresses in an answer (CoreDNS's loadbalance).
     DnsShuffle = 51,
+    /// The random part of a pod's name (`SimpleNameGenerator`).
+    PodName = 56,
+    /// The names and addresses that a container runtime and a CNI plugin make up for a pod.
+    Netns = 57,
+    /// The address of a Service that has none.
+    ClusterIp = 58,
+    /// The node port of a Service that has none.
+    NodePort = 59,
     /// The cookie by which `iperf3` knows a test (`make_cookie`).
     IperfCookie = 64,
 }

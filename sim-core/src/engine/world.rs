@@ -13,7 +13,7 @@ use crate::kernel::profile::Profile;
 use crate::kernel::show;
 use crate::kernel::trace::Sink;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -151,6 +151,8 @@ pub struct World {
     events: u64,
     /// The time of the last event: no machine starts anything new before it.
     now: Time,
+    /// What machines call namespaces that have another name here.
+    netns: BTreeMap<String, String>,
 }
 
 /// (time, receiving machine, source machine, the source's count)
@@ -187,6 +189,7 @@ impl World {
     pub fn new(config: Config) -> Self {
         let machine = Machine::new(MachineId(0), config.profile, config.jiffies);
         World {
+            netns: BTreeMap::new(),
             machines: vec![machine],
             lanes: Vec::new(),
             plugs: vec![Vec::new()],
@@ -261,9 +264,15 @@ impl World {
         &self.machines
     }
 
+    /// From now on `name` means the namespace that its machine calls `netns`.
+    pub fn call(&mut self, netns: &str, name: &str) {
+        self.netns.insert(name.to_owned(), netns.to_owned());
+    }
+
     /// The namespace called `name`.
     pub fn namespace(&self, name: &str) -> Option<NsId> {
-        self.machines.iter().find_map(|m| m.spaces().by_name(name))
+        let netns = self.netns.get(name).map_or(name, String::as_str);
+        self.machines.iter().find_map(|m| m.spaces().by_name(netns))
     }
 
     /// Carries out a netlink request at the present instant, outside any process: how scenarios are set up.

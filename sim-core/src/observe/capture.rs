@@ -66,9 +66,9 @@ impl Captures {
             .entry((ns, dev))
             .or_insert_with(|| {
                 let name = names.dev(ns, dev);
-                let mut path = format!("captures/namespaces/{}/{name}.pcap", names.ns(ns));
+                let mut path = format!("captures/{}/{name}.pcap", names.folder(ns));
                 if self.taken.contains_key(&path) || name == "any" {
-                    path = format!("captures/namespaces/{}/{name}.{dev}.pcap", names.ns(ns));
+                    path = format!("captures/{}/{name}.{dev}.pcap", names.folder(ns));
                 }
                 self.taken.insert(path.clone(), dev);
                 File::create(files, path, pcap::LINKTYPE_ETHERNET)
@@ -81,7 +81,7 @@ impl Captures {
         self.any
             .entry(ns)
             .or_insert_with(|| {
-                let path = format!("captures/namespaces/{}/any.pcap", names.ns(ns));
+                let path = format!("captures/{}/any.pcap", names.folder(ns));
                 File::create(files, path, sll2::LINKTYPE_LINUX_SLL2)
             })
             .next()

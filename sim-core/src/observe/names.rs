@@ -8,10 +8,23 @@ use crate::kernel::trace::DevName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// How people call a namespace, and where its captures are put.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Label {
+    /// `pod/default/web`
+    pub name: String,
+    /// Below `captures`: `pods/default/web`.
+    pub folder: String,
+}
+
+/// The labels of namespaces that are not called as their machine calls them, by the machine's name.
+pub type Labels = BTreeMap<String, Label>;
+
 /// The names of namespaces and devices, and the texts of rules.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    namespaces: BTreeMap<NsId, String>,
+    namespaces: BTreeMap<NsId, Label>,
+    labels: Labels,
     devices: BTreeMap<(NsId, IfIndex), DevName>,
     /// What a device was called stays known when it is gone: frames may still be on their way.
     gone: BTreeSet<(NsId, IfIndex)>,
@@ -19,9 +32,15 @@ pub struct Names {
 }
 
 impl Names {
+    /// No names yet, but for these labels.
+    pub fn with(labels: Labels) -> Self {
+        Names { labels, ..Names::default() }
+    }
+
     /// A namespace was made.
     pub fn namespace(&mut self, ns: NsId, name: &str) {
-        self.namespaces.insert(ns, name.to_owned());
+        let own = || Label { name: name.to_owned(), folder: format!("namespaces/{name}") };
+        self.namespaces.insert(ns, self.labels.get(name).cloned().unwrap_or_else(own));
     }
 
     /// A device was made or changed.
@@ -48,7 +67,12 @@ impl Names {
 
     /// What a namespace is called.
     pub fn ns(&self, ns: NsId) -> &str {
-        self.namespaces.get(&ns).map_or("?", String::as_str)
+        self.namespaces.get(&ns).map_or("?", |l| l.name.as_str())
+    }
+
+    /// The folder of a namespace's captures.
+    pub fn folder(&self, ns: NsId) -> &str {
+        self.namespaces.get(&ns).map_or("namespaces/?", |l| l.folder.as_str())
     }
 
     /// What a device is called.

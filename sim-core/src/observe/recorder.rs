@@ -6,7 +6,7 @@ use super::connections::Connections;
 use super::files::{FileNo, Files, Store, Written};
 use super::flows::Flows;
 use super::line::Conversations;
-use super::names::Names;
+use super::names::{Labels, Names};
 use super::steps;
 use super::story::{Journeys, Story};
 use crate::base::{IfIndex, NsId, Time};
@@ -80,7 +80,7 @@ pub struct Counts {
 
 impl<'a, W: Watcher> Recorder<'a, W> {
     /// A listener that writes to `store`. Time stamps count from `epoch_ns` nanoseconds since 1970.
-    pub fn new(store: &'a mut dyn Store, epoch_ns: u64, outputs: Outputs, watcher: W) -> Self {
+    pub fn new(store: &'a mut dyn Store, epoch_ns: u64, outputs: Outputs, labels: Labels, watcher: W) -> Self {
         let mut files = Files::new(store);
         let captures = outputs.captures.then(|| Captures::new(&mut files, epoch_ns));
         let cluster = outputs.cluster.then(|| Cluster::new(&mut files, epoch_ns));
@@ -91,7 +91,7 @@ impl<'a, W: Watcher> Recorder<'a, W> {
             cluster,
             connections: outputs.flows.then(Connections::default),
             trace,
-            names: Names::default(),
+            names: Names::with(labels),
             flows: Flows::default(),
             journeys: None,
             story: Story::default(),

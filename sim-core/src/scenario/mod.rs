@@ -8,6 +8,7 @@
 //! What can be decided by looking at one value is checked by [`raw`], what needs two by `resolve`. [`diag`] renders
 //! every error, whoever finds it.
 
+mod cluster;
 pub mod diag;
 pub mod exec;
 mod expect;

@@ -9,6 +9,7 @@ use crate::kernel::netlink::NudState;
 use crate::kernel::profile::Profile;
 use crate::lab::Command;
 use crate::observe::filter::Filter;
+use crate::observe::names::Labels;
 use crate::user::Server;
 use crate::user::scripted::Step;
 use std::net::Ipv4Addr;
@@ -31,6 +32,8 @@ pub struct Plan {
     pub links: Vec<Link>,
     /// The namespaces: those of switches, those of routers, all others; each in file order.
     pub namespaces: Vec<Namespace>,
+    /// How people call the namespaces of nodes and pods.
+    pub labels: Labels,
     /// What happens, in file order.
     pub traffic: Vec<Traffic>,
     /// What must have happened.
@@ -40,8 +43,10 @@ pub struct Plan {
 /// A namespace and the commands that set it up.
 #[derive(Clone, Debug)]
 pub struct Namespace {
-    /// Its name.
+    /// What people call it.
     pub name: String,
+    /// What its machine calls it.
+    pub netns: String,
     /// The machine whose kernel it belongs to.
     pub machine: MachineId,
     /// Run in this order before the traffic.

@@ -6,6 +6,7 @@
 //!
 //! An item of `traffic` and `expect` has one of several forms. The field that only one form has decides which.
 
+mod cluster;
 mod files;
 mod form;
 mod locate;
@@ -22,7 +23,10 @@ use std::num::NonZeroU64;
 use deserr::Deserr;
 use schemars::JsonSchema;
 
-use self::form::{exit_is_limit, fdb_has_or_lacks, neigh_has_or_lacks, one_check, some_check, some_counter, some_hop};
+use self::form::{
+    exit_is_limit, fdb_has_or_lacks, neigh_has_or_lacks, one_check, some_check, some_counter, some_hop,
+    something_to_run,
+};
 use self::locate::Locate;
 use self::problem::{Problems, Tree};
 use self::script::whole;
@@ -34,6 +38,10 @@ use crate::kernel::netlink::NudState;
 use crate::kernel::profile::Profile;
 use crate::user::scripted;
 
+pub use self::cluster::{
+    Address, Cluster, ClusterNode, Cni, Dns, HairpinMode, KubeProxy, Mtu, Net, Plugin, PortRange, ProxyMode,
+    ProxyVersion,
+};
 pub use self::files::{FileBody, FileMap, MAX_FILE_SIZE, MAX_FILES};
 pub use self::schema::{SCHEMA_ID, schema};
 pub use self::script::{MAX_SCRIPT_CALLS, MAX_SEND_SIZE};
@@ -101,7 +109,7 @@ pub struct Metadata {
 
 /// What a scenario is.
 #[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
-#[deserr(error = Problems, deny_unknown_fields, rename_all = camelCase)]
+#[deserr(error = Problems, deny_unknown_fields, rename_all = camelCase, validate = something_to_run -> Problems)]
 #[schemars(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Spec {
     /// What everything random depends on.
@@ -139,7 +147,12 @@ pub struct Spec {
     #[deserr(default)]
     #[schemars(default)]
     pub links: Vec<Link>,
-    /// At least one, in the order of the file.
+    /// A Kubernetes cluster.
+    #[deserr(default)]
+    pub cluster: Option<Cluster>,
+    /// In the order of the file. There is one, or a cluster.
+    #[deserr(default)]
+    #[schemars(default)]
     pub namespaces: Namespaces,
     /// What happens, in the order of the file.
     #[deserr(default)]
@@ -197,7 +210,7 @@ pub enum Limit {
 }
 
 /// The namespaces of a scenario, in the order of the file.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Namespaces(pub Vec<Namespace>);
 
 /// A network namespace.

@@ -1,6 +1,7 @@
 //! From what a file says to what can be run: names looked up, commands and filters compiled, the set-up tried. All
 //! errors at once.
 
+use super::cluster::{self, Expanded};
 use super::diag::{Diagnostic, Diagnostics, SourceFile, nearest, quote, read_file};
 use super::expect::ANY;
 use super::plan::{Check, Expect, Line, Namespace, Place, Plan, Range, Run, Script, ServerLine, Traffic};
@@ -37,10 +38,11 @@ pub fn load(path: &Path) -> Result<(SourceFile, Plan), Diagnostics> {
 /// # Errors
 /// Everything that is wrong with it. The set-up is tried if all of its commands can be read.
 pub fn resolve(source: &SourceFile) -> Result<Plan, Diagnostics> {
-    let raw = raw::parse(source)?;
+    let mut raw = raw::parse(source)?;
+    let expanded = cluster::expand(source, &mut raw, &[])?;
     let names = underlay::names(&raw.spec);
     let has_duration = raw.spec.duration.is_some();
-    let mut r = Resolver { source, names, errors: Diagnostics::default(), setup_reads: true, has_duration };
+    let mut r = Resolver { source, names, errors: Diagnostics::default(), setup_reads: true, has_duration, expanded };
     let plan = r.plan(&raw);
     if r.setup_reads {
         match build(&plan, &mut Mute) {
@@ -81,6 +83,8 @@ pub(super) struct Resolver<'a> {
     setup_reads: bool,
     /// The run ends when `spec.duration` says.
     has_duration: bool,
+    /// What the cluster added.
+    expanded: Expanded,
 }
 
 impl Resolver<'_> {
@@ -101,6 +105,7 @@ impl Resolver<'_> {
         let config = Config { seed, epoch_ns, jiffies, profile: first, limits };
         let namespace = |r: &mut Self, n: &raw::Namespace| Namespace {
             name: n.name.value.clone(),
+            netns: r.expanded.netns(&n.name.value),
             machine: machines.of(n),
             setup: {
                 let mut lines = n.body.setup_file.as_ref().map_or(vec![], |f| r.setup_file(f));
@@ -128,6 +133,7 @@ impl Resolver<'_> {
             machines: profiles,
             links,
             namespaces,
+            labels: self.expanded.labels(),
             traffic: spec.traffic.iter().filter_map(|t| self.traffic(t)).collect(),
             expect: spec.expect.iter().filter_map(|e| self.expect(e, &spec.traffic)).collect(),
         }

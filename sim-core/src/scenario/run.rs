@@ -98,7 +98,10 @@ pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>>
     }
     for n in &plan.namespaces {
         // The plan's names are unique and valid.
-        let _ = world.configure(NsId::new(n.machine, 0), &Request::NetnsAdd { name: n.name.clone() }, sink);
+        let _ = world.configure(NsId::new(n.machine, 0), &Request::NetnsAdd { name: n.netns.clone() }, sink);
+        if n.netns != n.name {
+            world.call(&n.netns, &n.name);
+        }
         if let Some(ns) = world.namespace(&n.name) {
             world.set_files(ns, n.files.clone());
         }
@@ -229,7 +232,7 @@ pub fn run(
 ) -> Result<Report, RunError> {
     let watch = Watch::new(&plan.expect);
     let times = watch.times();
-    let mut recorder = Recorder::new(store, plan.config.epoch_ns, options.outputs, watch);
+    let mut recorder = Recorder::new(store, plan.config.epoch_ns, options.outputs, plan.labels.clone(), watch);
     if options.journeys > 0 {
         recorder.journeys = Some(Journeys::all(options.journeys));
     } else if plan.expect.iter().any(|e| e.check.wants_journeys()) {

@@ -208,6 +208,7 @@ fn ends<'a>(spec: &'a raw::Spec, namespace: &'a str) -> impl Iterator<Item = &'a
 fn namespace(name: &Spanned<String>, machines: &Machines, setup: Vec<Line>) -> Namespace {
     Namespace {
         name: name.value.clone(),
+        netns: name.value.clone(),
         machine: machines.called(&name.value),
         setup,
         files: Arc::default(),

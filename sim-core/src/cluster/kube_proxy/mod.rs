@@ -31,8 +31,8 @@ pub const LARGE_CLUSTER_ENDPOINTS: usize = 1000;
 /// Which kube-proxy it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Version {
-    /// 1.21: ClusterIP, NodePort and Services without endpoints are as that version writes them; what else differs there
-    /// is a limitation.
+    /// 1.21: ClusterIP, NodePort and Services without endpoints are as that version writes them; what else differs
+    /// there is a limitation.
     V1_21,
     /// 1.30.
     #[default]

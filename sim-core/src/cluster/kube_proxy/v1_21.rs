@@ -1,5 +1,5 @@
-//! The rules of 1.21, as far as a Service has a cluster IP and a node port or no endpoints: sources to be masqueraded are
-//! sorted out in KUBE-SERVICES, and there is no KUBE-EXT.
+//! The rules of 1.21, as far as a Service has a cluster IP and a node port or no endpoints: sources to be masqueraded
+//! are sorted out in KUBE-SERVICES, and there is no KUBE-EXT.
 
 use super::endpoints::{Endpoint, Endpoints};
 use super::layout::statistic;

@@ -1,5 +1,5 @@
-//! Which rules of a chain a packet's destination leaves: a long chain is not read rule by rule. It is what nobody can see,
-//! for a rule whose address is not the packet's counts nothing and asks none of its matches
+//! Which rules of a chain a packet's destination leaves, so that a long chain is not read rule by rule. Nobody can see
+//! it: a rule whose address is not the packet's counts nothing and asks none of its matches
 //! (net/ipv4/netfilter/ip_tables.c: ipt_do_table goes on at once when ip_packet_match fails).
 
 use super::table::Slot;

@@ -10,7 +10,7 @@ use super::problem::Problems;
 use super::value::{MAX_NAME_LEN, Spanned};
 use super::{
     CaptureExpect, CommandExpect, CountersExpect, EXIT_LIMIT, Expect, FdbExpect, JourneyExpect, LimitExpect, Namespace,
-    Namespaces, NeighExpect, Run, Script, Sleep, Step, Texts,
+    Namespaces, NeighExpect, Run, Script, Sleep, Spec, Step, Texts,
 };
 use crate::scenario::diag::quote;
 use crate::scenario::tree::Node;
@@ -39,6 +39,14 @@ impl Deserr<Problems> for Namespaces {
         }
         if problems.is_empty() { Ok(Namespaces(namespaces)) } else { Err(problems) }
     }
+}
+
+/// There are namespaces or a cluster.
+pub(super) fn something_to_run(spec: Spec, at: ValuePointerRef<'_>) -> Result<Spec, Problems> {
+    if spec.namespaces.0.is_empty() && spec.cluster.is_none() {
+        return Err(Problems::missing(at, &["namespaces", "cluster"], None));
+    }
+    Ok(spec)
 }
 
 /// An entry of a map of names; `what` has the name. Without a value, all of it is left out.

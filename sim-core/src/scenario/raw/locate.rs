@@ -4,9 +4,9 @@
 
 use super::value::{Read, Spanned};
 use super::{
-    CaptureExpect, CommandExpect, CountersExpect, FdbAbsence, FdbEntry, FdbExpect, JourneyExpect, LimitExpect, Limits,
-    Link, Metadata, Named, NamespaceBody, Namespaces, NeighAbsence, NeighEntry, NeighExpect, Router, Run, Scenario,
-    Script, Sleep, Spec, Switch, Texts,
+    CaptureExpect, Cluster, ClusterNode, Cni, CommandExpect, CountersExpect, Dns, FdbAbsence, FdbEntry, FdbExpect,
+    JourneyExpect, KubeProxy, LimitExpect, Limits, Link, Metadata, Named, NamespaceBody, Namespaces, NeighAbsence,
+    NeighEntry, NeighExpect, Router, Run, Scenario, Script, Sleep, Spec, Switch, Texts,
 };
 use crate::scenario::tree::{Kind, Node};
 
@@ -57,9 +57,19 @@ locate!(Scenario { metadata = "metadata", spec = "spec"; api_version, kind });
 locate!(Metadata { name = "name", description = "description"; });
 locate!(Spec {
     duration = "duration", limits = "limits", routers = "routers", switches = "switches", links = "links",
-    namespaces = "namespaces", traffic = "traffic", expect = "expect";
+    cluster = "cluster", namespaces = "namespaces", traffic = "traffic", expect = "expect";
     seed, start_time, jiffies, placement
 });
+locate!(Cluster {
+    nodes = "nodes", cluster_cidr = "clusterCIDR", service_cidr = "serviceCIDR", node_port_range = "nodePortRange",
+    cluster_domain = "clusterDomain", cni = "cni", kube_proxy = "kubeProxy", dns = "dns";
+});
+locate!(ClusterNode {
+    name = "name", address = "address", pod_cidr = "podCIDR", interface = "interface", gateway = "gateway";
+});
+locate!(Cni { bridge = "bridge", mtu = "mtu", non_masquerade_cidr = "nonMasqueradeCIDR"; plugin, hairpin_mode });
+locate!(KubeProxy { cluster_cidr = "clusterCIDR"; mode, version, masquerade_all });
+locate!(Dns { cluster_ip = "clusterIP"; });
 locate!(Limits { chain_frames = "chainFrames", frames = "frames", events = "events"; });
 locate!(Router { addresses = "addresses", routes = "routes", setup = "setup"; });
 locate!(Switch { setup = "setup"; });

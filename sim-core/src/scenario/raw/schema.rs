@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::{NonZeroU32, NonZeroU64};
 
+use super::cluster::{Address, Mtu, Net, PortRange};
 use super::script::Byte;
 use super::underlay::{Named, Percent, Rate};
 use super::value::{Bounds, CapturePoint, Count, Duration, Hop, Interface, Label, Spanned, Timestamp};
@@ -106,16 +107,16 @@ written! {
         "type": "string", "pattern": "^[0-9]{1,3}(\\.[0-9]{1,3}){3}:[0-9]{1,5}$"
     },
     Interface as "Interface" => {
-        "description": "NAMESPACE/INTERFACE: node1/eth0.",
-        "type": "string", "pattern": "^[^/]+/[^/:\\s]{1,15}$"
+        "description": "NAMESPACE/INTERFACE: node1/eth0, pod/default/web/eth0.",
+        "type": "string", "pattern": "^(pod/[^/]+/[^/]+|[^/]+)/[^/:\\s]{1,15}$"
     },
     CapturePoint as "CapturePoint" => {
         "description": "NAMESPACE/INTERFACE, or NAMESPACE/any for all of them.",
-        "type": "string", "pattern": "^[^/]+/[^/:\\s]{1,15}$"
+        "type": "string", "pattern": "^(pod/[^/]+/[^/]+|[^/]+)/[^/:\\s]{1,15}$"
     },
     Hop as "Hop" => {
         "description": "NAMESPACE/INTERFACE and a direction: node1/eth0 Out.",
-        "type": "string", "pattern": "^[^/]+/[^/:\\s]{1,15} +(In|Out|B|M|P)$"
+        "type": "string", "pattern": "^(pod/[^/]+/[^/]+|[^/]+)/[^/:\\s]{1,15} +(In|Out|B|M|P)$"
     },
     Duration as "Duration" => {
         "description": "A length of time: 47s, 200ms, 1m30s, 1.5s. The units are h, m, s, ms, us and ns.",
@@ -125,6 +126,19 @@ written! {
         "description": "Bits per second: 100mbit, 1.5gbit. The units are bit, kbit, mbit and gbit.",
         "type": "string", "pattern": "^[0-9]+(\\.[0-9]*)?[kmg]?bit$"
     },
+    Net as "Network" => {
+        "description": "A network: 10.244.1.0/24.",
+        "type": "string", "pattern": "^[0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}$"
+    },
+    Address as "AddressInNetwork" => {
+        "description": "An address with the length of its network's prefix: 10.168.0.4/24.",
+        "type": "string", "pattern": "^[0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}$"
+    },
+    PortRange as "PortRange" => {
+        "description": "Ports from one to another: 30000-32767.",
+        "type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$"
+    },
+    Mtu as "Mtu" => {"type": "integer", "minimum": 68, "maximum": 65535},
     Percent as "Percent" => {
         "description": "A share: 1%, 0.5%.",
         "type": "string", "pattern": "^[0-9]+(\\.[0-9]*)?%$"

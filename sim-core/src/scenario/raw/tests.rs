@@ -510,7 +510,11 @@ fn messages_about_the_file() {
         (&format!("kind: Scenario\nmetadata: {{name: a}}\n{spec}"), "", "missing field `apiVersion`"),
         (&format!("{head}metadata: {{name: A}}\n{spec}"), "A", "`A` is not a DNS label"),
         (&format!("{head}metadata: {{}}\n{spec}"), "metadata", "missing field `name` in `metadata`"),
-        (&format!("{head}metadata: {{name: a}}\nspec: {{}}\n"), "spec", "missing field `namespaces` in `spec`"),
+        (
+            &format!("{head}metadata: {{name: a}}\nspec: {{}}\n"),
+            "spec",
+            "missing field `namespaces` or `cluster` in `spec`",
+        ),
         (
             &format!("{head}metadata: {{name: a}}\nspec: {{namespaces: {{}}}}\n"),
             "{}",

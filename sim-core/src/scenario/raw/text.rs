@@ -176,7 +176,9 @@ impl FromText for CapturePoint {
     const WHAT: &'static str = "NAMESPACE/INTERFACE";
 
     fn from_text(text: &str) -> Result<Self, Bad> {
-        let Some((namespace, interface)) = text.split_once('/').filter(|(namespace, _)| !namespace.is_empty()) else {
+        // A pod's own name has slashes: pod/default/web/eth0.
+        let split = if text.starts_with("pod/") { text.rsplit_once('/') } else { text.split_once('/') };
+        let Some((namespace, interface)) = split.filter(|(namespace, _)| !namespace.is_empty()) else {
             let message = format!("{} is not NAMESPACE/INTERFACE", quote(text));
             return Err(Bad(message, Some("write, for example, node1/eth0".to_owned())));
         };

@@ -1,0 +1,247 @@
+//! `cluster`: the machines of a Kubernetes cluster and how it is set up.
+
+use deserr::Deserr;
+use ipnet::Ipv4Net;
+use schemars::JsonSchema;
+use std::net::Ipv4Addr;
+
+use super::problem::Problems;
+use super::text::{Bad, FromText};
+use super::value::{Label, Spanned};
+use crate::scenario::diag::quote;
+
+/// A Kubernetes cluster.
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
+pub struct Cluster {
+    /// Its machines, in the order in which they joined.
+    pub nodes: Vec<ClusterNode>,
+    /// Where the pods' addresses lie (`--cluster-cidr`); nodes without a `podCIDR` get a /24 of it. 10.244.0.0/16.
+    #[deserr(default, rename = "clusterCIDR")]
+    #[schemars(rename = "clusterCIDR")]
+    pub cluster_cidr: Option<Spanned<Net>>,
+    /// Where the Services' addresses lie (`--service-cluster-ip-range`). 10.96.0.0/12.
+    #[deserr(default, rename = "serviceCIDR")]
+    #[schemars(rename = "serviceCIDR")]
+    pub service_cidr: Option<Spanned<Net>>,
+    /// Where node ports lie (`--service-node-port-range`). 30000-32767.
+    #[deserr(default, rename = "nodePortRange")]
+    #[schemars(rename = "nodePortRange")]
+    pub node_port_range: Option<Spanned<PortRange>>,
+    /// The cluster's name in DNS. cluster.local.
+    #[deserr(default, rename = "clusterDomain")]
+    #[schemars(rename = "clusterDomain")]
+    pub cluster_domain: Option<Spanned<String>>,
+    /// How pods are connected.
+    #[deserr(default)]
+    pub cni: Option<Cni>,
+    /// How Services work.
+    #[deserr(default, rename = "kubeProxy")]
+    #[schemars(rename = "kubeProxy")]
+    pub kube_proxy: Option<KubeProxy>,
+    /// How names are found.
+    #[deserr(default)]
+    pub dns: Option<Dns>,
+}
+
+/// A machine of a cluster.
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
+pub struct ClusterNode {
+    /// Its name.
+    pub name: Spanned<Label>,
+    /// Its address with the length of its network's prefix.
+    pub address: Spanned<Address>,
+    /// Its pods' network; without it, the next /24 of `clusterCIDR`.
+    #[deserr(default, rename = "podCIDR")]
+    #[schemars(rename = "podCIDR")]
+    pub pod_cidr: Option<Spanned<Net>>,
+    /// The interface that has the address. eth0.
+    #[deserr(default)]
+    pub interface: Option<Spanned<String>>,
+    /// Where everything goes that is not on its own networks. The first address of its network.
+    #[deserr(default)]
+    pub gateway: Option<Spanned<Ipv4Addr>>,
+}
+
+/// The network plugin.
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
+pub struct Cni {
+    /// Which it is.
+    pub plugin: Plugin,
+    /// The bridge that a node's pods hang on. cbr0.
+    #[deserr(default)]
+    pub bridge: Option<Spanned<String>>,
+    /// Of the bridge and of the pods' interfaces. 1500.
+    #[deserr(default)]
+    pub mtu: Option<Spanned<Mtu>>,
+    /// How a pod reaches itself through a Service. hairpin-veth.
+    #[deserr(default, rename = "hairpinMode")]
+    #[schemars(rename = "hairpinMode")]
+    pub hairpin_mode: Option<HairpinMode>,
+    /// What goes elsewhere gets the node's address (`--non-masquerade-cidr`). 10.0.0.0/8.
+    #[deserr(default, rename = "nonMasqueradeCIDR")]
+    #[schemars(rename = "nonMasqueradeCIDR")]
+    pub non_masquerade_cidr: Option<Spanned<Net>>,
+}
+
+/// A network plugin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, rename_all = lowercase)]
+#[schemars(rename_all = "lowercase")]
+pub enum Plugin {
+    /// A bridge on each node, routes between nodes.
+    Kubenet,
+}
+
+/// The kubelet's `hairpinMode`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems)]
+pub enum HairpinMode {
+    /// Bridge ports may send a frame back to where it came from.
+    #[deserr(rename = "hairpin-veth")]
+    #[schemars(rename = "hairpin-veth")]
+    HairpinVeth,
+    /// The bridge is promiscuous.
+    #[deserr(rename = "promiscuous-bridge")]
+    #[schemars(rename = "promiscuous-bridge")]
+    PromiscuousBridge,
+    /// It does not.
+    #[deserr(rename = "none")]
+    #[schemars(rename = "none")]
+    None,
+}
+
+/// kube-proxy.
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
+pub struct KubeProxy {
+    /// How it works. iptables.
+    #[deserr(default)]
+    pub mode: Option<ProxyMode>,
+    /// Whose rules it writes. 1.30.
+    #[deserr(default)]
+    pub version: Option<ProxyVersion>,
+    /// Whose packets are not masqueraded, if that is not the cluster's `clusterCIDR`.
+    #[deserr(default, rename = "clusterCIDR")]
+    #[schemars(rename = "clusterCIDR")]
+    pub cluster_cidr: Option<Spanned<Net>>,
+    /// All packets to cluster IPs are masqueraded.
+    #[deserr(default, rename = "masqueradeAll")]
+    #[schemars(default, rename = "masqueradeAll")]
+    pub masquerade_all: bool,
+}
+
+/// How kube-proxy works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, rename_all = lowercase)]
+#[schemars(rename_all = "lowercase")]
+pub enum ProxyMode {
+    /// By rules for iptables.
+    Iptables,
+}
+
+/// A version of kube-proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems)]
+pub enum ProxyVersion {
+    /// 1.21
+    #[deserr(rename = "1.21")]
+    #[schemars(rename = "1.21")]
+    V1_21,
+    /// 1.30
+    #[deserr(rename = "1.30")]
+    #[schemars(rename = "1.30")]
+    V1_30,
+}
+
+/// The cluster's name server.
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
+pub struct Dns {
+    /// The address of the Service kube-dns, which pods ask. The tenth of `serviceCIDR`.
+    #[deserr(default, rename = "clusterIP")]
+    #[schemars(rename = "clusterIP")]
+    pub cluster_ip: Option<Spanned<Ipv4Addr>>,
+}
+
+/// A network: its first address and the length of its prefix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Net(pub Ipv4Net);
+
+/// An address in a network, with the length of its prefix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Address(pub Ipv4Net);
+
+/// Ports from one to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortRange {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+/// The longest packet of an interface, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mtu(pub u16);
+
+fn cidr(text: &str, example: &str) -> Result<Ipv4Net, Bad> {
+    let hint = format!("an address and the length of the prefix, as {example}");
+    text.parse().map_err(|_| Bad(format!("{} is no address with a prefix length", quote(text)), Some(hint)))
+}
+
+impl FromText for Net {
+    const WHAT: &'static str = "a network";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let net = cidr(text, "10.244.1.0/24")?;
+        if net.addr() == net.network() {
+            return Ok(Net(net));
+        }
+        let message = format!("{} is an address in a network, not a network", quote(text));
+        Err(Bad(message, Some(format!("the network is {}", net.trunc()))))
+    }
+}
+
+impl FromText for Address {
+    const WHAT: &'static str = "an address with a prefix length";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let net = cidr(text, "10.168.0.4/24")?;
+        let host = net.prefix_len() >= 31 || net.addr() != net.network() && net.addr() != net.broadcast();
+        if host {
+            return Ok(Address(net));
+        }
+        Err(Bad(format!("{} is a whole network, no machine's address", quote(text)), None))
+    }
+}
+
+impl FromText for PortRange {
+    const WHAT: &'static str = "a range of ports";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let ports = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+        match ports {
+            Some((first, last)) if 0 < first && first <= last => Ok(PortRange { first, last }),
+            _ => Err(Bad(format!("{} is no range of ports", quote(text)), Some("as 30000-32767".to_owned()))),
+        }
+    }
+}
+
+impl FromText for Mtu {
+    const WHAT: &'static str = "an MTU";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        match text.parse() {
+            Ok(mtu @ 68..=65535) => Ok(Mtu(mtu)),
+            _ => Err(Bad(format!("{} is no MTU of IPv4", quote(text)), Some("68 to 65535".to_owned()))),
+        }
+    }
+}
