@@ -6,7 +6,7 @@ use super::world::{ConfigureError, LimitHit, Limits};
 use crate::base::rng::Purpose;
 use crate::base::{Files, MachineId, NicId, NsId, Pid, Prf, Time};
 use crate::kernel::conntrack::gc;
-use crate::kernel::cx::{Cpu, Cx, Timer};
+use crate::kernel::cx::{Cpu, Cx, Timer, Turn};
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::netlink::{self, Hardware, Request};
@@ -358,15 +358,23 @@ impl Machine {
         // Where the chain was lately: a limit is explained by the last bridge among these.
         let mut lately = [None; LATELY];
         loop {
-            while let Some(rx) = self.cpu.dequeue() {
-                received += 1;
-                lately[received as usize % LATELY] = Some((rx.ns, rx.dev, rx.frame.id));
+            while let Some(turn) = self.cpu.dequeue() {
+                let (ns, dev, frame, frames) = match &turn {
+                    Turn::Frame(rx) => (rx.ns, rx.dev, rx.frame.id, 1),
+                    Turn::Poll { ns, dev, first, frames } => (*ns, *dev, *first, u64::from(*frames)),
+                };
+                received += frames;
+                lately[received as usize % LATELY] = Some((ns, dev, frame));
                 if received > run.limits.chain_frames {
                     lately.rotate_left(received as usize % LATELY + 1);
                     return Err(LimitHit::chain(run.limits.chain_frames, &self.spaces, self.cpu.now, &lately));
                 }
-                self.cpu.now += SOFTIRQ_NS;
-                self.spaces.receive(&mut cx(&mut self.cpu, run), rx);
+                self.cpu.now += SOFTIRQ_NS * frames;
+                let cx = &mut cx(&mut self.cpu, run);
+                match turn {
+                    Turn::Frame(rx) => self.spaces.receive(cx, rx),
+                    Turn::Poll { ns, dev, .. } => self.spaces.poll(cx, ns, dev),
+                }
                 self.spaces.settle(&mut self.cpu);
             }
             self.spaces.settle(&mut self.cpu);

@@ -5,6 +5,7 @@ use super::frame::{Frame, PacketType, Pool};
 use super::ip::frag;
 use super::neigh::NeighKey;
 use super::socket::tcp;
+use super::softnet::Softnet;
 use super::syscall::Ret;
 use super::timer::{Jiffies, TimerId, Wheel};
 use super::trace::{DropReason, Edge, Fate, Flow, Sink, Step, Tap, What};
@@ -50,6 +51,24 @@ pub struct Rx {
     pub frame: Frame,
 }
 
+/// What the CPU does next.
+#[derive(Debug)]
+pub enum Turn {
+    /// It receives a frame of the backlog.
+    Frame(Rx),
+    /// It polls a device that has frames: the oldest of them, and how many there are.
+    Poll {
+        /// Its namespace.
+        ns: NsId,
+        /// The device.
+        dev: IfIndex,
+        /// The first frame.
+        first: FrameId,
+        /// As many frames will be received.
+        frames: u32,
+    },
+}
+
 /// What the engine has to do for a physical nic when the chain is over.
 #[derive(Clone, Debug)]
 pub enum Wire {
@@ -89,9 +108,8 @@ pub struct Cpu {
     /// The clock.
     pub now: Time,
     jiffies: Jiffies,
-    /// softnet_data.input_pkt_queue and process_queue.
-    input: VecDeque<Rx>,
-    process: VecDeque<Rx>,
+    /// What waits to be received.
+    pub(in crate::kernel) softnet: Softnet,
     /// The wheel.
     pub timers: Wheel<Timer>,
     /// Processes that something happened for, in order.
@@ -133,8 +151,7 @@ impl Cpu {
             machine,
             now: Time(0),
             jiffies: Jiffies::starting_at(jiffies),
-            input: VecDeque::new(),
-            process: VecDeque::new(),
+            softnet: Softnet::default(),
             timers: Wheel::new(jiffies),
             wakes: Vec::new(),
             linkwatch: VecDeque::new(),
@@ -193,12 +210,9 @@ impl Cpu {
         self.hrtimers.first_entry().filter(|e| e.key().0 <= now).map(std::collections::btree_map::OccupiedEntry::remove)
     }
 
-    /// The next frame to receive: process_backlog takes over the whole input queue when its own is empty.
-    pub fn dequeue(&mut self) -> Option<Rx> {
-        if self.process.is_empty() {
-            std::mem::swap(&mut self.process, &mut self.input);
-        }
-        self.process.pop_front()
+    /// What is to be received next (net_rx_action).
+    pub fn dequeue(&mut self) -> Option<Turn> {
+        self.softnet.next()
     }
 
     /// A system call begins or ends (in_task).
@@ -234,7 +248,7 @@ impl Cpu {
 
     /// Frames waiting to be received.
     pub fn backlog(&self) -> usize {
-        self.input.len() + self.process.len()
+        self.softnet.len()
     }
 }
 
@@ -355,18 +369,35 @@ impl Cx<'_> {
     /// As [`Cx::netif_rx`], for a frame that a tunnel has unwrapped: it keeps the time of its arrival.
     pub fn netif_rx_stamped(&mut self, ns: NsId, dev: IfIndex, f: Frame) -> Flow {
         self.cpu.now += HOP_NS;
-        if self.cpu.input.len() > NETDEV_MAX_BACKLOG {
+        if self.cpu.softnet.input_len() > NETDEV_MAX_BACKLOG {
             return self.kill(f, DropReason::CpuBacklog);
         }
         self.step(&f, f.dev, What::Queued { ns, dev });
-        self.cpu.input.push_back(Rx { ns, dev, frame: f });
+        self.cpu.softnet.push(Rx { ns, dev, frame: f });
+        Break(Fate::Queued)
+    }
+
+    /// As [`Cx::netif_rx`], for a veth whose frames are polled (veth_xdp_rx).
+    pub(in crate::kernel) fn napi_rx(&mut self, ns: NsId, dev: IfIndex, mut f: Frame) -> Flow {
+        f.tstamp = self.cpu.now + HOP_NS;
+        self.napi_rx_stamped(ns, dev, f)
+    }
+
+    /// gro_cells_receive: as [`Cx::netif_rx_stamped`], for a device whose frames are polled.
+    pub(in crate::kernel) fn napi_rx_stamped(&mut self, ns: NsId, dev: IfIndex, f: Frame) -> Flow {
+        self.cpu.now += HOP_NS;
+        if self.cpu.softnet.napi_len(ns, dev) > NETDEV_MAX_BACKLOG {
+            return self.kill(f, DropReason::NotSpecified);
+        }
+        self.step(&f, f.dev, What::Queued { ns, dev });
+        self.cpu.softnet.push_napi(ns, dev, f);
         Break(Fate::Queued)
     }
 
     /// The driver of a physical nic hands received frames up: stamped with the time, in the order of arrival.
     pub(in crate::kernel) fn napi_receive(&mut self, ns: NsId, dev: IfIndex, mut f: Frame) {
         f.tstamp = self.cpu.now;
-        self.cpu.input.push_back(Rx { ns, dev, frame: f });
+        self.cpu.softnet.push(Rx { ns, dev, frame: f });
     }
 
     /// `f` is on the wire: the engine carries it, and it is no longer among this machine's frames.

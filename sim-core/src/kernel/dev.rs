@@ -3,6 +3,7 @@
 pub mod br_netfilter;
 pub mod bridge;
 pub mod fdb;
+pub mod gro;
 pub mod gso;
 pub mod nic;
 pub mod vxlan;
@@ -27,6 +28,8 @@ use vxlan::Vxlan;
 
 /// VLAN_HLEN: forwarding allows for a tag on top of the MTU.
 const VLAN_HLEN: usize = 4;
+/// VETH_RING_SIZE: so many frames wait for the poll of a veth.
+const VETH_RING_SIZE: usize = 256;
 /// ARPHRD_ETHER
 pub const ARPHRD_ETHER: u16 = 1;
 /// ARPHRD_LOOPBACK
@@ -92,6 +95,8 @@ pub struct VethPeer {
     pub(in crate::kernel) dev: IfIndex,
     pub(in crate::kernel) up: bool,
     pub(in crate::kernel) mtu: u32,
+    /// Its generic-receive-offload is on.
+    pub(in crate::kernel) gro: bool,
 }
 
 /// struct in_ifaddr
@@ -180,11 +185,26 @@ pub(in crate::kernel) fn receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
         // No driver has received it, packet_rcv passes it over, and br_handle_frame too.
         return ip::input::ip_rcv(ns, cx, dev, f);
     }
+    count(d, &f);
+    f.pkt_type = packet_type(Mac::read(f.bytes(), 0), d.mac);
+    netif_receive(ns, cx, dev, f)
+}
+
+/// As [`receive`], for a frame that is not handed up yet (veth_poll, gro_cell_poll).
+fn arrive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
+    f.dev = dev;
+    let Some(d) = ns.dev_mut(dev).filter(|d| d.up) else { return cx.kill(f, DropReason::DevReady) };
+    count(d, &f);
+    f.pkt_type = packet_type(Mac::read(f.bytes(), 0), d.mac);
+    // skb_unclone of a veth; a tunnel's are no clones.
+    f.layout.cloned = false;
+    pass(f)
+}
+
+fn count(d: &mut Dev, f: &Frame) {
     d.stats.rx_packets += u64::from(f.segments());
     // A tunnel counts what it carries, without the Ethernet header.
     d.stats.rx_bytes += if matches!(d.kind, DevKind::Vxlan(_)) { f.l3().len() } else { f.bytes().len() } as u64;
-    f.pkt_type = packet_type(Mac::read(f.bytes(), 0), d.mac);
-    netif_receive(ns, cx, dev, f)
 }
 
 /// eth_type_trans: how a frame to `to` is addressed, seen by a device with address `own`.
@@ -200,14 +220,38 @@ fn packet_type(to: Mac, own: Mac) -> PacketType {
     }
 }
 
-/// __netif_receive_skb_core: taps, then the bridge if the device is its port, then the protocols.
+/// __netif_receive_skb_one_core: taps, then the bridge if the device is its port, then the protocols.
 pub(in crate::kernel) fn netif_receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
+    let f = netif_receive_core(ns, cx, dev, f)?;
+    protocol(ns, cx, dev, f)
+}
+
+/// netif_receive_skb_list_internal: all frames pass the taps, and the bridge if the device is its port, before the IP
+/// layer has the first of them.
+fn netif_receive_list(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, gro: &mut gro::Gro) {
+    while let Some(f) = gro.ready.pop_front() {
+        let Continue(f) = netif_receive_core(ns, cx, dev, f) else { continue };
+        if ethertype(f.bytes()) == ETH_P_IP {
+            gro.sublist.push_back(f);
+        } else {
+            ip::input::ip_list_rcv(ns, cx, dev, &mut gro.sublist);
+            let _ = protocol(ns, cx, dev, f);
+        }
+    }
+    ip::input::ip_list_rcv(ns, cx, dev, &mut gro.sublist);
+}
+
+/// __netif_receive_skb_core: taps, then the bridge if the device is its port.
+fn netif_receive_core(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
     cx.tap(dev, f.pkt_type, &f);
     socket::packet::deliver(ns, cx, dev, &f);
-    let f = match ns.dev(dev).and_then(|d| d.master) {
-        Some(br) => bridge::handle_frame(ns, cx, br, dev, f)?,
-        None => f,
-    };
+    match ns.dev(dev).and_then(|d| d.master) {
+        Some(br) => bridge::handle_frame(ns, cx, br, dev, f),
+        None => pass(f),
+    }
+}
+
+fn protocol(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
     match ethertype(f.bytes()) {
         ETH_P_IP => ip::input::ip_rcv(ns, cx, dev, f),
         ETH_P_ARP => arp::arp_rcv(ns, cx, dev, f),
@@ -229,7 +273,7 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
         return cx.kill(f, DropReason::QdiscDrop);
     }
     if gso::needed(ns, dev, &f) {
-        return gso::segment(ns, cx, f, |ns, cx, s| xmit(ns, cx, dev, s));
+        return gso::segment(ns, cx, dev, f, |ns, cx, s| xmit(ns, cx, dev, s));
     }
     let Some(d) = ns.dev(dev) else { return cx.kill(f, DropReason::DevReady) };
     if f.layout.frags > 0 && !d.features.contains(&Feature::Sg) {
@@ -259,10 +303,16 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
                 let why = if peer.up { DropReason::PktTooBig } else { DropReason::DevReady };
                 return cx.kill(f, why);
             }
+            // veth_skb_is_eligible_for_gro: whoever sends several segments as one need not have them put together.
+            let polled = peer.gro && !d.features.contains(&Feature::Tso);
+            if polled && cx.cpu.softnet.napi_len(peer.ns, peer.dev) >= VETH_RING_SIZE {
+                d.stats.tx_dropped += 1;
+                return cx.kill(f, DropReason::NotSpecified);
+            }
             d.stats.tx_packets += 1;
             d.stats.tx_bytes += len as u64;
             scrub(ns, cx.ns, peer.ns, &mut f);
-            cx.netif_rx(peer.ns, peer.dev, f)
+            if polled { cx.napi_rx(peer.ns, peer.dev, f) } else { cx.netif_rx(peer.ns, peer.dev, f) }
         }
         DevKind::Bridge(_) => {
             // NETDEV_TX_OK: what becomes of it at a port is not told.

@@ -75,6 +75,8 @@ pub struct Skb {
 pub struct Layout {
     /// skb_shinfo(skb)->nr_frags: the page fragments that hold the payload; zero if the head of the buffer does.
     pub frags: u8,
+    /// skb_has_frag_list: other buffers hang on this one.
+    pub chained: bool,
     /// skb_tailroom: bytes that are free in the head behind the payload.
     pub tailroom: u16,
     /// skb_cloned: the retransmission queue of the socket that sent it shares the buffer.
@@ -152,6 +154,8 @@ pub fn alloc_truesize(size: usize) -> u32 {
 
 /// SKB_TRUESIZE of the head that TCP allocates for its headers (MAX_TCP_HEADER): a buffer without its data.
 pub const TCP_HEAD_TRUESIZE: u32 = SMALL_HEAD + SK_BUFF;
+/// MAX_SKB_FRAGS: as many page fragments one buffer has.
+pub const MAX_SKB_FRAGS: u8 = 17;
 /// MAX_TCP_HEADER: what TCP leaves free in front of a payload for its own and all other headers.
 pub const MAX_TCP_HEADER: usize = 256;
 
@@ -361,10 +365,15 @@ impl Frame {
     }
 
     /// skb_linearize of a TCP segment, for a device that takes no fragments: the payload moves into a head of its own,
-    /// with 128 bytes to spare (__pskb_pull_tail).
+    /// with 128 bytes to spare (__pskb_pull_tail). What that head is longer is counted where no socket here counts the
+    /// frame (pskb_expand_head).
     pub(in crate::kernel) fn linearize(&mut self) {
         let used = MAX_TCP_HEADER + self.l3().len().saturating_sub(self.tcp_headers());
-        self.layout = Layout { tailroom: tailroom(alloc_truesize(used + 128), used), ..Layout::default() };
+        let head = alloc_truesize(used + 128);
+        if self.iif != IfIndex::default() {
+            self.truesize += head - TCP_HEAD_TRUESIZE;
+        }
+        self.layout = Layout { tailroom: tailroom(head, used), ..Layout::default() };
     }
 
     /// How its transport checksum stands.

@@ -23,6 +23,7 @@ mod reject;
 mod rules;
 pub mod show;
 mod socket;
+mod softnet;
 pub mod syscall;
 mod sysctl;
 mod tcpmss;

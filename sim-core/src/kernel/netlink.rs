@@ -652,7 +652,7 @@ pub fn request(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, request: &Request
         Request::ConntrackFlush { portid } => spaces.get_mut(ns).ct.flush(&CtCx::of(cx), *portid),
         Request::Iptables { backend, command } => iptables::run(spaces.get_mut(ns), cx, *backend, command)?,
         Request::IptablesRestore { backend, restore } => iptables::restore(spaces.get_mut(ns), cx, *backend, restore)?,
-        Request::Feature { dev, feature, on } => link::feature(spaces.get_mut(ns), dev, *feature, *on)?,
+        Request::Feature { dev, feature, on } => link::feature(spaces, ns, dev, *feature, *on)?,
     }
     Ok(Reply::Done)
 }

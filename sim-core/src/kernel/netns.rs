@@ -237,6 +237,11 @@ impl Spaces {
         let _ = super::dev::receive(self.enter(cx, rx.ns), cx, rx.dev, rx.frame);
     }
 
+    /// The turn of a device whose frames are polled.
+    pub fn poll(&mut self, cx: &mut Cx<'_>, ns: NsId, dev: IfIndex) {
+        super::dev::gro::poll(self.enter(cx, ns), cx, dev);
+    }
+
     /// From now on the events of connection tracking in `ns` are told at the end of each chain.
     pub(in crate::kernel) fn listen(&mut self, ns: NsId) {
         self.get_mut(ns).ct.listen(true);

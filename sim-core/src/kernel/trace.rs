@@ -40,6 +40,8 @@ pub enum Consumer {
     Reassembly,
     /// skb_segment: its segments travel on.
     Segmentation,
+    /// skb_gro_receive: the frame that it joined travels on.
+    Gro,
     /// tcp_v4_rcv: it carried no data.
     Tcp,
 }

@@ -225,6 +225,7 @@ fn ended(fate: Fate) -> Value {
         Fate::Consumed(Consumer::Fragmentation) => json!({"fate": "consumed", "by": "fragmentation"}),
         Fate::Consumed(Consumer::Reassembly) => json!({"fate": "consumed", "by": "reassembly"}),
         Fate::Consumed(Consumer::Segmentation) => json!({"fate": "consumed", "by": "segmentation"}),
+        Fate::Consumed(Consumer::Gro) => json!({"fate": "consumed", "by": "gro"}),
         Fate::Consumed(Consumer::Tcp) => json!({"fate": "consumed", "by": "tcp"}),
         Fate::Dropped(why) => json!({"fate": "dropped", "reason": why.name()}),
     }

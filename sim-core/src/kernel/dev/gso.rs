@@ -5,7 +5,7 @@
 use super::{Dev, DevKind};
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
-use crate::kernel::frame::{Frame, Layout, MAX_TCP_HEADER, alloc_truesize, tailroom};
+use crate::kernel::frame::{Frame, Layout, MAX_TCP_HEADER, TCP_HEAD_TRUESIZE, alloc_truesize, tailroom};
 use crate::kernel::ip::tunnel;
 use crate::kernel::netlink::Feature;
 use crate::kernel::netns::NetNs;
@@ -25,10 +25,11 @@ pub(super) fn needed(ns: &NetNs, dev: IfIndex, f: &Frame) -> bool {
     f.gso_size > 0 && !ns.dev(dev).is_some_and(takes)
 }
 
-/// skb_gso_segment: hands each segment to `xmit`, and ends `f`. The way of the last one is told.
+/// skb_gso_segment for `dev`: hands each segment to `xmit`, and ends `f`. The way of the last one is told.
 pub(in crate::kernel) fn segment(
     ns: &mut NetNs,
     cx: &mut Cx<'_>,
+    dev: IfIndex,
     f: Frame,
     mut xmit: impl FnMut(&mut NetNs, &mut Cx<'_>, Frame) -> Flow,
 ) -> Flow {
@@ -40,11 +41,17 @@ pub(in crate::kernel) fn segment(
         return cx.kill(f, DropReason::IpInHdr);
     }
     let (size, total) = (usize::from(f.gso_size), l3.len() - headers);
+    let sg = f.layout.frags > 0 && ns.dev(dev).is_some_and(|d| d.features.contains(&Feature::Sg));
     let mut flow = None;
     let mut at = 0;
     while at < total {
         let len = size.min(total - at);
-        let s = piece(ns, cx, &f, headers, at, len);
+        let mut s = piece(ns, cx, &f, headers, at, len);
+        if sg {
+            // The pages stay where they are.
+            s.truesize = TCP_HEAD_TRUESIZE + len as u32;
+            s.layout = Layout { frags: 1, ..Layout::default() };
+        }
         flow = Some(xmit(ns, cx, s));
         at += len;
     }

@@ -11,7 +11,7 @@ use crate::kernel::frame::Frame;
 use crate::kernel::ip::IP_HLEN;
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::ip::tunnel::{self, Inside, Outer, XMIT_RECURSION_LIMIT};
-use crate::kernel::netlink::{FdbState, TunnelDf, TunnelTtl};
+use crate::kernel::netlink::{FdbState, Feature, TunnelDf, TunnelTtl};
 use crate::kernel::netns::NetNs;
 use crate::kernel::socket::udp;
 use crate::kernel::syscall::Fd;
@@ -259,7 +259,9 @@ pub(in crate::kernel) fn rcv(ns: &mut NetNs, cx: &mut Cx<'_>, sock: Fd, at: usiz
         return cx.kill(f, DropReason::IpTunnelEcn);
     }
     let here = cx.ns;
-    cx.netif_rx_stamped(here, dev, f)
+    // gro_cells_receive
+    let polled = ns.dev(dev).is_some_and(|d| d.features.contains(&Feature::Gro)) && !f.layout.cloned;
+    if polled { cx.napi_rx_stamped(here, dev, f) } else { cx.netif_rx_stamped(here, dev, f) }
 }
 
 /// vxlan_snoop: the inner source is behind the outer one. Why the frame is dropped instead, if it is.

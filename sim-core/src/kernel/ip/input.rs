@@ -13,20 +13,37 @@ use crate::kernel::socket::{raw, tcp, udp};
 use crate::kernel::trace::{DropReason, Flow, What};
 use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
 use smoltcp::wire::Ipv4Packet;
+use std::collections::VecDeque;
 
 /// ip_rcv: a received IPv4 packet, checked, routed and handed on.
 pub(in crate::kernel) fn ip_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
-    if f.pkt_type == PacketType::OtherHost {
-        return cx.kill(f, DropReason::OtherHost);
-    }
-    let mut f = check(cx, f)?;
-    f.iif = dev;
-    let f = nf_hook(ns, cx, &mut State::at(Hook::Prerouting, Some(dev), None), f)?;
+    let f = prerouting(ns, cx, dev, f)?;
     if f.pkt_type == PacketType::Loopback {
         // It has kept the route that it was sent by, which leads here, too.
         return local_deliver(ns, cx, dev, f);
     }
     ip_rcv_finish(ns, cx, dev, f)
+}
+
+/// ip_rcv_core and the hook PREROUTING.
+fn prerouting(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
+    if f.pkt_type == PacketType::OtherHost {
+        return cx.kill(f, DropReason::OtherHost);
+    }
+    let mut f = check(cx, f)?;
+    f.iif = dev;
+    nf_hook(ns, cx, &mut State::at(Hook::Prerouting, Some(dev), None), f)
+}
+
+/// ip_list_rcv: all packets pass PREROUTING before the first is routed. None is left in `list`.
+pub(in crate::kernel) fn ip_list_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, list: &mut VecDeque<Frame>) {
+    for _ in 0..list.len() {
+        let passed = list.pop_front().and_then(|f| prerouting(ns, cx, dev, f).continue_value());
+        list.extend(passed);
+    }
+    while let Some(f) = list.pop_front() {
+        let _ = ip_rcv_finish(ns, cx, dev, f);
+    }
 }
 
 /// ip_rcv_core and br_validate_ipv4: version, lengths and checksum; what follows the packet is padding.

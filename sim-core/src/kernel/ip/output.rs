@@ -206,7 +206,7 @@ pub(in crate::kernel) fn ip_output(
     if f.network_len() > way.mtu as usize || f.frag_max_size != 0 {
         if f.gso_size > 0 && !Ipv4Packet::new_unchecked(f.l3()).dont_frag() {
             // ip_finish_output_gso: first the segments, then their fragments.
-            return gso::segment(ns, cx, f, |ns, cx, s| frag::fragment(ns, cx, way, s));
+            return gso::segment(ns, cx, way.oif, f, |ns, cx, s| frag::fragment(ns, cx, way, s));
         }
         return frag::fragment(ns, cx, way, f);
     }

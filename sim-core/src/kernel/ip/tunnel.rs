@@ -69,6 +69,7 @@ pub(in crate::kernel) fn udp_xmit(
 /// pseudo header's sum, the outer one is computed as if it were complete (lco_csum): from there to the end its bytes
 /// sum up to the complement of what stands there.
 pub(in crate::kernel) fn set_csum(f: &mut Frame, (src, dst): (Ipv4Addr, Ipv4Addr), udp: usize) {
+    f.l3_mut()[udp + 6..udp + UDP_HLEN].fill(0);
     let (inside, l3) = (usize::from(f.encap), f.l3());
     let pseudo = pseudo_sum(src, dst, IPPROTO_UDP, l3.len() - udp);
     let sum = if f.gso_size > 0 {

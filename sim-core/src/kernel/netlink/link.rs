@@ -168,7 +168,7 @@ fn add_veth(
                mtu: Option<u32>,
                other: (NsId, IfIndex, u32)| {
         let mac = mac.unwrap_or_else(|| random_mac(cx, ns, at));
-        let kind = DevKind::Veth(VethPeer { ns: other.0, dev: other.1, up: false, mtu: other.2 });
+        let kind = DevKind::Veth(VethPeer { ns: other.0, dev: other.1, up: false, mtu: other.2, gro: false });
         device(spaces.get(ns), at, name, mac, mtu.unwrap_or(1500), kind)
     };
     let (mtu, peer_mtu) = (link.mtu.unwrap_or(1500), peer.mtu.unwrap_or(1500));
@@ -385,12 +385,17 @@ fn set_mtu(spaces: &mut Spaces, ns: NsId, index: IfIndex, mtu: u32) -> Result<()
     if let Some(br) = master {
         bridge::auto_mtu(spaces.get_mut(ns), br);
     }
-    if let Some((peer_ns, peer)) = spaces.peer(ns, index)
-        && let Some(Dev { kind: DevKind::Veth(p), .. }) = spaces.get_mut(peer_ns).dev_mut(peer)
-    {
-        p.mtu = mtu;
-    }
+    change_at_peer(spaces, ns, index, |end| end.mtu = mtu);
     Ok(())
+}
+
+/// What the other end of a veth knows of this one changes. Nothing for other devices.
+fn change_at_peer(spaces: &mut Spaces, ns: NsId, index: IfIndex, change: impl FnOnce(&mut VethPeer)) {
+    if let Some((peer_ns, peer)) = spaces.peer(ns, index)
+        && let Some(Dev { kind: DevKind::Veth(end), .. }) = spaces.get_mut(peer_ns).dev_mut(peer)
+    {
+        change(end);
+    }
 }
 
 /// dev_set_mac_address: neighbours that were reached with the old one are forgotten (neigh_changeaddr).
@@ -576,12 +581,16 @@ fn fdb_place(ns: &NetNs, e: &Fdb) -> Result<(IfIndex, Option<IfIndex>), NlError>
     }
 }
 
-pub(super) fn feature(ns: &mut NetNs, dev: &str, feature: Feature, on: bool) -> Result<(), NlError> {
-    let index = find(ns, dev)?;
-    let d = ns.dev_mut(index).ok_or(Errno::ENODEV)?;
+pub(super) fn feature(spaces: &mut Spaces, ns: NsId, dev: &str, feature: Feature, on: bool) -> Result<(), NlError> {
+    let index = find(spaces.get(ns), dev)?;
+    let d = get(spaces, ns, index)?;
     d.features.retain(|f| *f != feature);
     if on {
         d.features.push(feature);
+    }
+    if feature == Feature::Gro {
+        // veth_set_features
+        change_at_peer(spaces, ns, index, |end| end.gro = on);
     }
     Ok(())
 }

@@ -181,6 +181,7 @@ impl Queue {
         (f.mark, f.nf_bridge, f.hash) = (first.mark, first.nf_bridge, first.hash);
         (f.dev, f.iif, f.pkt_type) = (dev, first.iif, first.pkt_type);
         f.truesize = self.bytes() as u32;
+        f.layout.chained = true;
         f.tstamp = self.pieces.iter().map(|p| p.frame.tstamp).max().unwrap_or_default();
         for (i, p) in self.pieces.into_iter().enumerate() {
             if i > 0 {

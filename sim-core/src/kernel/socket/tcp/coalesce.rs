@@ -6,10 +6,7 @@
 
 use super::before;
 use super::sock::{RxSkb, Sock};
-use crate::kernel::frame::TCP_HEAD_TRUESIZE;
-
-/// MAX_SKB_FRAGS
-const MAX_SKB_FRAGS: u8 = 17;
+use crate::kernel::frame::{MAX_SKB_FRAGS, TCP_HEAD_TRUESIZE};
 
 /// tcp_try_coalesce: puts `from` to the end of the receive queue's last buffer and counts its memory, if it can. Its
 /// sender knew of `snd_una` when it sent the newest segment.
@@ -51,6 +48,9 @@ fn place(to: &RxSkb, from: &RxSkb, snd_una: u32) -> Option<Place> {
     // A buffer with pages has no tailroom.
     if from.data.len() <= usize::from(to.layout.tailroom) {
         return Some(Place::Head);
+    }
+    if to.layout.chained || from.layout.chained {
+        return None;
     }
     // A head from the slab cannot change hands (skb_head_is_locked).
     let fits = to.layout.frags + from.layout.frags <= MAX_SKB_FRAGS;

@@ -211,7 +211,7 @@ fn queue_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, skb: &TxSkb, field
     }
     (f.csum_valid, f.csum_partial) = (true, true);
     f.truesize = TCP_HEAD_TRUESIZE + len as u32;
-    f.layout = Layout { frags: frags(skb), tailroom: 0, cloned: true, snd_una: sk.snd_una };
+    f.layout = Layout { frags: frags(skb), chained: false, tailroom: 0, cloned: true, snd_una: sk.snd_una };
     (f.confirm, f.hash) = (sk.confirm, sk.txhash);
     let df = matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do | PmtuDisc::Probe) && !r.mtu_locked;
     let h = Header {
