@@ -2,8 +2,9 @@
 //!
 //! When a reader comes to read, and how much it finds, is decided by the processor and not by TCP; with it change the
 //! moment and the window of an ACK, how many segments one write may send, and which of them has PSH. So the two ways of
-//! a connection are looked at each by itself, at each place: namespace, interface and direction. There, what was seen
-//! must be what one of the recorded runs showed:
+//! a connection are looked at each by itself, at each place: namespace, interface and direction. A tunnel is a place of
+//! its own: there the outer headers are compared wherever the segment's own are. What was seen at a place must be what
+//! one of the recorded runs showed:
 //!
 //! * **places**: the same places saw the same ways;
 //! * **handshake**: the segments of a way up to its first one without SYN, in all that the judge compares: windows,
@@ -81,7 +82,7 @@ pub fn compare_bulk(want: &Case, second: Option<&Case>, got: &Case) -> Vec<Strin
 
 /// What a case shows.
 struct Run {
-    /// The ways by `NAMESPACE INTERFACE DIRECTION SOURCE > DESTINATION`.
+    /// The ways by `NAMESPACE INTERFACE DIRECTION SOURCE > DESTINATION`; in a tunnel `in VXLAN` follows the direction.
     ways: BTreeMap<String, Way>,
     /// What is no TCP, by namespace.
     rest: BTreeMap<String, Vec<String>>,
@@ -100,7 +101,7 @@ struct Way {
 
 /// A segment as it was seen.
 struct Segment {
-    /// Everything that is compared.
+    /// Everything that is compared: from its flags on, then the headers around it.
     text: String,
     flags: String,
     seq: u32,
@@ -170,15 +171,18 @@ fn sort(sequence: &Sequence, run: &mut Run) {
 /// The place of a TCP segment, the ends of its way, and the segment.
 fn parse(line: &str) -> Option<(String, (String, String), Segment)> {
     static SEGMENT: Pattern = LazyLock::new(|| {
-        pattern(
-            r"^(\S+) +(\S+) +IP (\S+) > (\S+): Flags \[([^\]]*)\], seq ([0-9]+), ack ([0-9]+), .*?length ([0-9]+) \(",
-        )
+        pattern(concat!(
+            r"^(\S+) +(\S+) +(IP .* VXLAN .*)?IP (\S+) > (\S+): ",
+            r"Flags \[([^\]]*)\], seq ([0-9]+), ack ([0-9]+), .*?length ([0-9]+) \("
+        ))
     });
-    let m = SEGMENT.captures(line)?;
+    let m = SEGMENT.captures(line).filter(|_| !line.contains(" quotes "))?;
     let number = |i: usize| m[i].parse::<u32>().unwrap_or(u32::MAX);
-    let text = without_ids(line.split_once("Flags ")?.1);
-    let segment = Segment { text, flags: m[5].to_owned(), seq: number(6), ack: number(7), len: number(8) };
-    Some((format!("{} {}", &m[1], &m[2]), (m[3].to_owned(), m[4].to_owned()), segment))
+    let (own, outer) = (line.split_once("Flags ")?.1, m.get(3).map(|outer| outer.as_str()));
+    let text = without_ids(&outer.map_or_else(|| own.to_owned(), |outer| format!("{own} inside {outer}")));
+    let segment = Segment { text, flags: m[6].to_owned(), seq: number(7), ack: number(8), len: number(9) };
+    let tunnel = if outer.is_some() { " in VXLAN" } else { "" };
+    Some((format!("{} {}{tunnel}", &m[1], &m[2]), (m[4].to_owned(), m[5].to_owned()), segment))
 }
 
 /// IP ids are zero or not.

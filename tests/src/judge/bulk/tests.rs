@@ -4,7 +4,7 @@ use super::*;
 use crate::recordings::Lab;
 
 /// What was recorded of TCP in bulk.
-const CASES: [(&str, &str); 15] = [
+const CASES: [(&str, &str); 19] = [
     ("labA-off", "delack"),
     ("labA-off", "iperf3"),
     ("labA-off", "mtu_1400"),
@@ -20,6 +20,10 @@ const CASES: [(&str, &str); 15] = [
     ("labA-on", "mtu_1400"),
     ("labA-on", "tcp_abort"),
     ("labA-on", "tcp_big"),
+    ("labB-off", "tcp_big"),
+    ("labB-off", "vx_podmtu1500"),
+    ("labB-on", "delack"),
+    ("labB-on", "mtu_1400"),
 ];
 
 fn recorded(lab: &str, case: &str) -> (Case, Option<Case>) {
@@ -115,6 +119,31 @@ fn what_is_wrong_is_found() {
     for (what, line, change) in table {
         let report = doctored("labA-off", "tcp_big", change);
         assert!(report.iter().any(|l| l.starts_with(line)), "{what}: {report:#?}");
+    }
+}
+
+#[test]
+fn a_tunnel_is_a_place() {
+    type Change = fn(&mut Vec<String>);
+    const OUT: &str = "node2 eth0 Out in VXLAN 10.244.2.2.80 > 10.244.1.2.e2:";
+    let table: [(&str, &str, Change); 4] = [
+        ("another outer TTL in the first flight", "first flight:", |rows| {
+            edit(rows, &["node2  eth0      Out", "VXLAN", "seq 1399,"], "ttl 64", "ttl 63");
+        }),
+        ("another network", "first segments:", |rows| {
+            edit(rows, &["node2  eth0      Out", "VXLAN", "seq 1399,"], "vni 1", "vni 2");
+        }),
+        ("a lost segment", "bytes:", |rows| {
+            let lost = row(rows, &["node2  eth0      Out", "VXLAN", "seq 67179,"]);
+            rows.remove(lost);
+        }),
+        ("one that is too long", "segment sizes:", |rows| {
+            edit(rows, &["node2  eth0      Out", "VXLAN", "seq 67179,"], "length 1398", "length 1400");
+        }),
+    ];
+    for (what, term, change) in table {
+        let report = doctored("labB-off", "tcp_big", change);
+        assert!(report.iter().any(|l| l.starts_with(&format!("{OUT} {term}"))), "{what}: {report:#?}");
     }
 }
 
