@@ -10,6 +10,7 @@ use podhop_benches::programs::{
 use podhop_benches::rules::{TCP_PORT, UDP_PORT};
 use sim_core::kernel::show;
 use sim_core::kernel::trace::{DevName, Mute, Sink};
+use sim_core::observe::names::Labels;
 use sim_core::observe::{Outputs, Recorder, Store};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -78,7 +79,7 @@ impl Simulated {
         let mut store = Folder { root: self.scratch.clone(), files: Vec::new() };
         let start = cpu_seconds();
         let outputs = Outputs { captures: true, ..Outputs::NONE };
-        let mut recorder = Recorder::new(&mut store, 0, outputs, ());
+        let mut recorder = Recorder::new(&mut store, 0, outputs, Labels::new(), ());
         self.announce(&mut recorder);
         recorder.start();
         let packets = self.send(self.packets, &mut recorder);
