@@ -59,9 +59,14 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
     /// Write manual pages.
     Man(ManArgs),
-    /// Run a command in a namespace of a scenario, at a moment of the run or at its end.
+    /// Run a command in a namespace of a scenario, at moments of the run or at its end.
     ///
-    /// Exit status: the command's; 2 the input is wrong, 3 a limit was hit.
+    /// A command that only shows, such as `ss -tan`, sees the run as it is at that moment. One that changes or sends
+    /// something takes part in the run, which goes on to its end; standard error then tells which commands of
+    /// `traffic:` and which expectations came out otherwise than without it.
+    ///
+    /// Exit status: the command's, the first that is not 0 if there are several moments; 2 the input is wrong, 3 a
+    /// limit was hit.
     Exec(ExecArgs),
 }
 
@@ -148,9 +153,9 @@ pub(crate) struct ExecArgs {
     /// The command with its words: `-- ip route`.
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
-    /// When: 1.5s, 200ms [default: when the run is over].
+    /// When: 1.5s, 200ms; may be given again, in any order [default: when the run is over].
     #[arg(long, value_name = "TIME")]
-    pub(crate) at: Option<String>,
+    pub(crate) at: Vec<String>,
     /// Use this seed instead of the scenario's.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,

@@ -4,38 +4,55 @@ use crate::WRONG_INPUT;
 use crate::args::ExecArgs;
 use crate::input;
 use crate::print::{Ui, out};
-use sim_core::scenario::{self, RunError, exec as visit};
+use sim_core::scenario::exec::{self as visit, Executed};
+use sim_core::scenario::{self, RunError};
 
 /// Exit status when a limit ended the run.
 const LIMIT: u8 = 3;
 
 pub(crate) fn exec(args: &ExecArgs, ui: &Ui) -> anyhow::Result<u8> {
     let Some(plan) = input::load(&args.path, args.seed, ui)? else { return Ok(WRONG_INPUT) };
-    let command = match visit::resolve(&plan, &args.from, &args.command, args.at.as_deref()) {
+    let command = match visit::resolve(&plan, &args.from, &args.command, &args.at) {
         Ok(command) => command,
         Err(errors) => {
             ui.diagnostics(&errors)?;
             return Ok(WRONG_INPUT);
         }
     };
-    let done = match visit::exec(&plan, &command) {
-        Ok(done) => done,
+    let visited = match visit::exec(&plan, &command) {
+        Ok(visited) => visited,
         Err(RunError::Setup(errors)) => {
             ui.diagnostics(&scenario::setup_diagnostics(&errors))?;
             return Ok(WRONG_INPUT);
         }
         Err(RunError::Output(e)) => return Err(e.into()),
     };
-    out(&done.output)?;
-    match (done.exit, done.limit) {
-        (Some(status), _) => Ok(status as u8),
+    let mut status = 0;
+    for (n, done) in visited.done.iter().enumerate() {
+        if visited.done.len() > 1 {
+            // As head and tail separate files.
+            out(&format!("{}==> {} <==\n", if n > 0 { "\n" } else { "" }, args.at[n]))?;
+        }
+        out(&done.output)?;
+        let own = exit_status(done, ui);
+        status = if status == 0 { own } else { status };
+    }
+    if let Some(aftermath) = visited.aftermath.filter(|_| !ui.quiet) {
+        ui.aftermath(&aftermath)?;
+    }
+    Ok(status)
+}
+
+fn exit_status(done: &Executed, ui: &Ui) -> u8 {
+    match (done.exit, &done.limit) {
+        (Some(status), _) => status as u8,
         (None, Some(limit)) => {
             ui.error(&limit.to_string());
-            Ok(LIMIT)
+            LIMIT
         }
         (None, None) => {
             ui.error("the command did not end");
-            Ok(LIMIT)
+            LIMIT
         }
     }
 }

@@ -5,6 +5,7 @@ use anstyle::{AnsiColor, Style};
 use sim_core::base::time::{MS, SEC, US};
 use sim_core::observe::story::{Entry, Text};
 use sim_core::scenario::Diagnostics;
+use sim_core::scenario::exec::Aftermath;
 use sim_core::scenario::report::{CommandReport, Report};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -50,6 +51,30 @@ impl Ui {
 
     pub(crate) fn diagnostics(&self, errors: &Diagnostics) -> anyhow::Result<()> {
         Ok(io::stderr().write_all(errors.render(self.err).as_bytes())?)
+    }
+
+    /// What became of a run that somebody took part in, to standard error.
+    pub(crate) fn aftermath(&self, aftermath: &Aftermath) -> anyhow::Result<()> {
+        let (mut s, mut otherwise) = (String::new(), 0);
+        let ended = |exit: Option<i32>| exit.map_or("did not end".to_owned(), |code| format!("exit status {code}"));
+        for (with, without) in aftermath.commands() {
+            let _ = writeln!(s, "[{}] $ {}", with.from, with.command);
+            let _ = writeln!(s, "       {} (without the command: {})", ended(with.exit), ended(without.exit));
+        }
+        for (with, without) in aftermath.expectations() {
+            let mark = |ok: bool| if ok { "ok" } else { "FAIL" };
+            let _ = writeln!(s, "{:<4} line {}: {}", mark(with.verdict.ok), with.line, with.text);
+            for seen in &with.verdict.seen {
+                let _ = writeln!(s, "       {seen}");
+            }
+            let _ = writeln!(s, "       (without the command: {})", mark(without.verdict.ok));
+            otherwise += 1;
+        }
+        let (report, all) = (&aftermath.with, aftermath.with.expectations.len());
+        let ended = seconds(report.ended.0);
+        let _ =
+            writeln!(s, "{}: went on to {ended}; {otherwise} of {all} expectations came out otherwise", report.name);
+        Ok(io::stderr().write_all(s.as_bytes())?)
     }
 
     /// Progress may be shown: somebody watches standard error, and nothing else is printed there.

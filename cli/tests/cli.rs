@@ -177,13 +177,58 @@ fn exec_looks_at_the_end_or_at_a_moment() {
 }
 
 #[test]
+fn exec_goes_back_and_forth() {
+    let fdb = ["node", "--", "bridge", "fdb", "show", "br", "cbr0"];
+    let at = |at: &[&str]| {
+        let words: Vec<&str> = at.iter().flat_map(|at| ["--at", at]).collect();
+        let o = podhop(&[&["exec", SAME_NODE], &words[..], &fdb[..]].concat());
+        assert_eq!((o.status.code(), err(&o).as_str()), (Some(0), ""));
+        out(&o)
+    };
+    let (late, early) = (at(&["1s"]), at(&["20ms"]));
+    assert_ne!(late, early);
+    assert_eq!(at(&["1s", "20ms", "1s"]), format!("==> 1s <==\n{late}\n==> 20ms <==\n{early}\n==> 1s <==\n{late}"));
+}
+
+#[test]
+fn what_a_visitor_changes_lasts_to_the_end() {
+    let down = ["--", "ip", "link", "set", "veth-b", "down"];
+    // Between the two pings: the second one is lost, and the expectations that count on it fail.
+    let o = podhop(&[&["exec", SAME_NODE, "--at", "100ms", "node"], &down[..]].concat());
+    assert_eq!((o.status.code(), out(&o).as_str()), (Some(0), ""));
+    let said = err(&o);
+    for part in [
+        "[pod-a] $ ping -c1 10.244.4.41\n       exit status 1 (without the command: exit status 0)\n",
+        "FAIL line 43: capture pod-a/eth0: a sequence of 6\n       record 6: ",
+        "(without the command: ok)\nsame-node: went on to ",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(err(&podhop(&[&["exec", "-q", SAME_NODE, "--at", "100ms", "node"], &down[..]].concat())), "");
+    // At the end there is nothing left to change, and a command that only shows changes nothing.
+    assert_eq!(err(&podhop(&[&["exec", SAME_NODE, "node"], &down[..]].concat())), "");
+    assert_eq!(err(&podhop(&["exec", SAME_NODE, "--at", "100ms", "node", "--", "sysctl net.ipv4.ip_forward"])), "");
+    // One that sends takes part; whatever it prints comes first.
+    let o = podhop(&["exec", SAME_NODE, "--at", "100ms", "pod-b", "--", "ping -c1 10.244.4.1"]);
+    assert!(out(&o).contains("1 packets transmitted, 1 received"), "{}", out(&o));
+    assert!(err(&o).contains("FAIL line 54: capture node/cbr0 `icmp`: 0 records"), "{}", err(&o));
+    // The run ended at a limit before.
+    let o = podhop(&["exec", "scenarios/labs/l2-loop/scenario.yaml", "--at", "90s", "left", "--", "ip", "-s", "link"]);
+    assert_eq!((o.status.code(), out(&o).as_str()), (Some(3), ""), "{}", err(&o));
+    assert!(err(&o).contains("limit chainFrames"), "{}", err(&o));
+}
+
+#[test]
 fn exec_reports_all_that_is_wrong() {
-    let o = podhop(&["exec", SAME_NODE, "--at", "soon", "pod-c", "--", "ip", "rout", "get", "x"]);
+    let o = podhop(&["exec", SAME_NODE, "--at", "1s", "--at", "soon", "pod-c", "--", "ip", "rout", "get", "x"]);
     assert_eq!((o.status.code(), out(&o).as_str()), (Some(2), ""));
     let said = err(&o);
-    for part in
-        ["`soon` is not a duration", "there is no namespace `pod-c`", "--at soon pod-c -- ip rout get x", "\"x\""]
-    {
+    for part in [
+        "`soon` is not a duration",
+        "there is no namespace `pod-c`",
+        "--at 1s --at soon pod-c -- ip rout get x",
+        "\"x\"",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
 }

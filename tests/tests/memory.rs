@@ -3,11 +3,16 @@
 #![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait; everything is handed on to the system's allocator")]
 
 use podhop_tests::scenarios;
-use sim_core::observe::Nowhere;
-use sim_core::scenario::{self, Options};
+use sim_core::base::Time;
+use sim_core::base::time::SEC;
+use sim_core::engine::World;
+use sim_core::observe::{Nowhere, Outputs};
+use sim_core::scenario::{self, Options, Plan, Replay};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
@@ -34,10 +39,17 @@ unsafe impl GlobalAlloc for Gauge {
 #[global_allocator]
 static GAUGE: Gauge = Gauge;
 
+/// Who measures is alone.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn plan(lab: &str) -> Plan {
+    let path = scenarios::root().join(Path::new("scenarios/labs")).join(lab).join("scenario.yaml");
+    scenario::load(&path).unwrap_or_else(|e| panic!("{}", e.render(false))).1
+}
+
 /// The peak, in bytes, of a storm of so many frames in labs/l2-loop, with captures and records.
 fn peak(frames: u64) -> usize {
-    let path = scenarios::root().join(Path::new("scenarios/labs/l2-loop/scenario.yaml"));
-    let (_, mut plan) = scenario::load(&path).unwrap_or_else(|e| panic!("{}", e.render(false)));
+    let mut plan = plan("l2-loop");
     plan.config.limits.chain_frames = frames;
     PEAK.store(LIVE.load(Ordering::Relaxed), Ordering::Relaxed);
     let report = scenario::run(&plan, &mut Nowhere, Options::default(), &mut ()).expect("it runs");
@@ -47,6 +59,32 @@ fn peak(frames: u64) -> usize {
 
 #[test]
 fn a_million_frames_need_no_more_than_a_hundred_thousand() {
+    let _alone = ALONE.lock().expect("nobody failed");
     let (small, large) = (peak(100_000), peak(1_000_000));
     assert!(large as f64 <= small as f64 * 1.05, "{small} bytes for 100,000 frames, {large} for a million");
+}
+
+/// The bytes of a clone of a world, and how long it takes; `--nocapture` prints both.
+#[test]
+fn a_checkpoint_is_no_larger_than_the_state() {
+    let _alone = ALONE.lock().expect("nobody failed");
+    let options = Options { outputs: Outputs::NONE, ..Options::default() };
+    for (lab, at) in [("handshake", SEC / 5), ("nat-by-hand", SEC / 5), ("long-fat-link", SEC)] {
+        let (plan, mut nowhere, mut nobody) = (plan(lab), Nowhere, ());
+        let mut replay = Replay::new(&plan, &mut nowhere, options, &mut nobody).expect("it is set up");
+        let world = replay.at(Time(at)).expect("no limit");
+        let before = LIVE.load(Ordering::Relaxed);
+        let clones: Vec<(World, u128)> = (0..100)
+            .map(|_| {
+                let start = Instant::now();
+                (world.clone(), start.elapsed().as_nanos())
+            })
+            .collect();
+        let bytes = (LIVE.load(Ordering::Relaxed) - before) / clones.len();
+        let mut took: Vec<u128> = clones.iter().map(|(_, took)| *took).collect();
+        took.sort_unstable();
+        println!("{lab}: {} KiB, {} us", bytes >> 10, took[took.len() / 2] / 1_000);
+        // The largest one has a bandwidth-delay product of frames on its way.
+        assert!((1 << 10..1 << 20).contains(&bytes), "{lab}: {bytes} bytes");
+    }
 }

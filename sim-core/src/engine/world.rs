@@ -329,16 +329,41 @@ impl World {
     /// A limit was hit.
     pub fn run(&mut self, until: Time, sink: &mut dyn Sink) -> Result<Stopped, LimitHit> {
         loop {
+            if let Some(stopped) = self.run_to(until, u64::MAX, sink)? {
+                return Ok(stopped);
+            }
+        }
+    }
+
+    /// As [`World::run`], but no further than to the event of this number: none if that is why it came back.
+    ///
+    /// # Errors
+    /// A limit was hit.
+    pub fn run_to(&mut self, until: Time, events: u64, sink: &mut dyn Sink) -> Result<Option<Stopped>, LimitHit> {
+        loop {
             let exit = |(n, m): (usize, &mut Machine)| Some((MachineId(n as u16), m.exits.pop_front()?));
             if let Some((machine, pid)) = self.machines.iter_mut().enumerate().find_map(exit) {
-                return Ok(Stopped::Exit(machine, pid));
+                return Ok(Some(Stopped::Exit(machine, pid)));
             }
-            let Some(event) = self.pop(until) else { return Ok(Stopped::Time) };
+            if self.events >= events {
+                return Ok(None);
+            }
+            let Some(event) = self.pop(until) else { return Ok(Some(Stopped::Time)) };
             self.events += 1;
             self.now = self.now.max(event.key.0);
             self.check(event.key.0)?;
             self.handle(event, sink)?;
         }
+    }
+
+    /// How many events have happened.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The time of the last event. Clocks of machines may be ahead of it: their last chain took its time.
+    pub fn last_event(&self) -> Time {
+        self.now
     }
 
     fn handle(&mut self, event: Event, sink: &mut dyn Sink) -> Result<(), LimitHit> {

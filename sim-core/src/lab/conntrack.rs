@@ -39,6 +39,13 @@ pub enum Command {
     Stats,
 }
 
+impl Command {
+    /// It changes nothing and does not wait.
+    pub fn only_shows(self) -> bool {
+        matches!(self, Command::List | Command::Count | Command::Stats)
+    }
+}
+
 /// `-o`
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "options of the command line")]

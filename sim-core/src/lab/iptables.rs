@@ -9,7 +9,7 @@ use super::lex::Input;
 use crate::base::words::{SyntaxError, Word};
 use crate::kernel::netfilter::Backend;
 use crate::kernel::netfilter::error::Error;
-use crate::kernel::netfilter::parse::{Command, parse as parse_words};
+use crate::kernel::netfilter::parse::{Action as Rules, Command, parse as parse_words};
 use crate::kernel::netfilter::restore::Restore;
 
 /// The commands that [`parse`] knows.
@@ -98,6 +98,17 @@ impl Invocation {
             (None, None) => String::new(),
         };
         Ok(())
+    }
+
+    /// It changes no rules. (A listing may make the table that it lists, as on Linux.)
+    pub fn only_shows(&self) -> bool {
+        match &self.task {
+            Task::Command(command) => {
+                command.as_ref().as_ref().map_or(true, |c| c.lists() || matches!(c.action, Rules::Check(..)))
+            }
+            Task::Save { .. } => true,
+            Task::Restore(_) => false,
+        }
     }
 
     /// What the program calls itself: `iptables-legacy` and `iptables-nft` are `iptables`, and the legacy ones of the

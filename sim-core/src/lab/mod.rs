@@ -195,6 +195,17 @@ impl Command {
         }
     }
 
+    /// It changes nothing, sends nothing and does not wait: run or not, all else goes on alike.
+    pub fn only_shows(&self) -> bool {
+        match &self.action {
+            Action::Show { .. } => true,
+            Action::Sysctl(variables) => variables.iter().all(|v| v.value.is_none()),
+            Action::Conntrack(call) => call.command.only_shows(),
+            Action::Iptables(call) => call.only_shows(),
+            Action::Requests(_) | Action::User(_) | Action::Nc(_) => false,
+        }
+    }
+
     /// The command as a program that prints what the real tool prints and exits with its status; to be started in
     /// [`Command::start_ns`].
     pub fn into_program(self) -> Box<dyn Program> {

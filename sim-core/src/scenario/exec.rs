@@ -1,26 +1,36 @@
-//! A command that somebody runs inside a scenario: at a moment of it, or when it is over.
+//! Commands that somebody runs inside a scenario: at moments of it, or when it is over. A command that only shows sees
+//! the run as it is at that moment; one that does more takes part in it, and the run goes on to its end.
 
+use super::course::{Audience, Goal, VISIT_MAX_NS, Visit};
 use super::diag::{Diagnostic, Diagnostics, SourceFile, nearest, quote};
 use super::plan::{Line, Plan};
 use super::raw;
+use super::replay::Replay;
+use super::report::{CommandReport, Expectation, Report};
 use super::resolve::sentence;
-use super::run::{self, RunError};
+use super::run::{Options, RunError, begin};
+use super::setup::spawn;
 use crate::base::Time;
-use crate::engine::LimitHit;
+use crate::base::time::MS;
+use crate::engine::{Finished, LimitHit, Stopped, World};
+use crate::kernel::trace::{Mute, Sink};
 use crate::lab;
+use crate::observe::{Nowhere, Outputs};
 
 /// What the command line is called in errors.
 const COMMAND_LINE: &str = "command line";
+/// What a command that is interrupted may take to end.
+const GOOD_BYE_NS: u64 = MS;
 
-/// A command with the namespace and the moment that it is run in.
+/// A command with the namespace and the moments that it is run in.
 #[derive(Clone, Debug)]
 pub struct Exec {
     /// The namespace.
     pub from: String,
     /// The command.
     pub line: Line,
-    /// When; none when the run is over.
-    pub at: Option<Time>,
+    /// When, in any order; none when the run is over.
+    pub at: Vec<Time>,
 }
 
 /// What came of it.
@@ -34,17 +44,49 @@ pub struct Executed {
     pub limit: Option<LimitHit>,
 }
 
-/// Looks up what was typed: `from` a namespace, `words` a command, `at` a duration.
+/// What came of a command at all of its moments.
+#[derive(Clone, Debug, Default)]
+pub struct Visited {
+    /// At each of [`Exec::at`], in that order.
+    pub done: Vec<Executed>,
+    /// The run that it took part in.
+    pub aftermath: Option<Aftermath>,
+}
+
+/// A run that somebody took part in, beside the one in which nobody did.
+#[derive(Clone, Debug)]
+pub struct Aftermath {
+    /// The run with the command.
+    pub with: Report,
+    /// The run without it.
+    pub without: Report,
+}
+
+impl Aftermath {
+    /// The expectations of which something else came, each with what came of it without the command.
+    pub fn expectations(&self) -> impl Iterator<Item = (&Expectation, &Expectation)> {
+        let both = self.with.expectations.iter().zip(&self.without.expectations);
+        both.filter(|(with, without)| with.verdict.ok != without.verdict.ok)
+    }
+
+    /// The commands of `traffic:` that ended otherwise, each with how it ended without the command.
+    pub fn commands(&self) -> impl Iterator<Item = (&CommandReport, &CommandReport)> {
+        let both = self.with.commands.iter().zip(&self.without.commands);
+        both.filter(|(with, without)| with.exit != without.exit)
+    }
+}
+
+/// Looks up what was typed: `from` a namespace, `words` a command, `at` durations.
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn resolve(plan: &Plan, from: &str, words: &[String], at: Option<&str>) -> Result<Exec, Diagnostics> {
+pub fn resolve(plan: &Plan, from: &str, words: &[String], at: &[String]) -> Result<Exec, Diagnostics> {
     // One word is a line as it stands in a scenario, several are those that a shell has cut it into.
     let command = match words {
         [line] => line.clone(),
         words => words.iter().map(|w| lab::lex::quote(w)).collect::<Vec<_>>().join(" "),
     };
-    let at_text = at.map_or(String::new(), |at| format!("--at {at} "));
+    let at_text: String = at.iter().map(|at| format!("--at {at} ")).collect();
     let text = format!("{at_text}{from} -- {command}");
     let source = SourceFile::new(COMMAND_LINE, text.clone());
     let mut errors = Diagnostics::default();
@@ -53,14 +95,14 @@ pub fn resolve(plan: &Plan, from: &str, words: &[String], at: Option<&str>) -> R
         d.hint = hint;
         errors.push(d);
     };
-    let time = match at.map(raw::duration) {
-        Some(Ok(at)) => Some(Time(at.0)),
-        Some(Err((message, hint))) => {
-            error("--at ".len(), at_text.len() - "--at  ".len(), message, hint);
-            None
+    let (mut times, mut start) = (vec![], 0);
+    for at in at {
+        match raw::duration(at) {
+            Ok(at) => times.push(Time(at.0)),
+            Err((message, hint)) => error(start + "--at ".len(), at.len(), message, hint),
         }
-        None => None,
-    };
+        start += "--at ".len() + at.len() + " ".len();
+    }
     let names = || plan.namespaces.iter().map(|n| n.name.as_str());
     if !names().any(|n| n == from) {
         let hint = match nearest(from, names()) {
@@ -80,17 +122,103 @@ pub fn resolve(plan: &Plan, from: &str, words: &[String], at: Option<&str>) -> R
     match parsed.filter(|_| errors.is_empty()) {
         Some(parsed) => {
             let line = Line { text: command, command: parsed, source: source.clone(), span: start..text.len() };
-            Ok(Exec { from: from.to_owned(), line, at: time })
+            Ok(Exec { from: from.to_owned(), line, at: times })
         }
         None => Err(errors),
     }
 }
 
-/// Runs the scenario with the command in it. Nobody listens: there are no captures. If the run ends first, the command
-/// goes on alone; one that does not end by itself is interrupted then, after ten seconds at the latest.
+/// Runs the command in the scenario. Nobody listens: there are no captures.
+///
+/// One that only shows is run at each moment as if the others had not been; without a moment, so is any, at the end.
+/// The others take part in one run, which goes on to its end; a command that has not ended by itself ten seconds after
+/// that is interrupted.
 ///
 /// # Errors
 /// The set-up commands that failed.
-pub fn exec(plan: &Plan, exec: &Exec) -> Result<Executed, RunError> {
-    run::exec(plan, exec)
+pub fn exec(plan: &Plan, exec: &Exec) -> Result<Visited, RunError> {
+    let options = Options { outputs: Outputs::NONE, ..Options::default() };
+    let (mut store, mut progress) = (Nowhere, ());
+    let mut replay = Replay::new(plan, &mut store, options, &mut progress)?;
+    if exec.at.is_empty() {
+        let ended = replay.ended();
+        return Ok(Visited { done: vec![look(replay.end(), exec, ended)], aftermath: None });
+    }
+    if exec.line.command.only_shows() {
+        let done = exec.at.iter().map(|at| look(replay.at(*at), exec, *at)).collect();
+        return Ok(Visited { done, aftermath: None });
+    }
+    take_part(plan, exec, replay.finish()?)
+}
+
+/// Runs the command in a clone of a world, which knows nothing of it. It is interrupted after ten seconds.
+pub fn look(world: Result<&World, LimitHit>, exec: &Exec, at: Time) -> Executed {
+    let tried = world.and_then(|world| visit(world.clone(), exec, at));
+    let limited = |limit| Executed { limit: Some(limit), ..Executed::default() };
+    tried.map_or_else(limited, |done| done.as_ref().map(executed).unwrap_or_default())
+}
+
+fn executed(done: &Finished) -> Executed {
+    Executed { output: done.console.all(), exit: Some(done.code), limit: None }
+}
+
+/// Runs the command until it ends, which may take ten seconds.
+fn visit(mut world: World, exec: &Exec, at: Time) -> Result<Option<Finished>, LimitHit> {
+    let process = world.namespace(&exec.from).and_then(|here| spawn(&mut world, here, &exec.line, at));
+    let Some((ns, pid)) = process else { return Ok(None) };
+    let until = world.now().max(at) + VISIT_MAX_NS;
+    for until in [until, until + GOOD_BYE_NS] {
+        while let Stopped::Exit(machine, other) = world.run(until, &mut Mute)? {
+            if (machine, other) == (ns.machine(), pid) {
+                return Ok(world.reap(ns, pid));
+            }
+        }
+        world.interrupt(ns, pid);
+    }
+    Ok(None)
+}
+
+/// Runs the command, at all of its moments, in a run of its own; `without` is the one that it is held against.
+fn take_part(plan: &Plan, exec: &Exec, without: Report) -> Result<Visited, RunError> {
+    let (from, line) = (&exec.from, &exec.line);
+    let visits: Vec<Visit> =
+        exec.at.iter().map(|at| Visit { from: from.clone(), line: line.clone(), at: *at }).collect();
+    let options = Options { outputs: Outputs::NONE, ..Options::default() };
+    let (mut store, mut progress) = (Nowhere, ());
+    let (mut recording, mut course) = begin(plan, &mut store, options, &mut progress, visits)?;
+    let limit = course.go(Goal::End, u64::MAX, &mut recording).err();
+    let mut visitors = Visitors { sink: Mute, done: std::mem::take(&mut recording.visits) };
+    let with = recording.report(&course, limit).map_err(RunError::Output)?;
+    let mut limit = with.limit.clone();
+    if limit.is_none() {
+        let last = exec.at.iter().copied().max().unwrap_or_default();
+        let beyond = course.go(Goal::Beyond(last), u64::MAX, &mut visitors);
+        limit = beyond.and_then(|_| course.finish_visits(&mut visitors)).err();
+    }
+    // The run has them in the order of their times.
+    let mut order: Vec<usize> = (0..exec.at.len()).collect();
+    order.sort_by_key(|n| exec.at[*n]);
+    let mut done = vec![Executed { limit, ..Executed::default() }; order.len()];
+    for (place, finished) in visitors.done {
+        done[order[place]] = executed(&finished);
+    }
+    let aftermath = exec.at.iter().any(|at| *at < without.ended).then_some(Aftermath { with, without });
+    Ok(Visited { done, aftermath })
+}
+
+/// Hears of visitors alone.
+struct Visitors {
+    sink: Mute,
+    /// As [`Recording::visits`](super::run::Recording::visits).
+    done: Vec<(usize, Finished)>,
+}
+
+impl Audience for Visitors {
+    fn sink(&mut self) -> &mut dyn Sink {
+        &mut self.sink
+    }
+
+    fn visited(&mut self, n: usize, done: Finished) {
+        self.done.push((n, done));
+    }
 }

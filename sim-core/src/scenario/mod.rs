@@ -9,18 +9,24 @@
 //! every error, whoever finds it.
 
 mod cluster;
+mod course;
 pub mod diag;
 pub mod exec;
 mod expect;
 pub mod plan;
 pub mod raw;
+pub mod replay;
 pub mod report;
 mod resolve;
 mod run;
+mod setup;
 mod tree;
 mod underlay;
 
+pub use course::LOOKS;
 pub use diag::{Diagnostic, Diagnostics, SourceFile, read_file};
 pub use plan::Plan;
+pub use replay::Replay;
 pub use resolve::{load, resolve, setup_diagnostics};
-pub use run::{LOOKS, Options, Progress, RunError, SetupError, build, play, run};
+pub use run::{Options, Progress, RunError, play, run};
+pub use setup::{SetupError, build};

@@ -6,7 +6,7 @@ use super::diag::{Diagnostic, Diagnostics, SourceFile, nearest, quote, read_file
 use super::expect::ANY;
 use super::plan::{Check, Expect, Line, Namespace, Place, Plan, Range, Run, Script, ServerLine, Traffic};
 use super::raw::{self, Spanned};
-use super::run::{SetupError, build};
+use super::setup::{SetupError, build};
 use super::underlay::{self, Machines};
 use crate::base::Time;
 use crate::base::files::{File, Files};
