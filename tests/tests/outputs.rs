@@ -151,7 +151,13 @@ fn ids_agree() {
         let own: Vec<&Value> = truth.iter().filter(|t| !file_of(t).ends_with("/any.pcap")).collect();
         assert_eq!(own.len(), cluster.records.len(), "{}", path.display());
         let mut received: BTreeMap<&str, u64> = BTreeMap::new();
-        for (line, record) in own.iter().zip(&cluster.records) {
+        for line in &truth {
+            let record = line["cluster"].as_u64().and_then(|n| cluster.records.get(usize::try_from(n).ok()? - 1));
+            let record = record.unwrap_or_else(|| panic!("{}: no such record: {line}", path.display()));
+            assert_eq!(line["frame"], record.id, "{}: {line}", path.display());
+        }
+        for ((n, line), record) in (1..).zip(&own).zip(&cluster.records) {
+            assert_eq!(line["cluster"].as_u64(), Some(n), "{}: {line}", path.display());
             *received.entry(&record.interface).or_default() += 1;
             let at = format!("{}: {line}", path.display());
             let number = usize::try_from(line["record"].as_u64().expect("a number")).expect("it fits") - 1;

@@ -17,6 +17,8 @@ pub(super) struct Captures {
     taken: BTreeMap<String, IfIndex>,
     records: FileNo,
     count: u64,
+    /// captures/cluster.pcapng gets a record of every frame at a tap, too.
+    cluster: bool,
 }
 
 struct File {
@@ -27,7 +29,7 @@ struct File {
 }
 
 impl Captures {
-    pub fn new(files: &mut Files<'_>, epoch_ns: u64) -> Self {
+    pub fn new(files: &mut Files<'_>, epoch_ns: u64, cluster: bool) -> Self {
         Captures {
             epoch_ns,
             interfaces: BTreeMap::new(),
@@ -35,6 +37,7 @@ impl Captures {
             taken: BTreeMap::new(),
             records: files.create("records.jsonl".to_owned()),
             count: 0,
+            cluster,
         }
     }
 
@@ -46,7 +49,9 @@ impl Captures {
     /// A frame at a tap goes into its interface's file and into its namespace's any.pcap.
     pub fn record(&mut self, files: &mut Files<'_>, names: &Names, tap: &Tap<'_>, flow: Option<FlowId>) {
         let at_ns = self.epoch_ns + tap.at.0;
-        let truth = Truth { no: self.records, names, tap, flow };
+        // Two records a tap, and one in the cluster's capture.
+        let cluster = self.cluster.then_some(self.count / 2 + 1);
+        let truth = Truth { no: self.records, names, tap, flow, cluster };
         self.count += 2;
         let one = self.interface(files, names, tap.ns, tap.dev);
         files.write(one.no, |w| pcap::record(w, at_ns, &[], tap.bytes));
@@ -111,6 +116,8 @@ struct Truth<'a> {
     names: &'a Names,
     tap: &'a Tap<'a>,
     flow: Option<FlowId>,
+    /// The same in captures/cluster.pcapng.
+    cluster: Option<u64>,
 }
 
 impl Truth<'_> {
@@ -120,6 +127,10 @@ impl Truth<'_> {
         files.write(self.no, |w| {
             w.extend_from_slice(&file.head);
             decimal(w, file.records);
+            if let Some(cluster) = self.cluster {
+                w.extend_from_slice(br#","cluster":"#);
+                decimal(w, cluster);
+            }
             w.extend_from_slice(br#","frame":"#);
             decimal(w, tap.frame.0);
             w.extend_from_slice(br#","packet":"#);

@@ -82,7 +82,7 @@ impl<'a, W: Watcher> Recorder<'a, W> {
     /// A listener that writes to `store`. Time stamps count from `epoch_ns` nanoseconds since 1970.
     pub fn new(store: &'a mut dyn Store, epoch_ns: u64, outputs: Outputs, labels: Labels, watcher: W) -> Self {
         let mut files = Files::new(store);
-        let captures = outputs.captures.then(|| Captures::new(&mut files, epoch_ns));
+        let captures = outputs.captures.then(|| Captures::new(&mut files, epoch_ns, outputs.cluster));
         let cluster = outputs.cluster.then(|| Cluster::new(&mut files, epoch_ns));
         let trace = outputs.trace.then(|| files.create("trace.jsonl".to_owned()));
         Recorder {
