@@ -62,8 +62,11 @@ impl Ui {
             let _ = writeln!(s, "       {} (without the command: {})", ended(with.exit), ended(without.exit));
         }
         for (with, without) in aftermath.expectations() {
-            let mark = |ok: bool| if ok { "ok" } else { "FAIL" };
-            let _ = writeln!(s, "{:<4} line {}: {}", mark(with.verdict.ok), with.line, with.text);
+            let mark = |ok: bool| {
+                let (style, text) = if ok { (GREEN, "ok") } else { (RED, "FAIL") };
+                if self.err { format!("{style}{text}{style:#}") } else { text.to_owned() }
+            };
+            let _ = writeln!(s, "{} line {}: {}", mark(with.verdict.ok), with.line, with.text);
             for seen in &with.verdict.seen {
                 let _ = writeln!(s, "       {seen}");
             }

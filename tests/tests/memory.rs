@@ -1,6 +1,7 @@
 //! Memory does not grow with the length of a run.
 
 #![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait; everything is handed on to the system's allocator")]
+#![allow(clippy::disallowed_types, reason = "how long a clone takes is measured, outside the simulation")]
 
 use podhop_tests::scenarios;
 use sim_core::base::Time;

@@ -59,7 +59,7 @@ fn goes_back_and_forth(lab: &str, seed: u64) -> usize {
     let report = scenario::run(&plan, &mut undisturbed, Options::default(), &mut ()).expect("it runs");
     // Two thirds of the times lie on no round number; the last ones are beyond the end.
     let step = report.ended.0 / 18;
-    let time = |n: u64| Time(if n % 3 == 0 { n * step / MS * MS } else { n * step + 12_345 });
+    let time = |n: u64| Time(if n.is_multiple_of(3) { n * step / MS * MS } else { n * step + 12_345 });
 
     let quiet = Options { outputs: Outputs::NONE, ..Options::default() };
     let (mut nowhere, mut nobody) = (Nowhere, ());
