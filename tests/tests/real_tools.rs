@@ -145,7 +145,7 @@ fn masked(command: &str, text: &str) -> String {
         free.map(|(pattern, mask)| (Regex::new(pattern).expect("it is one"), mask)).into()
     });
     let text = FREE.iter().fold(text.to_owned(), |text, (free, mask)| free.replace_all(&text, *mask).into_owned());
-    let neighbours = command.contains("neigh") || command.starts_with("arp");
+    let neighbours = command.contains("neigh") || command.contains("arp");
     if !neighbours || command.contains(" -j") {
         return text;
     }

@@ -325,6 +325,7 @@ impl Machine {
                     interrupted: std::mem::take(&mut p.interrupted),
                     spaces: &self.spaces,
                     tasks: &self.tasks,
+                    log: &self.cpu.log,
                     files: self.files.get(&p.ns).map_or(&self.no_files, |f| f),
                     prf: run.prf,
                     spent_ns: 0,

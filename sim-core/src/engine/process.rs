@@ -3,6 +3,7 @@
 
 use crate::base::{Files, NsId, Pid, Prf, Time};
 use crate::kernel::netns::Spaces;
+use crate::kernel::printk::KernelLog;
 use crate::kernel::syscall::{Call, Ret};
 use std::collections::BTreeMap;
 
@@ -34,6 +35,8 @@ pub struct Env<'a> {
     pub spaces: &'a Spaces,
     /// The processes of its machine.
     pub tasks: &'a Tasks,
+    /// The log of its machine's kernel.
+    pub log: &'a KernelLog,
     /// The files of its namespace.
     pub files: &'a Files,
     /// The scenario's randomness.

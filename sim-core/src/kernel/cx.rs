@@ -4,6 +4,7 @@ use super::conntrack::{Conntrack, Nfct};
 use super::frame::{Frame, PacketType, Pool};
 use super::ip::frag;
 use super::neigh::NeighKey;
+use super::printk::KernelLog;
 use super::socket::tcp;
 use super::softnet::Softnet;
 use super::syscall::Ret;
@@ -135,6 +136,8 @@ pub struct Cpu {
     /// Connections that frames referred to whose way has ended.
     pub(in crate::kernel) released: Vec<(NsId, Nfct)>,
     pool: Pool,
+    /// What the kernel has to say (dmesg).
+    pub log: KernelLog,
     /// Frames made so far: created and cloned.
     made: u64,
     /// Frames whose way has ended.
@@ -166,6 +169,7 @@ impl Cpu {
             hrtimers_armed: 0,
             released: Vec::new(),
             pool: Pool::default(),
+            log: KernelLog::default(),
             made: 0,
             ended: 0,
             came: 0,
@@ -337,6 +341,12 @@ impl Cx<'_> {
         if self.steps {
             self.tell(f, dev, what);
         }
+    }
+
+    /// printk: a line of the kernel's log.
+    pub(in crate::kernel) fn printk(&mut self, level: u8, text: String) {
+        let now = self.now();
+        self.cpu.log.printk(now, level, text);
     }
 
     fn tell(&mut self, f: &Frame, dev: IfIndex, what: What) {

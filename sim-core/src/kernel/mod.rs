@@ -18,6 +18,8 @@ pub mod netfilter;
 pub mod netlink;
 pub mod netns;
 mod nf_hook;
+mod nf_log;
+pub mod printk;
 pub mod profile;
 mod reject;
 mod rules;

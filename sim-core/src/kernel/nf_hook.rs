@@ -7,7 +7,7 @@ use super::conntrack::{
 };
 use super::cx::Cx;
 use super::dev::br_netfilter::NfBridge;
-use super::dev::pass;
+use super::dev::{ARPHRD_ETHER, pass};
 use super::errno::Errno;
 use super::fib::Fib;
 use super::frame::Frame;
@@ -15,9 +15,10 @@ use super::ip::{frag, route};
 use super::netfilter::eval::{Verdict, walk};
 use super::netfilter::hook::{Hook, Op, TableName};
 use super::netfilter::packet::{AddrType, Connection, Ct, IfName, Packet, Surroundings, Tracked};
-use super::netfilter::targets::{Nat, NatKind};
+use super::netfilter::targets::{Log, Nat, NatKind};
 use super::netlink::{RouteType, Scope};
 use super::netns::{Devs, NetNs};
+use super::nf_log;
 use super::reject;
 use super::tcpmss;
 use super::trace::{CtLabel, DropReason, Flow, What};
@@ -333,6 +334,14 @@ impl Surroundings for Around<'_, '_> {
 
     fn took(&mut self, chain: u32, rule: u32) {
         self.cx.step(self.frame, IfIndex(0), What::Rule { table: self.table, chain, rule });
+    }
+
+    fn log(&mut self, how: &Log, packet: &Packet<'_>) {
+        let mac = &self.frame.bytes()[..self.frame.mac_len()];
+        let dev = packet.physin.or(packet.indev).and_then(|dev| self.devs.get(dev));
+        let is_ether = dev.is_some_and(|d| d.arphrd() == ARPHRD_ETHER);
+        let line = nf_log::line(how, packet, (mac, is_ether), |dev| self.name(dev));
+        self.cx.printk(how.level, line);
     }
 }
 

@@ -1,12 +1,15 @@
 //! The command interpreter: commands as a person types them on a node become requests to the kernel, and what the
 //! kernel shows becomes the text that the real tools print. Grammar, abbreviations, messages, exit statuses and texts
-//! are those of iproute2 6.1, net-tools 2.10, bridge-utils 1.7, procps 4.0, ethtool 6.1, conntrack-tools 1.4.7 and
-//! iptables 1.8.9. A word that the real tool knows and this kernel does not is an error that says so.
+//! are those of iproute2 6.1, net-tools 2.10, bridge-utils 1.7, procps 4.0, coreutils 9.1, util-linux
+//! 2.38, ethtool 6.1, conntrack-tools 1.4.7 and iptables 1.8.9. A word that the real tool knows and this kernel does
+//! not is an error that says so.
 
 mod args;
 mod brctl;
 mod bridge;
+mod cat;
 pub mod conntrack;
+mod dmesg;
 mod ethtool;
 mod ip;
 pub mod iptables;
@@ -51,6 +54,8 @@ pub enum Action {
     Conntrack(Box<conntrack::Conntrack>),
     /// `iptables`, `iptables-save`, `iptables-restore`
     Iptables(Box<iptables::Invocation>),
+    /// `cat` of these files, which goes on after an error.
+    Cat(Vec<String>),
     /// It prints what the kernel shows.
     Show {
         /// Looked at before, in this order.
@@ -111,14 +116,16 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
-pub const COMMANDS: [&str; 22] = [
+pub const COMMANDS: [&str; 24] = [
     "arp",
     "arping",
     "brctl",
     "bridge",
+    "cat",
     "conntrack",
     "curl",
     "dig",
+    "dmesg",
     "ethtool",
     "getent",
     "ip",
@@ -198,7 +205,7 @@ impl Command {
     /// It changes nothing, sends nothing and does not wait: run or not, all else goes on alike.
     pub fn only_shows(&self) -> bool {
         match &self.action {
-            Action::Show { .. } => true,
+            Action::Show { .. } | Action::Cat(_) => true,
             Action::Sysctl(variables) => variables.iter().all(|v| v.value.is_none()),
             Action::Conntrack(call) => call.command.only_shows(),
             Action::Iptables(call) => call.only_shows(),
@@ -229,8 +236,10 @@ fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
     let (netns, action) = match first.text.as_str() {
         "ip" => return ip::parse(words, netns),
         "bridge" => bridge::parse(words, netns)?,
+        "cat" => (netns, cat::parse(words)?),
         "arp" => (netns, nettools::arp(words)?),
         "brctl" => (netns, brctl::parse(words)?),
+        "dmesg" => (netns, dmesg::parse(words)?),
         "netstat" => (netns, nettools::netstat(words)?),
         "route" => (netns, nettools::route(words)?),
         "ss" => (netns, ss::parse(words)?),

@@ -9,7 +9,7 @@ use crate::kernel::errno::{Errno, NlError};
 use crate::kernel::netlink::Request;
 use crate::kernel::show;
 use crate::kernel::syscall::{Call, Ret};
-use crate::lab::show::View;
+use crate::lab::show::{View, file};
 use crate::user::nc::Nc;
 
 pub(super) fn program(command: Command) -> Box<dyn Program> {
@@ -121,9 +121,12 @@ impl Run {
                 }
                 Ok(())
             }
-            Action::Show { .. } | Action::Conntrack(_) | Action::Iptables(_) | Action::User(_) | Action::Nc(_) => {
-                Ok(())
-            }
+            Action::Show { .. }
+            | Action::Cat(_)
+            | Action::Conntrack(_)
+            | Action::Iptables(_)
+            | Action::User(_)
+            | Action::Nc(_) => Ok(()),
         }
     }
 
@@ -137,14 +140,27 @@ impl Run {
             Action::Sysctl(_) => self.variables(env),
             Action::Show { show, .. } => {
                 let ns = enter(&self.netns, env)?;
-                let view = View { spaces: env.spaces, ns, now: env.now, tasks: env.tasks };
-                match show.text(view) {
+                match show.text(view(ns, env)) {
                     Ok(text) => {
                         env.console.out(text);
                         Err(Exit(0))
                     }
                     Err((text, status)) => Err(fail(env, &text, status)),
                 }
+            }
+            Action::Cat(files) => {
+                let ns = enter(&self.netns, env)?;
+                let mut status = 0;
+                for name in files {
+                    match file(view(ns, env), name) {
+                        Ok(text) => env.console.out(text),
+                        Err(errno) => {
+                            env.console.err(format!("cat: {name}: {errno}\n"));
+                            status = 1;
+                        }
+                    }
+                }
+                Err(Exit(status))
             }
             Action::Conntrack(_) | Action::Iptables(_) | Action::User(_) | Action::Nc(_) => Err(Exit(0)),
         }
@@ -178,13 +194,22 @@ impl Run {
         let checks = match &self.action {
             Action::Requests(r) => r.checks.as_slice(),
             Action::Show { checks, .. } => checks,
-            Action::Sysctl(_) | Action::Conntrack(_) | Action::Iptables(_) | Action::User(_) | Action::Nc(_) => &[],
+            Action::Sysctl(_)
+            | Action::Cat(_)
+            | Action::Conntrack(_)
+            | Action::Iptables(_)
+            | Action::User(_)
+            | Action::Nc(_) => &[],
         };
         match checks.iter().find(|c| !exists(&c.subject, ns, env)) {
             Some(Check { message, status, .. }) => Err(fail(env, message, *status)),
             None => Ok(()),
         }
     }
+}
+
+fn view<'a>(ns: NsId, env: &Env<'a>) -> View<'a> {
+    View { spaces: env.spaces, ns, now: env.now, tasks: env.tasks, log: env.log }
 }
 
 /// The namespace that a command works in, by way of all that it enters.

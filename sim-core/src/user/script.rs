@@ -8,6 +8,7 @@ use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
 use crate::kernel::netlink::{Addr, LinkAdd, LinkChange, LinkKind, Request};
 use crate::kernel::netns::Spaces;
+use crate::kernel::printk::KernelLog;
 use crate::kernel::syscall::{Call, Fd, From, Message, QueuedError, Ready, Ret, SendTo, SockOpt, SocketKind};
 use crate::kernel::trace::Mute;
 use crate::wire::checksum;
@@ -157,6 +158,7 @@ impl Script {
                 spaces: &self.spaces,
                 prf: &prf,
                 tasks: &Tasks::new(),
+                log: &KernelLog::default(),
                 files: &files,
                 spent_ns: 0,
                 console: &mut console,

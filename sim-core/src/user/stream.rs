@@ -7,6 +7,7 @@ use crate::base::{Files, NsId, Pid, Prf, Time};
 use crate::engine::process::{Console, Env, Program, Tasks};
 use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
+use crate::kernel::printk::KernelLog;
 use crate::kernel::syscall::{Call, Fd, From, Message, PollFd, Ready, Ret, SockOpt, SocketKind};
 use std::net::SocketAddrV4;
 
@@ -48,6 +49,7 @@ pub(super) fn follow(mut program: Box<dyn Program>, log: &str) -> Done {
             interrupted: false,
             spaces: &spaces,
             tasks: &Tasks::new(),
+            log: &KernelLog::default(),
             files: &files,
             prf: &prf,
             spent_ns: 0,

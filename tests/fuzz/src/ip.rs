@@ -97,7 +97,7 @@ fn requests(action: &Action) -> Vec<Request> {
             }),
             Task::Save { .. } | Task::Restore(_) => vec![],
         },
-        Action::Show { .. } | Action::Conntrack(_) | Action::User(_) | Action::Nc(_) => vec![],
+        Action::Show { .. } | Action::Cat(_) | Action::Conntrack(_) | Action::User(_) | Action::Nc(_) => vec![],
     }
 }
 

@@ -119,7 +119,8 @@ pub fn walk(
                 Ok(caller) => (chain, at) = caller,
                 Err(verdict) => return verdict,
             },
-            Target::None | Target::ConnMark(_) | Target::Ct(_) | Target::Log(_) | Target::Mark(_) => {
+            Target::Log(how) => around.log(how, packet),
+            Target::None | Target::ConnMark(_) | Target::Ct(_) | Target::Mark(_) => {
                 apply(&slot.rule.target, packet);
             }
         }

@@ -1,6 +1,7 @@
 //! What matches and targets see of a packet (`struct sk_buff` and `struct xt_action_param`; include/linux/skbuff.h,
 //! include/linux/netfilter/x_tables.h), and what they ask of the namespace.
 
+use super::targets::Log;
 use crate::base::{IfIndex, Time};
 use crate::kernel::conntrack::{CtInfo, Status, Tuple};
 use crate::wire::be16;
@@ -196,8 +197,13 @@ pub trait Surroundings {
     /// share a draw.
     fn draw(&mut self, rule: u32) -> u32;
 
-    /// A rule's conditions held: chain and rule, by index, in the table that is walked. LOG is told of here too.
+    /// A rule's conditions held: chain and rule, by index, in the table that is walked.
     fn took(&mut self, chain: u32, rule: u32) {
         let _ = (chain, rule);
+    }
+
+    /// The rule's target is LOG.
+    fn log(&mut self, how: &Log, packet: &Packet<'_>) {
+        let _ = (how, packet);
     }
 }

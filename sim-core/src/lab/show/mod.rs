@@ -3,7 +3,9 @@
 mod brctl;
 mod bridge;
 mod conntrack;
+mod dmesg;
 mod ethtool;
+mod files;
 mod link;
 mod neigh;
 mod nettools;
@@ -21,7 +23,9 @@ pub use conntrack::{
     conntrack_deleted, conntrack_entries, conntrack_event, conntrack_events_shown, conntrack_flushed, conntrack_shown,
     conntrack_stats,
 };
+pub use dmesg::Dmesg;
 pub use ethtool::features;
+pub use files::file;
 pub use link::{addrs, links};
 pub use neigh::neighs;
 pub use nettools::{ArpQuery, RouteColumns, SocketQuery};
@@ -37,6 +41,7 @@ use crate::base::{NsId, Time};
 use crate::engine::process::Tasks;
 use crate::kernel::netlink::{NudState, TABLE_MAIN};
 use crate::kernel::netns::Spaces;
+use crate::kernel::printk::KernelLog;
 use crate::kernel::show as kernel;
 use crate::kernel::show::RouteQuery;
 use ipnet::Ipv4Net;
@@ -128,6 +133,8 @@ pub enum What {
     },
     /// `arp`
     Arp(ArpQuery),
+    /// `dmesg`
+    Dmesg(Dmesg),
 }
 
 /// What a command looks at: a namespace of a machine, now.
@@ -141,6 +148,8 @@ pub struct View<'a> {
     pub now: Time,
     /// The machine's processes.
     pub tasks: &'a Tasks,
+    /// The log of the machine's kernel.
+    pub log: &'a KernelLog,
 }
 
 /// Which devices are shown.
@@ -251,6 +260,7 @@ impl Show {
             What::Interfaces { all } => nettools::interfaces(view, *all),
             What::RouteTable { columns, numeric } => nettools::routes(view, *columns, *numeric),
             What::Arp(query) => nettools::arp(view, query)?,
+            What::Dmesg(how) => dmesg::dmesg(view.log, *how),
         })
     }
 }

@@ -6,6 +6,7 @@ use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
 use crate::kernel::netlink::Request;
 use crate::kernel::netns::Spaces;
+use crate::kernel::printk::KernelLog;
 use crate::kernel::syscall::{Call, Fd, Ready, Ret, Shutdown, SockOpt};
 use crate::kernel::trace::Mute;
 use std::collections::{BTreeMap, VecDeque};
@@ -158,6 +159,7 @@ impl Net {
             interrupted: false,
             spaces: &self.spaces,
             tasks: &Tasks::new(),
+            log: &KernelLog::default(),
             files: &self.files,
             prf: &prf,
             spent_ns: 0,
