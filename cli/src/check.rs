@@ -4,14 +4,14 @@ use crate::WRONG_INPUT;
 use crate::args::{CheckArgs, Format};
 use crate::input;
 use crate::print::{Ui, out};
-use sim_core::scenario;
+use sim_core::scenario::{self, Disk};
 
 pub(crate) fn check(args: &CheckArgs, ui: &Ui) -> anyhow::Result<u8> {
     let mut code = 0;
     let mut found = vec![];
     for path in &args.paths {
         for file in input::find(path)? {
-            match scenario::load(&file) {
+            match scenario::load(&Disk, &file) {
                 Ok((_, plan)) if args.format == Format::Text && !ui.quiet => {
                     out(&format!("{}: {} is fine\n", file.display(), plan.name))?;
                 }

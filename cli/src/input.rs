@@ -1,7 +1,7 @@
 //! Scenario files: found, read, understood; or every error printed.
 
 use crate::print::Ui;
-use sim_core::scenario::{self, Plan};
+use sim_core::scenario::{self, Disk, Plan};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> anyhow::Resu
 
 /// Reads one scenario; its errors are printed. None: there were some.
 pub(crate) fn load(path: &Path, seed: Option<u64>, ui: &Ui) -> anyhow::Result<Option<Plan>> {
-    match scenario::load(path) {
+    match scenario::load(&Disk, path) {
         Ok((_, mut plan)) => {
             if let Some(seed) = seed {
                 plan.config.seed = seed;

@@ -11,7 +11,7 @@ use sim_core::engine::World;
 use sim_core::kernel::netfilter::save;
 use sim_core::kernel::show;
 use sim_core::observe::{Memory, Outputs};
-use sim_core::scenario::{self, LOOKS, Options, Plan, Progress, SourceFile};
+use sim_core::scenario::{self, Disk, LOOKS, Options, Plan, Progress, SourceFile};
 
 use crate::judge::Case;
 use crate::recordings::Lab;
@@ -236,7 +236,7 @@ fn plan(w: &Workload) -> Plan {
     let traffic: Vec<Value> = prelude(w).into_iter().chain(w.traffic.iter().cloned()).collect();
     text += &format!("  traffic: {}\n", json!(traffic));
     let source = SourceFile::new(path.display().to_string(), text);
-    scenario::resolve(&source).unwrap_or_else(|e| panic!("{}\n{}", w.case, e.render(false)))
+    scenario::resolve_in(&Disk, &source).unwrap_or_else(|e| panic!("{}\n{}", w.case, e.render(false)))
 }
 
 /// What happens before the captures begin. What it did to the nodes' connections and counters is forgotten, then

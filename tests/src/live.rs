@@ -14,7 +14,7 @@ use sim_core::kernel::show;
 use sim_core::kernel::syscall::Shutdown;
 use sim_core::observe::{Memory, Outputs};
 use sim_core::scenario::plan::{Plan, Script, Traffic};
-use sim_core::scenario::{self, SourceFile};
+use sim_core::scenario::{self, Disk, SourceFile};
 use sim_core::user::scripted::{Payload, Protocol, Step, Until};
 
 use crate::judge::{self, Case, Options};
@@ -69,7 +69,7 @@ pub fn check(lab: &str, name: &str, traffic: &[(&str, &str)], compare: Compare) 
 /// The scenario is wrong, or the real kernel shows something else; the message shows what.
 pub fn check_file(path: &Path, compare: Compare) {
     if real::can_run() {
-        let (_, plan) = scenario::load(path).unwrap_or_else(|e| panic!("{}", e.render(false)));
+        let (_, plan) = scenario::load(&Disk, path).unwrap_or_else(|e| panic!("{}", e.render(false)));
         compare_plan(&path.display().to_string(), &plan, compare);
     }
 }

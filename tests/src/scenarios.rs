@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sim_core::observe::{Memory, Store};
 use sim_core::scenario::report::Report;
-use sim_core::scenario::{self, Options};
+use sim_core::scenario::{self, Disk, Options};
 
 /// The folder of the project.
 #[must_use]
@@ -42,7 +42,7 @@ fn search(folder: &Path, found: &mut Vec<PathBuf>) {
 /// # Panics
 /// It has errors; the message shows them.
 pub fn run(path: &Path, store: &mut dyn Store) -> Report {
-    let (_, plan) = scenario::load(&root().join(path)).unwrap_or_else(|e| panic!("{}", e.render(false)));
+    let (_, plan) = scenario::load(&Disk, &root().join(path)).unwrap_or_else(|e| panic!("{}", e.render(false)));
     scenario::run(&plan, store, Options::default(), &mut ()).unwrap_or_else(|e| panic!("{}: {e:?}", path.display()))
 }
 

@@ -8,7 +8,7 @@ use sim_core::base::Time;
 use sim_core::base::time::SEC;
 use sim_core::engine::World;
 use sim_core::observe::{Nowhere, Outputs};
-use sim_core::scenario::{self, Options, Plan, Replay};
+use sim_core::scenario::{self, Disk, Options, Plan, Replay};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::Mutex;
@@ -45,7 +45,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 fn plan(lab: &str) -> Plan {
     let path = scenarios::root().join(Path::new("scenarios/labs")).join(lab).join("scenario.yaml");
-    scenario::load(&path).unwrap_or_else(|e| panic!("{}", e.render(false))).1
+    scenario::load(&Disk, &path).unwrap_or_else(|e| panic!("{}", e.render(false))).1
 }
 
 /// The peak, in bytes, of a storm of so many frames in labs/l2-loop, with captures and records.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sim_core::observe::Nowhere;
 use sim_core::scenario::report::Report;
-use sim_core::scenario::{self, Options};
+use sim_core::scenario::{self, Disk, Options};
 
 const RULES: &str = "*filter\n:X - [0:0]\n-A X -j DROP\nCOMMIT\n";
 const LISTED: &str = "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n-N X\n-A X -j DROP\n";
@@ -21,7 +21,7 @@ fn run(spec: &str) -> Result<Report, String> {
 }
 
 fn load(dir: &Path) -> Result<Report, String> {
-    let (_, plan) = scenario::load(&dir.join("scenario.yaml")).map_err(|e| e.render(false))?;
+    let (_, plan) = scenario::load(&Disk, &dir.join("scenario.yaml")).map_err(|e| e.render(false))?;
     Ok(scenario::run(&plan, &mut Nowhere, Options::default(), &mut ()).expect("it runs"))
 }
 

@@ -138,6 +138,20 @@ fn words_that_stay_out() {
     });
 }
 
+/// The library runs in a browser, too: one file alone asks the machine for something, for those who have one.
+#[test]
+fn the_library_asks_no_machine() {
+    const DOOR: &str = "sim-core/src/scenario/sources.rs";
+    let machine = Regex::new(r"\bstd::(\{.*)?\b(env|fs|os|process|thread)\b").expect("a pattern");
+    check(|problems| {
+        for file in rust_files("sim-core/src").into_iter().filter(|f| f.path != Path::new(DOOR) && !is_test(&f.path)) {
+            for (number, line) in file.code().filter(|(_, line)| machine.is_match(line)) {
+                problems.add(&file, number, &format!("{}: only {DOOR} asks the machine", line.trim()));
+            }
+        }
+    });
+}
+
 #[test]
 fn where_is_it_decided() {
     const QUESTIONS: usize = 15;

@@ -5,13 +5,14 @@ use podhop_tests::scenarios;
 use sim_core::observe::story::{Entry, Journeys, Text};
 use sim_core::observe::{Memory, Outputs};
 use sim_core::scenario::report::Report;
-use sim_core::scenario::{self, Options};
+use sim_core::scenario::{self, Disk, Options};
 use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Runs a scenario as `podhop trace` does.
 fn run(path: &Path) -> Report {
-    let (_, plan) = scenario::load(&scenarios::root().join(path)).unwrap_or_else(|e| panic!("{}", e.render(false)));
+    let (_, plan) =
+        scenario::load(&Disk, &scenarios::root().join(path)).unwrap_or_else(|e| panic!("{}", e.render(false)));
     let options = Options { outputs: Outputs::NONE, journeys: 100_000, prelude: 0 };
     scenario::run(&plan, &mut Memory::default(), options, &mut ()).expect("it runs")
 }

@@ -3,9 +3,7 @@
 //! The text depends on nothing but the file and its errors: not on the terminal, its width or the locale.
 
 use std::fmt;
-use std::io::Read;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
@@ -70,29 +68,6 @@ pub struct Diagnostic {
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
-}
-
-/// Reads a scenario file, after a look at its size.
-///
-/// # Errors
-/// It cannot be read, is no regular file, is larger than [`MAX_FILE_BYTES`] or not UTF-8.
-pub fn read_file(path: &Path) -> Result<SourceFile, Diagnostic> {
-    let name = path.to_string_lossy();
-    let unreadable = |message: String| Diagnostic::new(&SourceFile::new(name.clone(), ""), 0..0, message);
-    let io = |error: std::io::Error| unreadable(format!("the file cannot be read: {error}"));
-    let meta = std::fs::metadata(path).map_err(io)?;
-    if !meta.is_file() {
-        return Err(unreadable("this is not a regular file".to_owned()));
-    }
-    if meta.len() > MAX_FILE_BYTES {
-        return Err(unreadable(too_large(meta.len())).hint(TOO_LARGE_HINT));
-    }
-    let mut bytes = Vec::new();
-    // It may grow while it is read.
-    std::fs::File::open(path).map_err(io)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
-    let source = SourceFile::new(name.clone(), String::from_utf8(bytes).map_err(|e| not_utf8(&name, &e))?);
-    source.check_size()?;
-    Ok(source)
 }
 
 impl SourceFile {
@@ -357,24 +332,12 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
-const TOO_LARGE_HINT: &str =
+pub(super) const TOO_LARGE_HINT: &str =
     "a scenario is written by hand or by a program, but it holds no data: is this the right file?";
 
-fn too_large(size: u64) -> String {
+pub(super) fn too_large(size: u64) -> String {
     let limit = MAX_FILE_BYTES >> 20;
     format!("the file has {size} bytes, but a scenario may have {MAX_FILE_BYTES} ({limit} MiB, MAX_FILE_BYTES)")
-}
-
-/// The error points into the text up to the bad byte, with what follows in its line, so that the line can be shown.
-fn not_utf8(path: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
-    let at = error.utf8_error().valid_up_to();
-    let bytes = error.as_bytes();
-    let rest = bytes[at..].split(|&b| b == b'\n').next().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes[..at + rest.len()]).into_owned();
-    let bom = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    let bad = char::REPLACEMENT_CHARACTER.len_utf8();
-    let message = format!("the file is not UTF-8: byte {at} (0x{:02x}) begins no character", bytes[at]);
-    Diagnostic::new(&SourceFile::new(path, text), at - bom..at - bom + bad, message).hint("save the file as UTF-8")
 }
 
 #[cfg(test)]

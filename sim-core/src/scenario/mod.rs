@@ -1,7 +1,7 @@
 //! Scenario files: YAML in, a run out, or all errors of the file at once.
 //!
 //! ```text
-//! file --diag::read_file--> text --tree--> nodes with spans --raw::parse--> structs that mirror the file
+//! file --sources--> text --tree--> nodes with spans --raw::parse--> structs that mirror the file
 //!      --resolve--> plan: names looked up, commands and filters compiled --run--> report and outputs
 //! ```
 //!
@@ -20,13 +20,15 @@ pub mod report;
 mod resolve;
 mod run;
 mod setup;
+pub mod sources;
 mod tree;
 mod underlay;
 
 pub use course::LOOKS;
-pub use diag::{Diagnostic, Diagnostics, SourceFile, read_file};
+pub use diag::{Diagnostic, Diagnostics, SourceFile};
 pub use plan::Plan;
 pub use replay::Replay;
-pub use resolve::{load, resolve, setup_diagnostics};
+pub use resolve::{load, resolve, resolve_in, setup_diagnostics};
 pub use run::{Options, Progress, RunError, play, run};
 pub use setup::{SetupError, build};
+pub use sources::{Disk, Sources};

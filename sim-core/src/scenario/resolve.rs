@@ -2,11 +2,12 @@
 //! errors at once.
 
 use super::cluster::{self, Expanded};
-use super::diag::{Diagnostic, Diagnostics, SourceFile, nearest, quote, read_file};
+use super::diag::{Diagnostic, Diagnostics, SourceFile, nearest, quote};
 use super::expect::ANY;
 use super::plan::{Check, Expect, Line, Namespace, Place, Plan, Range, Run, Script, ServerLine, Traffic};
 use super::raw::{self, Spanned};
 use super::setup::{SetupError, build};
+use super::sources::{Sources, beside, read_file};
 use super::underlay::{self, Machines};
 use crate::base::Time;
 use crate::base::files::{File, Files};
@@ -16,33 +17,43 @@ use crate::engine::{Config, INITIAL_JIFFIES, Limits, World};
 use crate::kernel::show;
 use crate::kernel::trace::Mute;
 use crate::lab;
+use crate::observe::Memory;
 use crate::observe::filter::{Filter, LinkType};
 use crate::user;
 use std::num::NonZeroU64;
 use std::ops;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-/// Reads the scenario at `path` and makes it ready to run.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn load(path: &Path) -> Result<(SourceFile, Plan), Diagnostics> {
-    let source = read_file(path)?;
-    let plan = resolve(&source)?;
-    Ok((source, plan))
-}
-
-/// Makes a scenario ready to run.
+/// Reads the scenario at `path`, with the files beside it that it names, and makes it ready to run.
 ///
 /// # Errors
 /// Everything that is wrong with it. The set-up is tried if all of its commands can be read.
+pub fn load(sources: &dyn Sources, path: &Path) -> Result<(SourceFile, Plan), Diagnostics> {
+    let source = read_file(sources, path)?;
+    let plan = resolve_in(sources, &source)?;
+    Ok((source, plan))
+}
+
+/// Makes a scenario ready to run that stands alone: there are no files beside it.
+///
+/// # Errors
+/// As for [`load`].
 pub fn resolve(source: &SourceFile) -> Result<Plan, Diagnostics> {
+    resolve_in(&Memory::default(), source)
+}
+
+/// Makes a scenario ready to run that was read already, with the files beside it.
+///
+/// # Errors
+/// As for [`load`].
+pub fn resolve_in(sources: &dyn Sources, source: &SourceFile) -> Result<Plan, Diagnostics> {
     let mut raw = raw::parse(source)?;
     let expanded = cluster::expand(source, &mut raw, &[])?;
     let names = underlay::names(&raw.spec);
     let has_duration = raw.spec.duration.is_some();
-    let mut r = Resolver { source, names, errors: Diagnostics::default(), setup_reads: true, has_duration, expanded };
+    let errors = Diagnostics::default();
+    let mut r = Resolver { sources, source, names, errors, setup_reads: true, has_duration, expanded };
     let plan = r.plan(&raw);
     if r.setup_reads {
         match build(&plan, &mut Mute) {
@@ -76,6 +87,7 @@ pub fn setup_diagnostics(errors: &[SetupError]) -> Diagnostics {
 const UNNAMED_SCRIPT: &str = "script";
 
 pub(super) struct Resolver<'a> {
+    sources: &'a dyn Sources,
     pub(super) source: &'a SourceFile,
     names: Vec<String>,
     errors: Diagnostics,
@@ -183,7 +195,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn line(&mut self, text: &Spanned<String>) -> Option<Line> {
-        match lab::parse_with(&text.value, &mut |file| read_beside(self.source, file)) {
+        match lab::parse_with(&text.value, &mut |file| read_beside(self.sources, self.source, file)) {
             Ok(command) => {
                 let source = self.source.clone();
                 Some(Line { text: text.value.clone(), command, source, span: text.span.clone() })
@@ -198,7 +210,7 @@ impl Resolver<'_> {
     /// The commands of a file beside the scenario, a line each, with its here-document; empty lines and those that
     /// begin with # do not count.
     fn setup_file(&mut self, name: &Spanned<String>) -> Vec<Line> {
-        let source = match file_beside(self.source, &name.value) {
+        let source = match file_beside(self.sources, self.source, &name.value) {
             Ok(source) => source,
             Err(Unreadable { message, hint }) => {
                 self.error(name.span.clone(), message, hint);
@@ -220,7 +232,7 @@ impl Resolver<'_> {
                 text = &source.text()[start..at];
             }
             // Files that it names lie beside the scenario, too.
-            match lab::parse_with(text, &mut |file| read_beside(self.source, file)) {
+            match lab::parse_with(text, &mut |file| read_beside(self.sources, self.source, file)) {
                 Ok(command) => {
                     let span = start..start + text.lines().next().map_or(0, str::len);
                     lines.push(Line { text: text.to_owned(), command, source: source.clone(), span });
@@ -425,17 +437,18 @@ struct Unreadable {
     hint: Option<String>,
 }
 
-fn file_beside(source: &SourceFile, name: &str) -> Result<SourceFile, Unreadable> {
-    let path = beside(source, name).map_err(|message| {
+fn file_beside(sources: &dyn Sources, source: &SourceFile, name: &str) -> Result<SourceFile, Unreadable> {
+    let path = beside(sources, source, name).map_err(|message| {
         let hint = Some("name a file in the scenario's own folder or below it".to_owned());
         Unreadable { message, hint }
     })?;
-    read_file(&path).map_err(|e| Unreadable { message: format!("{}: {}", quote(name), e.message), hint: e.hint })
+    read_file(sources, &path)
+        .map_err(|e| Unreadable { message: format!("{}: {}", quote(name), e.message), hint: e.hint })
 }
 
 /// The text of a file that a command names.
-fn read_beside(source: &SourceFile, file: &Word) -> Result<String, SyntaxError> {
-    match file_beside(source, &file.text) {
+fn read_beside(sources: &dyn Sources, source: &SourceFile, file: &Word) -> Result<String, SyntaxError> {
+    match file_beside(sources, source, &file.text) {
         Ok(file) => Ok(file.text().to_owned()),
         Err(Unreadable { message, hint }) => {
             let e = SyntaxError::at(file, message);
@@ -444,25 +457,6 @@ fn read_beside(source: &SourceFile, file: &Word) -> Result<String, SyntaxError> 
                 None => e,
             })
         }
-    }
-}
-
-/// The path of a file that a scenario names: in its folder or below, by no detour.
-fn beside(source: &SourceFile, name: &str) -> Result<PathBuf, String> {
-    let relative = Path::new(name);
-    let inside = relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-    if name.is_empty() || !inside {
-        return Err(format!("{} lies outside the scenario's folder", quote(name)));
-    }
-    let folder = Path::new(source.path()).parent().unwrap_or(Path::new(""));
-    let path = folder.join(relative);
-    // A symbolic link may lead out all the same.
-    let real = |p: &Path| if p.as_os_str().is_empty() { Path::new(".").canonicalize() } else { p.canonicalize() };
-    match (real(folder), real(&path)) {
-        (Ok(folder), Ok(file)) if !file.starts_with(&folder) => {
-            Err(format!("{} lies outside the scenario's folder", quote(name)))
-        }
-        _ => Ok(path),
     }
 }
 

@@ -1,5 +1,4 @@
 use super::*;
-use std::path::PathBuf;
 
 #[test]
 fn positions_count_characters() {
@@ -100,59 +99,4 @@ fn quotes() {
         assert_eq!(quote(text), want);
     }
     assert_eq!(quote(&"x".repeat(100)).chars().count(), MAX_QUOTED_CHARS + 3);
-}
-
-/// A file in the folder for such, removed in the end.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new(name: &str) -> Self {
-        Temporary(std::env::temp_dir().join(format!("podhop-diag-{}-{name}", std::process::id())))
-    }
-
-    fn read(&self) -> Diagnostic {
-        read_file(&self.0).expect_err("it cannot be read")
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-#[test]
-fn files_that_cannot_be_read() {
-    let file = Temporary::new("large");
-    std::fs::File::create(&file.0).unwrap().set_len(100_000_000).unwrap();
-    let limit = "a scenario may have 16777216 (16 MiB, MAX_FILE_BYTES)";
-    assert_eq!(file.read().message, format!("the file has 100000000 bytes, but {limit}"));
-    assert_eq!(file.read().render(false).lines().nth(1).unwrap().trim(), format!("--> {}", file.0.display()));
-
-    let file = Temporary::new("latin1");
-    for (bytes, line, column, message) in [
-        (&b"a: 1\nb: K\xf6ln # x\nc: 2\n"[..], 2, 5, "the file is not UTF-8: byte 9 (0xf6) begins no character"),
-        (b"\xef\xbb\xbfa\xff", 1, 2, "the file is not UTF-8: byte 4 (0xff) begins no character"),
-        (b"\xff", 1, 1, "the file is not UTF-8: byte 0 (0xff) begins no character"),
-        (b"a: \xe6\x97", 1, 4, "the file is not UTF-8: byte 3 (0xe6) begins no character"),
-    ] {
-        std::fs::write(&file.0, bytes).unwrap();
-        let error = file.read();
-        assert_eq!(
-            (error.file.position(error.span.start), error.message.as_str()),
-            (Position { line, column }, message)
-        );
-        assert!(error.render(false).contains('\u{fffd}'), "{}", error.render(false));
-    }
-
-    assert!(Temporary::new("missing").read().message.starts_with("the file cannot be read: "));
-    assert_eq!(Temporary(std::env::temp_dir().join(".")).read().message, "this is not a regular file");
-}
-
-#[test]
-fn files_that_can_be_read() {
-    let file = Temporary::new("good");
-    std::fs::write(&file.0, "\u{feff}a: é\n").unwrap();
-    let source = read_file(&file.0).unwrap();
-    assert_eq!((source.text(), source.path()), ("a: é\n", file.0.to_str().unwrap()));
 }
