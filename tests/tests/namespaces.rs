@@ -2,6 +2,7 @@
 //! facts as measured on Linux 6.18.
 
 use podhop_tests::judge::decode;
+use sim_core::kernel::netns::MAX_NAMESPACES;
 use sim_core::observe::Memory;
 use sim_core::scenario::report::Report;
 use sim_core::scenario::{self, Options, SourceFile};
@@ -149,4 +150,17 @@ fn stale_delay_probe() {
            - {sleep: 6s}"#);
     let probe = any(&memory, "node1", "who-has 10.244.1.2 tell 10.244.1.3");
     assert_eq!(probe, ["vethp1b P", "vethp1a Out"], "by unicast, so only one port sees it");
+}
+
+/// More namespaces than a kernel holds, with its first one, are refused before they are tried.
+#[test]
+fn too_many_namespaces() {
+    let scenario = |count: usize| {
+        let (head, _) = NODE.split_once("    node1:").expect("namespaces");
+        let text = (1..=count).fold(head.to_owned(), |text, n| text + &format!("    n{n}: {{}}\n"));
+        scenario::resolve(&SourceFile::new("many", text))
+    };
+    assert!(scenario(1000).is_ok());
+    let said = scenario(MAX_NAMESPACES).expect_err("one too many").render(false);
+    assert!(said.contains("MAX_NAMESPACES") && said.contains("     n65536: {}\n"), "{said}");
 }

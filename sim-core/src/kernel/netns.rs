@@ -14,6 +14,7 @@ use super::socket::Sockets;
 use super::sysctl::Sysctl;
 use super::timer::Jiffies;
 use crate::base::{FrameId, IfIndex, NsId, Time};
+use std::collections::BTreeMap;
 
 /// The loopback device of every namespace.
 pub const LOOPBACK: IfIndex = IfIndex(1);
@@ -156,6 +157,8 @@ impl NetNs {
 pub struct Spaces {
     profile: Profile,
     spaces: Vec<Space>,
+    /// Those that exist, by name.
+    names: BTreeMap<String, NsId>,
     /// Where a socket listens to connection tracking.
     listening: Vec<NsId>,
     /// Where each physical nic is, by its number.
@@ -198,7 +201,7 @@ impl Spaces {
 
     /// The id of the namespace called `name`.
     pub fn by_name(&self, name: &str) -> Option<NsId> {
-        self.spaces.iter().find(|s| !s.gone && s.name == name).map(|s| s.ns.id)
+        self.names.get(name).copied()
     }
 
     /// The name of a namespace.
@@ -223,13 +226,16 @@ impl Spaces {
         if let Some(lo) = ns.dev(LOOPBACK) {
             cx.sink.device(&lo.describe(id));
         }
+        self.names.insert(name.to_owned(), id);
         self.spaces.push(Space { name: name.to_owned(), ns, gone: false });
         Some(id)
     }
 
     /// Marks a namespace as deleted; its devices have gone already.
     pub(in crate::kernel) fn delete(&mut self, id: NsId) {
-        self.spaces[id.index()].gone = true;
+        let space = &mut self.spaces[id.index()];
+        space.gone = true;
+        self.names.remove(&space.name);
     }
 
     /// A frame's turn: the receive path of its device runs in its namespace.

@@ -14,6 +14,7 @@ use crate::base::files::{File, Files};
 use crate::base::time::SEC;
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::{Config, INITIAL_JIFFIES, Limits, World};
+use crate::kernel::netns::MAX_NAMESPACES;
 use crate::kernel::show;
 use crate::kernel::trace::Mute;
 use crate::lab;
@@ -50,6 +51,11 @@ pub fn resolve(source: &SourceFile) -> Result<Plan, Diagnostics> {
 pub fn resolve_in(sources: &dyn Sources, source: &SourceFile) -> Result<Plan, Diagnostics> {
     let mut raw = raw::parse(source)?;
     let expanded = cluster::expand(source, &mut raw, &[])?;
+    // The first namespace of a kernel counts, too.
+    if let Some(n) = raw.spec.namespaces.0.get(MAX_NAMESPACES - 1) {
+        let message = format!("a scenario has fewer than {MAX_NAMESPACES} namespaces (MAX_NAMESPACES)");
+        return Err(Diagnostic::new(source, n.name.span.clone(), message).into());
+    }
     let names = underlay::names(&raw.spec);
     let has_duration = raw.spec.duration.is_some();
     let errors = Diagnostics::default();
