@@ -5,7 +5,7 @@
 # elsewhere the missing ones are named, and the tests that want them are skipped. With CI=true nothing is skipped: a
 # missing tool is an error.
 #
-# Without arguments a minute of each fuzz target goes before the tests.
+# Without arguments a minute of each fuzz target and the browser's build under Node go before the tests.
 #
 # ./test.sh --tools only looks after the tools.
 set -euo pipefail
@@ -37,10 +37,14 @@ cc        gcc             capture filters against libpcap
 pcap.h    libpcap-dev     capture filters against libpcap
 iptables  iptables        rules as the real iptables loads and prints them
 c++       g++             a minute of each fuzz target
+node      nodejs          the browser's build
+wasm32    rustc-web,cargo-web,rust-web-src  the browser's build
 '
 
 has() {
     case $1 in
+    # A standard library for the compiler that is there, or Debian's compiler with the source of its own.
+    wasm32) [[ -e $(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown || -e /usr/lib/rustlib/src/rust/library ]] ;;
     *.h) [[ -e /usr/include/$1 || -e /usr/local/include/$1 ]] ;;
     # Root's tools lie outside of some users' PATH.
     *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null ;;
@@ -68,8 +72,10 @@ fi
 
 absent=$(missing)
 if [[ -n $absent && $EUID -eq 0 ]] && command -v apt-get >/dev/null; then
+    # Less to load than Debian's, but not everywhere to be had.
+    has wasm32 || rustup target add wasm32-unknown-unknown </dev/null >&2 || true
     # shellcheck disable=SC2046 # one word a package
-    install_packages $(awk '{print $2}' <<<"$absent" | sort -u) || echo "the installation failed" >&2
+    install_packages $(missing | awk '{print $2}' | tr , '\n' | sort -u) || echo "the installation failed" >&2
     absent=$(missing)
 fi
 if [[ -n $absent ]]; then
@@ -89,5 +95,6 @@ if [[ $# -eq 0 ]]; then
     # With a seed and a number, so that neither chance nor a faster machine decides; to find more is `cargo xtask fuzz`'s
     # work.
     cargo xtask fuzz --seconds 60 --inputs 200000 --seed 1 </dev/null
+    cargo xtask wasm --test </dev/null
 fi
 exec cargo test --workspace --no-fail-fast "$@" </dev/null

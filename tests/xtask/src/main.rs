@@ -1,6 +1,7 @@
 //! The tasks of podhop's developers: `cargo xtask --help`.
 
 mod fuzz;
+mod wasm;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
@@ -55,6 +56,8 @@ enum Task {
     },
     /// Feed the parsers with anything, for a while: the targets of tests/fuzz under libFuzzer.
     Fuzz(fuzz::Arguments),
+    /// The browser's build: web-viz/generated/podhop.wasm.
+    Wasm(wasm::Arguments),
     /// The criterion benches.
     Bench {
         /// Arguments of criterion: a filter, --save-baseline NAME.
@@ -85,6 +88,7 @@ fn main() -> anyhow::Result<()> {
             recordings::pack(&from, &to).with_context(|| format!("cannot pack {}", from.display()))
         }
         Task::Fuzz(arguments) => fuzz::fuzz(&arguments),
+        Task::Wasm(arguments) => wasm::wasm(&arguments),
         Task::Bench { arguments } => {
             let mut bench = cargo(["bench", "--package", "podhop-benches", "--"]);
             bench.args(arguments);
