@@ -155,6 +155,17 @@ pub struct World {
     netns: BTreeMap<String, String>,
 }
 
+/// One end of a link that is to be laid.
+#[derive(Clone, Copy, Debug)]
+pub struct Plug<'a> {
+    /// In which namespace.
+    pub ns: NsId,
+    /// What its interface is called.
+    pub name: &'a str,
+    /// The interface is a synthetic one; this is what the physical nic below it is called.
+    pub vf: Option<&'a str>,
+}
+
 /// (time, receiving machine, source machine, the source's count)
 type Key = (Time, MachineId, MachineId, u64);
 
@@ -219,15 +230,11 @@ impl World {
     ///
     /// # Errors
     /// A name is taken or none: its nic is not there then, and the other one, if it is, has no link.
-    pub fn connect(
-        &mut self,
-        ends: [(NsId, &str); 2],
-        spec: &LinkSpec,
-        sink: &mut dyn Sink,
-    ) -> Result<(), ConfigureError> {
+    pub fn connect(&mut self, ends: [Plug<'_>; 2], spec: &LinkSpec, sink: &mut dyn Sink) -> Result<(), ConfigureError> {
         let mut plugged = [End { machine: MachineId(0), nic: NicId(0) }; 2];
-        for ((ns, name), end) in ends.into_iter().zip(&mut plugged) {
-            let hardware = Hardware { name: name.to_owned(), rate_bps: spec.rate_bps, queue: spec.queue };
+        for (Plug { ns, name, vf }, end) in ends.into_iter().zip(&mut plugged) {
+            let vf = vf.map(str::to_owned);
+            let hardware = Hardware { name: name.to_owned(), vf, rate_bps: spec.rate_bps, queue: spec.queue };
             let mut run = run(&self.prf, &self.config, sink);
             let nic = self.machines[ns.machine().0 as usize].probe(&mut run, ns, &hardware)?;
             *end = End { machine: ns.machine(), nic };

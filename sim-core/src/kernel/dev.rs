@@ -5,6 +5,7 @@ pub mod bridge;
 pub mod fdb;
 pub mod gro;
 pub mod gso;
+pub mod netvsc;
 pub mod nic;
 pub mod vxlan;
 
@@ -86,6 +87,11 @@ pub enum DevKind {
     Vxlan(Box<Vxlan>),
     /// A physical interface, at the end of a link.
     Nic(Box<Nic>),
+    /// drivers/net/hyperv/netvsc_drv.c, with a VF below it.
+    Netvsc {
+        /// The VF.
+        vf: IfIndex,
+    },
 }
 
 /// The other end of a veth pair, as far as this end must know it to transmit.
@@ -241,13 +247,15 @@ fn netif_receive_list(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, gro: &mut g
     ip::input::ip_list_rcv(ns, cx, dev, &mut gro.sublist);
 }
 
-/// __netif_receive_skb_core: taps, then the bridge if the device is its port.
+/// __netif_receive_skb_core: taps, then the bridge if the device is its port, or the synthetic interface above it.
 fn netif_receive_core(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
     cx.tap(dev, f.pkt_type, &f);
     socket::packet::deliver(ns, cx, dev, &f);
-    match ns.dev(dev).and_then(|d| d.master) {
-        Some(br) => bridge::handle_frame(ns, cx, br, dev, f),
-        None => pass(f),
+    let d = ns.dev(dev);
+    match (d.and_then(|d| d.master), d.and_then(Dev::synthetic)) {
+        (Some(br), _) => bridge::handle_frame(ns, cx, br, dev, f),
+        (None, Some(synthetic)) => netvsc::vf_handle_frame(ns, cx, synthetic, f),
+        (None, None) => pass(f),
     }
 }
 
@@ -321,6 +329,7 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
         }
         DevKind::Vxlan(_) => vxlan::xmit(ns, cx, dev, f),
         DevKind::Nic(_) => nic::enqueue(ns, cx, dev, f),
+        DevKind::Netvsc { vf } => netvsc::vf_xmit(ns, cx, dev, vf, f),
     }
 }
 

@@ -344,7 +344,9 @@ impl Spaces {
     pub(in crate::kernel) fn peer(&self, ns: NsId, dev: IfIndex) -> Option<(NsId, IfIndex)> {
         match self.get(ns).dev(dev)?.kind {
             DevKind::Veth(VethPeer { ns, dev, .. }) => Some((ns, dev)),
-            DevKind::Loopback | DevKind::Bridge(_) | DevKind::Vxlan(_) | DevKind::Nic(_) => None,
+            DevKind::Loopback | DevKind::Bridge(_) | DevKind::Vxlan(_) | DevKind::Nic(_) | DevKind::Netvsc { .. } => {
+                None
+            }
         }
     }
 }

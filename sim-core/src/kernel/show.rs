@@ -112,6 +112,8 @@ pub struct Flags {
     pub promisc: bool,
     /// IFF_ALLMULTI, set by the user.
     pub allmulti: bool,
+    /// IFF_SLAVE
+    pub slave: bool,
 }
 
 /// What a device is.
@@ -282,10 +284,11 @@ fn link(spaces: &Spaces, ns: NsId, d: &Dev, now: Time) -> Link {
             noarp: d.noarp,
             promisc: d.promisc,
             allmulti: d.allmulti,
+            slave: d.synthetic().is_some(),
         },
         mtu: d.mtu,
         qdisc: qdisc(d),
-        master: d.master.and_then(name_of),
+        master: d.master.or(d.synthetic()).and_then(name_of),
         operstate: operstate(d),
         txqlen: d.txqlen,
         arphrd: d.arphrd(),
@@ -305,6 +308,8 @@ fn link(spaces: &Spaces, ns: NsId, d: &Dev, now: Time) -> Link {
 fn qdisc(d: &Dev) -> &'static str {
     match d.kind {
         _ if !d.was_up => "noop",
+        DevKind::Netvsc { .. } => "mq",
+        DevKind::Nic(_) if d.synthetic().is_some() => "mq",
         DevKind::Nic(_) => "pfifo_fast",
         _ => "noqueue",
     }
@@ -341,6 +346,10 @@ fn kind(space: &NetNs, d: &Dev, now: u64) -> KindInfo {
         DevKind::Veth(_) => KindInfo::Veth,
         DevKind::Vxlan(v) => KindInfo::Vxlan(Box::new(tunnel::vxlan(space, v))),
         DevKind::Nic(nic) => KindInfo::Nic(nic.id().0),
+        DevKind::Netvsc { vf } => match space.dev(*vf).map(|d| &d.kind) {
+            Some(DevKind::Nic(nic)) => KindInfo::Nic(nic.id().0),
+            _ => KindInfo::Nic(0),
+        },
         DevKind::Bridge(b) => KindInfo::Bridge(BridgeInfo {
             ageing_time: b.ageing_time * 100 / HZ,
             forward_delay: b.forward_delay * 100 / HZ,

@@ -4,6 +4,7 @@
 mod dns;
 mod tcp;
 
+use crate::base::Mac;
 use crate::wire::arp::Arp;
 use crate::wire::{ETH_P_ARP, ETH_P_IP, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, UDP_HLEN, be16, be32};
 use rustc_hash::FxHashMap;
@@ -100,9 +101,10 @@ impl Conversations {
 fn arp(f: &mut String, l3: &[u8]) -> fmt::Result {
     let len = l3.len();
     match Arp::parse(l3) {
-        Some(a) if a.request && a.tip == a.sip => write!(f, "ARP, Announcement {}, length {len}", a.sip),
-        Some(a) if a.request && a.sip.is_unspecified() => write!(f, "ARP, Probe {}, length {len}", a.tip),
-        Some(a) if a.request => write!(f, "ARP, Request who-has {} tell {}, length {len}", a.tip, a.sip),
+        Some(a) if a.request => {
+            let known = if a.tha == Mac::ZERO { String::new() } else { format!(" ({})", a.tha) };
+            write!(f, "ARP, Request who-has {}{known} tell {}, length {len}", a.tip, a.sip)
+        }
         Some(a) => write!(f, "ARP, Reply {} is-at {}, length {len}", a.sip, a.sha),
         None => write!(f, "ARP, length {len}"),
     }
@@ -161,17 +163,21 @@ mod tests {
 
     #[test]
     fn lines_as_tcpdump_prints_them() {
-        let arp = |request, sip: [u8; 4], tip: [u8; 4]| {
+        let asks = |tha: Mac, request, sip: [u8; 4], tip: [u8; 4]| {
             let mut b = [0; 28];
-            let sha = crate::base::Mac([0x0a, 0x58, 0x0a, 0xf4, 1, 3]);
-            Arp { request, sha, sip: sip.into(), tha: crate::base::Mac::ZERO, tip: tip.into() }.write(&mut b);
+            let sha = Mac([0x0a, 0x58, 0x0a, 0xf4, 1, 3]);
+            Arp { request, sha, sip: sip.into(), tha, tip: tip.into() }.write(&mut b);
             b
         };
+        let arp = |request, sip, tip| asks(Mac::ZERO, request, sip, tip);
         for (frame, want) in [
             (arp(true, [10, 0, 0, 1], [10, 0, 0, 2]), "ARP, Request who-has 10.0.0.2 tell 10.0.0.1, length 28"),
             (arp(false, [10, 0, 0, 1], [10, 0, 0, 2]), "ARP, Reply 10.0.0.1 is-at 0a:58:0a:f4:01:03, length 28"),
-            (arp(true, [10, 0, 0, 1], [10, 0, 0, 1]), "ARP, Announcement 10.0.0.1, length 28"),
-            (arp(true, [0, 0, 0, 0], [10, 0, 0, 1]), "ARP, Probe 10.0.0.1, length 28"),
+            (arp(true, [10, 0, 0, 1], [10, 0, 0, 1]), "ARP, Request who-has 10.0.0.1 tell 10.0.0.1, length 28"),
+            (
+                asks(Mac([0xff; 6]), true, [0, 0, 0, 0], [10, 0, 0, 1]),
+                "ARP, Request who-has 10.0.0.1 (ff:ff:ff:ff:ff:ff) tell 0.0.0.0, length 28",
+            ),
         ] {
             assert_eq!(Conversations::default().line(ETH_P_ARP, &frame), want);
         }

@@ -177,7 +177,7 @@ fn node(node: &raw::ClusterNode) -> NodeConfig {
     NodeConfig {
         name: node.name.value.0.clone(),
         address,
-        interface: node.interface.as_ref().map_or("eth0".to_owned(), |i| i.value.clone()),
+        interface: node.interface().to_owned(),
         gateway,
         pod_cidr: node.pod_cidr.as_ref().map(|net| net.value.0),
     }

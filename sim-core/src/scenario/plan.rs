@@ -62,6 +62,8 @@ pub struct Namespace {
 pub struct Link {
     /// The interfaces.
     pub ends: [Place; 2],
+    /// What the physical nics are called where the interfaces are synthetic ones.
+    pub vfs: [Option<String>; 2],
     /// What it is like; none for a veth pair, on one kernel.
     pub spec: Option<LinkSpec>,
     /// The file that it stands in.

@@ -1,10 +1,10 @@
 //! Builds the world of a plan: namespaces, links, set-up commands, servers.
 
 use super::diag::SourceFile;
-use super::plan::{Line, Link, Plan, ServerLine};
+use super::plan::{Line, Link, Place, Plan, ServerLine};
 use crate::base::time::{MS, SEC};
 use crate::base::{NsId, Pid, Time};
-use crate::engine::{ConfigureError, Stopped, World};
+use crate::engine::{ConfigureError, Plug, Stopped, World};
 use crate::kernel::netlink::{LinkAdd, LinkKind, LinkPeer, Request};
 use crate::kernel::trace::Sink;
 use std::ops::Range;
@@ -94,7 +94,10 @@ fn lay(world: &mut World, link: &Link, sink: &mut dyn Sink) -> Result<(), String
         return Err("a namespace is not there".to_owned());
     };
     let done = match &link.spec {
-        Some(spec) => world.connect([(here, &a.device), (there, &b.device)], spec, sink),
+        Some(spec) => {
+            let [below_a, below_b] = &link.vfs;
+            world.connect([plug(here, a, below_a.as_deref()), plug(there, b, below_b.as_deref())], spec, sink)
+        }
         None => {
             let peer =
                 LinkPeer { name: Some(b.device.clone()), netns: Some(b.namespace.clone()), ..LinkPeer::default() };
@@ -106,6 +109,10 @@ fn lay(world: &mut World, link: &Link, sink: &mut dyn Sink) -> Result<(), String
         ConfigureError::Refused(e) => format!("the link cannot be made: {}", e.errno.text()),
         ConfigureError::Limit(e) => e.to_string(),
     })
+}
+
+fn plug<'a>(ns: NsId, place: &'a Place, vf: Option<&'a str>) -> Plug<'a> {
+    Plug { ns, name: &place.device, vf }
 }
 
 /// Starts a server and lets it run until it waits for its first client.

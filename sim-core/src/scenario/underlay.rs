@@ -100,8 +100,9 @@ impl Resolver<'_> {
             let [a, b] = link.between.as_slice() else { continue };
             let span = a.span.start..b.span.end;
             let ends = [self.interface(a), self.interface(b)];
+            let vfs = [vf(spec, &a.value), vf(spec, &b.value)];
             let spec = self.link_spec(link, spec.placement);
-            links.push(Link { ends, spec, source: self.source.clone(), span });
+            links.push(Link { ends, vfs, spec, source: self.source.clone(), span });
         }
         links
     }
@@ -203,6 +204,13 @@ impl Resolver<'_> {
 fn ends<'a>(spec: &'a raw::Spec, namespace: &'a str) -> impl Iterator<Item = &'a str> {
     let all = spec.links.iter().flat_map(|l| &l.between);
     all.filter(move |end| end.value.namespace == namespace).map(|end| end.value.name.as_str())
+}
+
+/// The VF of a node's interface.
+fn vf(spec: &raw::Spec, end: &raw::Interface) -> Option<String> {
+    let nodes = spec.cluster.as_ref().map_or(&[][..], |c| &c.nodes);
+    let node = nodes.iter().find(|n| n.name.value.0 == end.namespace && n.interface() == end.name)?;
+    node.vf.as_ref().map(|vf| vf.value.clone())
 }
 
 fn namespace(name: &Spanned<String>, machines: &Machines, setup: Vec<Line>) -> Namespace {

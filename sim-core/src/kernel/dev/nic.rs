@@ -35,11 +35,13 @@ pub struct Nic {
     queue: VecDeque<Frame>,
     /// The engine was asked to call [`Spaces::nic_free`].
     waits: bool,
+    /// It is the VF of this synthetic interface.
+    pub(in crate::kernel) synthetic: Option<IfIndex>,
 }
 
 impl Nic {
     pub(in crate::kernel) fn new(id: NicId, rate_bps: u64) -> Self {
-        Nic { id, rate_bps, busy_until: Time(0), queue: VecDeque::new(), waits: false }
+        Nic { id, rate_bps, busy_until: Time(0), queue: VecDeque::new(), waits: false, synthetic: None }
     }
 
     /// A frame waits until the nic is free.

@@ -68,6 +68,8 @@ pub(super) fn add(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, link: &LinkAdd
 pub struct Hardware {
     /// What the interface is called.
     pub name: String,
+    /// The interface is a synthetic one; this is what its VF is called, the physical nic below it.
+    pub vf: Option<String>,
     /// What it sends, in bits per second; zero for no bound.
     pub rate_bps: u64,
     /// txqueuelen: as many frames wait while it is busy.
@@ -83,11 +85,21 @@ pub fn probe(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, hardware: &Hardware
     let index = new_index(spaces.get(ns))?;
     let id = NicId(spaces.nics.len() as u32);
     let mac = random_mac(cx, ns, index);
-    let kind = DevKind::Nic(Box::new(Nic::new(id, hardware.rate_bps)));
-    let mut d = device(spaces.get(ns), index, name, mac, 1500, kind);
+    let mut nic = Nic::new(id, hardware.rate_bps);
+    let (mut name, mut at) = (name, index);
+    if let Some(vf) = &hardware.vf {
+        at = IfIndex(index.0 + 1);
+        let below = new_name(spaces.get(ns), Some(vf), "", &[&name])?;
+        let synthetic = std::mem::replace(&mut name, below);
+        let mut d = device(spaces.get(ns), index, synthetic, mac, 1500, DevKind::Netvsc { vf: at });
+        (d.carrier, d.linked, d.txqlen) = (true, true, hardware.queue);
+        register(spaces, cx, ns, d);
+        nic.synthetic = Some(index);
+    }
+    let mut d = device(spaces.get(ns), at, name, mac, 1500, DevKind::Nic(Box::new(nic)));
     (d.carrier, d.txqlen) = (true, hardware.queue);
     register(spaces, cx, ns, d);
-    spaces.nics.push((ns, index));
+    spaces.nics.push((ns, at));
     Ok(id)
 }
 
@@ -223,7 +235,9 @@ pub(super) fn set(
 pub(super) fn del(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, dev: &str) -> Result<(), NlError> {
     let index = find(spaces.get(ns), dev)?;
     // Neither loopback nor a physical nic has rtnl_link_ops.
-    if index == LOOPBACK || spaces.get(ns).dev(index).is_some_and(|d| matches!(d.kind, DevKind::Nic(_))) {
+    if index == LOOPBACK
+        || spaces.get(ns).dev(index).is_some_and(|d| matches!(d.kind, DevKind::Nic(_) | DevKind::Netvsc { .. }))
+    {
         return Err(Errno::EOPNOTSUPP.into());
     }
     unregister(spaces, cx, ns, index);
@@ -329,7 +343,9 @@ pub(super) fn open(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfInde
         addr::add_routes(space, index, &a);
     }
     arp::notify(space, cx, index);
-    Ok(())
+    // netvsc_open
+    let vf = space.dev(index).and_then(Dev::vf);
+    vf.map_or(Ok(()), |vf| open(spaces, cx, ns, vf))
 }
 
 /// dev_close and NETDEV_DOWN: routes through the device go, local ones and addresses stay.
@@ -346,7 +362,12 @@ pub(super) fn close(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfInd
     neigh::remove(space, cx, |k, _| k.dev == index);
     // masq_device_event
     space.ct.masq_cleanup(&CtCx::of(cx), index, None);
+    // netvsc_close
+    let vf = space.dev(index).and_then(Dev::vf);
     veth_carrier(spaces, cx, ns, index, false);
+    if let Some(vf) = vf {
+        close(spaces, cx, ns, vf);
+    }
 }
 
 /// veth_open and veth_close: both ends have a carrier while both are up.

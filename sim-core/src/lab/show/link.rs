@@ -132,6 +132,7 @@ pub(super) fn flags(p: &mut Printer, flags: Flags, m_down: bool) {
         (flags.broadcast, "BROADCAST"),
         (flags.multicast, "MULTICAST"),
         (flags.noarp, "NOARP"),
+        (flags.slave, "SLAVE"),
         (flags.allmulti, "ALLMULTI"),
         (flags.promisc, "PROMISC"),
         (flags.up, "UP"),

@@ -61,9 +61,20 @@ pub struct ClusterNode {
     /// The interface that has the address. eth0.
     #[deserr(default)]
     pub interface: Option<Spanned<String>>,
+    /// The interface is a synthetic one, as in a cloud's virtual machine; this is what the virtual function of the
+    /// physical nic below it is called, on which every packet is seen once more.
+    #[deserr(default)]
+    pub vf: Option<Spanned<String>>,
     /// Where everything goes that is not on its own networks. The first address of its network.
     #[deserr(default)]
     pub gateway: Option<Spanned<Ipv4Addr>>,
+}
+
+impl ClusterNode {
+    /// The interface that has the address.
+    pub fn interface(&self) -> &str {
+        self.interface.as_ref().map_or("eth0", |i| i.value.as_str())
+    }
 }
 
 /// The network plugin.

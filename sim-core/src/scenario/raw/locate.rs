@@ -65,7 +65,7 @@ locate!(Cluster {
     cluster_domain = "clusterDomain", cni = "cni", kube_proxy = "kubeProxy", dns = "dns";
 });
 locate!(ClusterNode {
-    name = "name", address = "address", pod_cidr = "podCIDR", interface = "interface", gateway = "gateway";
+    name = "name", address = "address", pod_cidr = "podCIDR", interface = "interface", vf = "vf", gateway = "gateway";
 });
 locate!(Cni { bridge = "bridge", mtu = "mtu", non_masquerade_cidr = "nonMasqueradeCIDR"; plugin, hairpin_mode });
 locate!(KubeProxy { cluster_cidr = "clusterCIDR"; mode, version, masquerade_all });
