@@ -7,7 +7,7 @@ use podhop_benches::paths;
 use podhop_benches::rules::{UDP_PORT, cluster_ip};
 use sim_core::base::time::SEC;
 use sim_core::base::{IfIndex, Mac, MachineId, NsId, Time};
-use sim_core::engine::{Config, Env, LinkSpec, Program, Stopped, World};
+use sim_core::engine::{Config, Env, LinkSpec, Plug, Program, Stopped, World};
 use sim_core::kernel::netlink::{Addr, LinkAdd, LinkChange, LinkKind, LinkPeer, Request};
 use sim_core::kernel::profile::Profile;
 use sim_core::kernel::syscall::{Call, Fd, Ret, SendTo, SockOpt, SocketKind};
@@ -167,7 +167,7 @@ impl Lab {
             let name = format!("p{n}");
             world.configure(home, &Request::NetnsAdd { name }, &mut Mute).expect("a new namespace");
         }
-        world.connect(homes.map(|ns| (ns, "eth0")), spec, &mut Mute).expect("a link");
+        world.connect(homes.map(|ns| Plug { ns, name: "eth0", vf: None }), spec, &mut Mute).expect("a link");
         for (n, home) in homes.into_iter().enumerate() {
             for request in [up("eth0"), address(Self::address(n))] {
                 world.configure(home, &request, &mut Mute).expect("a request that Linux accepts");
