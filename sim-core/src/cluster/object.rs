@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-/// Labels, annotations, selectors by equality.
+/// Labels, annotations, selectors by equality; the data of a ConfigMap.
 pub type Labels = BTreeMap<String, String>;
 
 /// `metadata`
@@ -23,6 +23,17 @@ pub struct Meta {
     pub labels: Labels,
     /// `annotations`
     pub annotations: Labels,
+    /// The one of `ownerReferences` with `controller: true`: what made it.
+    pub owner: Option<OwnerReference>,
+}
+
+/// What made an object: another one of its namespace, or of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnerReference {
+    /// Its kind, as a manifest has it.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// An object.
@@ -38,7 +49,9 @@ pub enum Object {
     Workload(Workload),
     /// A Service.
     Service(Service),
-    /// An Endpoints or an EndpointSlice.
+    /// An Endpoints.
+    Endpoints(Endpoints),
+    /// An EndpointSlice.
     EndpointSlice(EndpointSlice),
     /// A ConfigMap.
     ConfigMap(ConfigMap),
@@ -53,6 +66,7 @@ impl Object {
             Object::Pod(_) => "Pod",
             Object::Workload(w) => w.kind.name(),
             Object::Service(_) => "Service",
+            Object::Endpoints(_) => "Endpoints",
             Object::EndpointSlice(_) => "EndpointSlice",
             Object::ConfigMap(_) => "ConfigMap",
         }
@@ -66,6 +80,7 @@ impl Object {
             Object::Pod(p) => &p.meta,
             Object::Workload(w) => &w.meta,
             Object::Service(s) => &s.meta,
+            Object::Endpoints(e) => &e.meta,
             Object::EndpointSlice(e) => &e.meta,
             Object::ConfigMap(c) => &c.meta,
         }
@@ -79,7 +94,7 @@ pub struct Node {
     pub meta: Meta,
     /// `status.addresses` of the type InternalIP.
     pub internal_ip: Option<Ipv4Addr>,
-    /// `spec.podCIDR`
+    /// `spec.podCIDR`, without the bits of a host.
     pub pod_cidr: Option<Ipv4Net>,
     /// `spec.unschedulable`
     pub unschedulable: bool,
@@ -161,6 +176,8 @@ pub struct Container {
     pub command: Vec<String>,
     /// Further words.
     pub args: Vec<String>,
+    /// An init container with `restartPolicy: Always`: it goes on beside those that come after it.
+    pub sidecar: bool,
     /// `ports`
     pub ports: Vec<ContainerPort>,
     /// `readinessProbe`: while it fails, the pod is no endpoint.
@@ -218,7 +235,7 @@ pub enum ProbeKind {
         /// The container's port, by number or name.
         port: PortRef,
     },
-    /// `exec` and `grpc`, which are not simulated: they succeed.
+    /// `exec`, `grpc` and `httpGet` with HTTPS, which are not simulated: they succeed.
     Other,
 }
 
@@ -381,7 +398,7 @@ pub enum ClusterIp {
 }
 
 /// A port of a Service.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServicePort {
     /// Its name; empty if it has none.
     pub name: String,
@@ -389,10 +406,49 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// Where the Service is asked.
     pub port: u16,
-    /// Where its pods are asked; without it, the same port.
-    pub target_port: Option<PortRef>,
+    /// Where its pods are asked.
+    pub target_port: PortRef,
     /// The port of every node, if it is fixed.
     pub node_port: Option<u16>,
+}
+
+/// Who serves the Service of the same name, as somebody wrote it down: what is not made by a selector is mirrored to
+/// EndpointSlices.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Endpoints {
+    /// Its `metadata`.
+    pub meta: Meta,
+    /// `subsets`
+    pub subsets: Vec<EndpointSubset>,
+}
+
+/// The label of an Endpoints that is not mirrored: `true`. Whoever makes slices by a selector sets it.
+const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
+
+impl Endpoints {
+    /// What the controller for mirroring makes of it where its Service has no selector
+    /// (pkg/controller/endpointslicemirroring): a slice for each subset.
+    pub fn mirrored(&self) -> Vec<EndpointSlice> {
+        if self.meta.labels.get(SKIP_MIRROR).is_some_and(|value| value == "true") {
+            return Vec::new();
+        }
+        let slice = |subset: &EndpointSubset| EndpointSlice {
+            meta: Meta { owner: None, ..self.meta.clone() },
+            service: Some(self.meta.name.clone()),
+            ports: subset.ports.clone(),
+            endpoints: subset.addresses.clone(),
+        };
+        self.subsets.iter().map(slice).collect()
+    }
+}
+
+/// Addresses with the ports that all of them have.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct EndpointSubset {
+    /// `ports`: each by its Service port's name.
+    pub ports: Vec<EndpointPort>,
+    /// `addresses`, and behind them `notReadyAddresses`.
+    pub addresses: Vec<EndpointAddress>,
 }
 
 /// Who serves a Service: part of its endpoints.
@@ -400,15 +456,15 @@ pub struct ServicePort {
 pub struct EndpointSlice {
     /// Its `metadata`.
     pub meta: Meta,
-    /// The Service, by the label `kubernetes.io/service-name`, or an Endpoints' own name.
-    pub service: String,
+    /// The Service, by the label `kubernetes.io/service-name`. Without it, the slice serves nothing.
+    pub service: Option<String>,
     /// `ports`: each by its Service port's name.
     pub ports: Vec<EndpointPort>,
     /// `endpoints`
     pub endpoints: Vec<EndpointAddress>,
 }
 
-/// A port of an [`EndpointSlice`].
+/// A port of an [`EndpointSlice`] or [`EndpointSubset`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct EndpointPort {
     /// As the Service's port is called.
@@ -419,7 +475,7 @@ pub struct EndpointPort {
     pub port: u16,
 }
 
-/// An address of an [`EndpointSlice`].
+/// An address of an [`EndpointSlice`] or [`EndpointSubset`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EndpointAddress {
     /// The address.
@@ -456,6 +512,33 @@ mod tests {
     fn labels(text: &str) -> Labels {
         let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
         pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn endpoints_are_mirrored() {
+        let address = |n: u8, ready| EndpointAddress {
+            ip: [10, 0, 0, n].into(),
+            hostname: None,
+            node_name: None,
+            ready,
+            serving: ready,
+            terminating: false,
+            for_zones: Vec::new(),
+            target: None,
+        };
+        let subset = |port, addresses| {
+            let ports = vec![EndpointPort { port, ..EndpointPort::default() }];
+            EndpointSubset { ports, addresses }
+        };
+        let meta = Meta { namespace: "shop".to_owned(), name: "db".to_owned(), ..Meta::default() };
+        let subsets = vec![subset(80, vec![address(1, true), address(2, false)]), subset(81, vec![address(3, true)])];
+        let mut endpoints = Endpoints { meta, subsets };
+        let slices = endpoints.mirrored();
+        assert!(slices.iter().all(|s| s.service.as_deref() == Some("db") && s.meta.namespace == "shop"));
+        let shown = |s: &EndpointSlice| (s.ports[0].port, s.endpoints.iter().map(|e| e.ready).collect::<Vec<_>>());
+        assert_eq!(slices.iter().map(shown).collect::<Vec<_>>(), [(80, vec![true, false]), (81, vec![true])]);
+        endpoints.meta.labels = labels("endpointslice.kubernetes.io/skip-mirror=true");
+        assert_eq!(endpoints.mirrored(), []);
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Cluster {
         for object in objects {
             match object {
                 Object::Namespace(meta) => drop(cluster.namespaces.insert(meta.name.clone())),
+                Object::Endpoints(endpoints) => cluster.slices.extend(endpoints.mirrored()),
                 Object::EndpointSlice(slice) => cluster.slices.push(slice.clone()),
                 Object::ConfigMap(map) => {
                     cluster.config_maps.insert((map.meta.namespace.clone(), map.meta.name.clone()), map.data.clone());
@@ -134,7 +135,8 @@ impl Cluster {
     /// The EndpointSlice controller: who serves a Service.
     pub fn endpoints(&self, service: &Service) -> Vec<EndpointSlice> {
         let Some(selector) = &service.selector else {
-            let own = |s: &&EndpointSlice| s.meta.namespace == service.meta.namespace && s.service == service.meta.name;
+            let Meta { namespace, name, .. } = &service.meta;
+            let own = |s: &&EndpointSlice| s.meta.namespace == *namespace && s.service.as_ref() == Some(name);
             return self.slices.iter().filter(own).cloned().collect();
         };
         let chosen = |p: &&PlacedPod| {
@@ -162,7 +164,7 @@ impl Cluster {
         };
         EndpointSlice {
             meta: Meta { namespace: service.meta.namespace.clone(), ..Meta::default() },
-            service: service.meta.name.clone(),
+            service: Some(service.meta.name.clone()),
             ports: service.ports.iter().filter_map(port).collect(),
             endpoints: vec![address],
         }
@@ -200,9 +202,8 @@ impl Cluster {
 /// Where a pod is asked for a Service's port (`FindPort`).
 fn target_port(port: &ServicePort, pod: &PodSpec) -> Option<u16> {
     match &port.target_port {
-        None => Some(port.port),
-        Some(PortRef::Number(number)) => Some(*number),
-        Some(PortRef::Name(name)) => {
+        PortRef::Number(number) => Some(*number),
+        PortRef::Name(name) => {
             let mut ports = pod.containers.iter().flat_map(|c| &c.ports);
             ports.find(|p| p.name == *name && p.protocol == port.protocol).map(|p| p.container_port)
         }
@@ -553,6 +554,7 @@ fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
 /// The resource of a kind, as messages name it.
 fn resource(kind: &str) -> String {
     match kind {
+        "Endpoints" => "endpoints".to_owned(),
         "EndpointSlice" => "endpointslices.discovery.k8s.io".to_owned(),
         "Deployment" => "deployments.apps".to_owned(),
         "DaemonSet" => "daemonsets.apps".to_owned(),

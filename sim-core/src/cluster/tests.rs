@@ -1,6 +1,6 @@
 use super::bring_up::Owner;
 use super::config::{Config, NodeConfig};
-use super::kube_proxy::Endpoint;
+use super::kube_proxy::{Endpoint, Protocol};
 use super::object::{
     ClusterIp, Container, ContainerPort, Labels, Meta, Node, Object, Pod, PodSpec, PortRef, Service, ServiceKind,
     ServicePort, Workload, WorkloadKind,
@@ -40,7 +40,13 @@ fn service(name: &str) -> Service {
         meta: meta(name),
         kind: ServiceKind::ClusterIp,
         cluster_ip: ClusterIp::Any,
-        ports: vec![ServicePort { port: 80, ..ServicePort::default() }],
+        ports: vec![ServicePort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            target_port: PortRef::Number(80),
+            node_port: None,
+        }],
         selector: Some(labels(name)),
         external_ips: vec![],
         load_balancer_ips: vec![],
@@ -111,11 +117,11 @@ fn workloads_make_pods() {
 #[test]
 fn services_find_their_pods() {
     let mut named = service("web");
-    named.ports[0].target_port = Some(PortRef::Name("http".to_owned()));
+    named.ports[0].target_port = PortRef::Name("http".to_owned());
     named.ports[0].port = 8080;
     let mut nowhere = service("web2");
     nowhere.selector = Some(labels("web"));
-    nowhere.ports[0].target_port = Some(PortRef::Name("https".to_owned()));
+    nowhere.ports[0].target_port = PortRef::Name("https".to_owned());
     let cluster = good(
         1,
         &[Object::Pod(pod("web")), Object::Service(named.clone()), Object::Service(nowhere), Object::Pod(pod("other"))],
