@@ -1,6 +1,8 @@
 //! The tasks of podhop's developers: `cargo xtask --help`.
 
 mod fuzz;
+#[cfg(feature = "kubernetes-fields")]
+mod kubernetes_fields;
 mod wasm;
 
 use anyhow::{Context, bail};
@@ -54,6 +56,8 @@ enum Task {
         /// The folder of recordings; STABLE.md stands beside it.
         from: PathBuf,
     },
+    /// Write the fields that Kubernetes knows, by which manifests are checked, from the types of the crate k8s-openapi.
+    KubernetesFields,
     /// Feed the parsers with anything, for a while: the targets of tests/fuzz under libFuzzer.
     Fuzz(fuzz::Arguments),
     /// The browser's build: web-viz/generated/podhop.wasm.
@@ -87,6 +91,7 @@ fn main() -> anyhow::Result<()> {
             let to = scenarios::root().join("tests/recordings");
             recordings::pack(&from, &to).with_context(|| format!("cannot pack {}", from.display()))
         }
+        Task::KubernetesFields => kubernetes_fields(),
         Task::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Task::Wasm(arguments) => wasm::wasm(&arguments),
         Task::Bench { arguments } => {
@@ -101,6 +106,18 @@ fn main() -> anyhow::Result<()> {
             run(peers)
         }
     }
+}
+
+/// Writes the table of Kubernetes' fields.
+#[cfg(feature = "kubernetes-fields")]
+fn kubernetes_fields() -> anyhow::Result<()> {
+    kubernetes_fields::write(&scenarios::root())
+}
+
+/// The same by an xtask that knows Kubernetes' types.
+#[cfg(not(feature = "kubernetes-fields"))]
+fn kubernetes_fields() -> anyhow::Result<()> {
+    run(cargo(["run", "--quiet", "--package", "xtask", "--features", "kubernetes-fields", "--", "kubernetes-fields"]))
 }
 
 /// Prints the first of `values` with which our `case` shows what one of the kernel's runs showed.
