@@ -13,6 +13,7 @@ mod course;
 pub mod diag;
 pub mod exec;
 mod expect;
+pub mod manifest;
 pub mod plan;
 pub mod raw;
 pub mod replay;

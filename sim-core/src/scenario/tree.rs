@@ -21,6 +21,8 @@ use super::diag::{Diagnostic, Diagnostics, SourceFile, quote};
 pub(super) const MAX_NODES: usize = 2_000_000;
 /// The most of them that anchors keep and aliases repeat: a few lines of aliases of aliases can stand for any number.
 pub(super) const MAX_ALIAS_NODES: usize = 100_000;
+/// The most documents of a file that may have several.
+pub(super) const MAX_DOCUMENTS: usize = 10_000;
 /// How deep lists and maps are nested.
 pub(super) const MAX_DEPTH: usize = 64;
 
@@ -31,6 +33,8 @@ pub(super) struct Node {
     /// where it was defined.
     pub(super) span: Range<usize>,
     pub(super) kind: Kind,
+    /// A scalar that is written without quotes and without a tag: other readers of YAML see more than a string in some.
+    pub(super) plain: bool,
 }
 
 /// A value.
@@ -70,12 +74,11 @@ impl Node {
     }
 }
 
-/// The tree of a file. What is wrong with it is added to `errors`; none if that leaves no tree.
+/// The tree of a file that is one document. What is wrong with it is added to `errors`; none if that leaves no tree.
 pub(super) fn read(source: &SourceFile, errors: &mut Diagnostics) -> Option<Node> {
-    let mut builder =
-        Builder { source, errors, open: Vec::new(), root: None, anchors: BTreeMap::new(), nodes: 0, kept: 0 };
+    let mut builder = Builder::new(source, errors, 1);
     match builder.run() {
-        Ok(()) => Some(builder.root.unwrap_or(Node { span: 0..0, kind: Kind::Null })),
+        Ok(()) => Some(builder.roots.pop().unwrap_or(Node { span: 0..0, kind: Kind::Null, plain: false })),
         Err(error) => {
             errors.push(error);
             None
@@ -83,12 +86,25 @@ pub(super) fn read(source: &SourceFile, errors: &mut Diagnostics) -> Option<Node
     }
 }
 
+/// The trees of a file's documents. What is wrong with it is added to `errors`: nothing is read behind a place where
+/// the text is no YAML.
+pub(super) fn read_documents(source: &SourceFile, errors: &mut Diagnostics) -> Vec<Node> {
+    let mut builder = Builder::new(source, errors, MAX_DOCUMENTS);
+    if let Err(error) = builder.run() {
+        builder.error(error);
+    }
+    builder.roots
+}
+
 struct Builder<'a> {
     source: &'a SourceFile,
     errors: &'a mut Diagnostics,
     /// The lists and maps around the next node.
     open: Vec<Open>,
-    root: Option<Node>,
+    /// One for each document.
+    roots: Vec<Node>,
+    /// More documents than this are an error.
+    max_documents: usize,
     /// The nodes that aliases can repeat, once they are complete.
     anchors: BTreeMap<usize, Done>,
     /// See [`MAX_NODES`].
@@ -132,7 +148,12 @@ enum Key {
     Bad,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(source: &'a SourceFile, errors: &'a mut Diagnostics, max_documents: usize) -> Self {
+        let (open, roots, anchors) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Builder { source, errors, open, roots, max_documents, anchors, nodes: 0, kept: 0 }
+    }
+
     fn run(&mut self) -> Result<(), Diagnostic> {
         let source = self.source;
         let mut options = Options::default();
@@ -143,10 +164,11 @@ impl Builder<'_> {
             let (event, span) = event.map_err(|error| syntax_error(source, &error))?;
             if let Event::DocumentStart(..) = event {
                 documents += 1;
-                if documents > 1 {
-                    let error = Diagnostic::new(source, bytes(&span), "a second document begins here");
-                    return Err(error.hint("a scenario is one document: remove the `---` and what follows"));
+                if documents > self.max_documents {
+                    return Err(too_many_documents(source, &span, self.max_documents));
                 }
+                // Anchors are a document's own (YAML 1.2.2 section 3.2.2.2).
+                self.anchors.clear();
             }
             self.event(event, &span)?;
         }
@@ -159,7 +181,10 @@ impl Builder<'_> {
                 let is_string = self.tag(tag.as_deref(), span) || style != ScalarStyle::Plain;
                 let kind = if is_string { Kind::String(text.into_owned()) } else { resolve(&text) };
                 self.count(1, span)?;
-                self.complete(Done { node: Node { span: bytes(span), kind }, size: 1, height: 0 }, anchor)
+                self.complete(
+                    Done { node: Node { span: bytes(span), kind, plain: !is_string }, size: 1, height: 0 },
+                    anchor,
+                )
             }
             Event::SequenceStart(style, anchor, tag) => {
                 self.tag(tag.as_deref(), span);
@@ -220,13 +245,13 @@ impl Builder<'_> {
         let node = match open.children {
             Children::List(items) => {
                 let span = block(Some(start), items.last().map(|item| item.span.end.max(start)));
-                Node { span, kind: Kind::List(items) }
+                Node { span, kind: Kind::List(items), plain: false }
             }
             Children::Map(mut entries, _) => {
                 let first = entries.first().map(|entry| entry.key_span.start);
                 let span = block(first, entries.iter().map(|entry| entry.value.span.end.max(entry.key_span.end)).max());
                 self.drop_duplicates(&mut entries);
-                Node { span, kind: Kind::Map(entries) }
+                Node { span, kind: Kind::Map(entries), plain: false }
             }
         };
         let done = Done { node, size: self.nodes - open.nodes_before, height: open.height + 1 };
@@ -261,7 +286,7 @@ impl Builder<'_> {
         let Done { mut node, height, .. } = done;
         self.check_tabs(&node);
         let Some(open) = self.open.last_mut() else {
-            self.root = Some(node);
+            self.roots.push(node);
             return Ok(());
         };
         open.height = open.height.max(height);
@@ -444,6 +469,14 @@ fn tab_in_indentation(text: &str, at: usize) -> Option<usize> {
 fn too_deep(source: &SourceFile, at: usize) -> Diagnostic {
     let message = format!("lists and maps are nested more than {MAX_DEPTH} deep here (MAX_DEPTH)");
     Diagnostic::new(source, first_char(source, at), message)
+}
+
+fn too_many_documents(source: &SourceFile, span: &Span, max: usize) -> Diagnostic {
+    if max == 1 {
+        let error = Diagnostic::new(source, bytes(span), "a second document begins here");
+        return error.hint("a scenario is one document: remove the `---` and what follows");
+    }
+    Diagnostic::new(source, bytes(span), format!("the file has more than {max} documents (MAX_DOCUMENTS)"))
 }
 
 fn bytes(span: &Span) -> Range<usize> {

@@ -111,7 +111,7 @@ fn maps_begin_at_their_first_key_and_end_with_their_last_value() {
     }
     // What is not there has the place of its key.
     let root = tree("a: 1\nb:\n\n\nc: 2\n").0.unwrap();
-    assert_eq!(root.entry("b").unwrap().value, Node { span: 5..6, kind: Kind::Null });
+    assert_eq!(root.entry("b").unwrap().value, Node { span: 5..6, kind: Kind::Null, plain: true });
 }
 
 #[test]
