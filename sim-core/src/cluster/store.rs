@@ -26,7 +26,7 @@ pub struct Problem {
     /// Which, by its place in the list that was given; none for the cluster's settings.
     pub object: Option<usize>,
     /// The field to blame, from the object's top: `spec.clusterIP`.
-    pub field: &'static str,
+    pub field: String,
     /// What is wrong, as the API server says it where it does.
     pub message: String,
     /// What to do about it.
@@ -230,13 +230,13 @@ fn proxy_port(service: &Service, port: &ServicePort, cluster_ip: Ipv4Addr) -> Pr
 }
 
 impl Admission<'_> {
-    fn problem(&mut self, object: Option<usize>, field: &'static str, message: String, hint: Option<&str>) {
-        let hint = hint.map(str::to_owned);
+    fn problem(&mut self, object: Option<usize>, field: &str, message: String, hint: Option<&str>) {
+        let (hint, field) = (hint.map(str::to_owned), field.to_owned());
         self.problems.push(Problem { object, field, message, hint, warning: false });
     }
 
-    fn warn(&mut self, object: usize, field: &'static str, message: String, hint: &str) {
-        let hint = Some(hint.to_owned());
+    fn warn(&mut self, object: usize, field: &str, message: String, hint: &str) {
+        let (hint, field) = (Some(hint.to_owned()), field.to_owned());
         self.problems.push(Problem { object: Some(object), field, message, hint, warning: true });
     }
 
@@ -446,17 +446,18 @@ impl Admission<'_> {
     }
 
     fn fixed_ports(&mut self, n: usize, s: &Service, config: &Config, taken: &mut BTreeSet<(Protocol, u16)>) {
-        for port in &s.ports {
+        for (at, port) in s.ports.iter().enumerate() {
             let Some(node_port) = port.node_port else { continue };
+            let field = format!("spec.ports[{at}].nodePort");
             let range = &config.node_ports;
             if !range.contains(&node_port) {
                 let (from, to) = (range.start(), range.end());
                 let message =
                     format!("provided port is not in the valid range. The range of valid ports is {from}-{to}");
-                self.problem(Some(n), "spec.ports.nodePort", message, Some("leave it out to get one that is free"));
+                self.problem(Some(n), &field, message, Some("leave it out to get one that is free"));
             } else if !taken.insert((port.protocol, node_port)) {
                 let message = format!("provided port is already allocated: {node_port}");
-                self.problem(Some(n), "spec.ports.nodePort", message, Some("leave it out to get one that is free"));
+                self.problem(Some(n), &field, message, Some("leave it out to get one that is free"));
             }
         }
     }

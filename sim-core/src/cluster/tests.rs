@@ -181,7 +181,7 @@ fn what_is_wrong_is_said_of_its_object() {
             "spec.clusterIP",
             "is not in the valid range. The range of valid IPs is 10.96.0.0/12",
         ),
-        (vec![web.clone(), node_port("web", 80)], "spec.ports.nodePort", "The range of valid ports is 30000-32767"),
+        (vec![web.clone(), node_port("web", 80)], "spec.ports[0].nodePort", "The range of valid ports is 30000-32767"),
     ] {
         let (_, problems) = build(1, &objects);
         let [problem] = problems.as_slice() else { panic!("{problems:?}") };

@@ -2,7 +2,10 @@
 //! are; nodes that no link joins hang on a switch.
 
 use super::diag::{Diagnostic, Diagnostics, SourceFile, quote};
+use super::manifest::{Manifest, Manifests};
 use super::raw::{self, Spanned};
+use super::resolve::{Unreadable, file_beside};
+use super::sources::Sources;
 use crate::base::files::Content;
 use crate::base::rng::Prf;
 use crate::cluster::bring_up::{Owner, Space};
@@ -18,17 +21,6 @@ use std::ops::Range;
 const UNDERLAY: &str = "underlay";
 /// The router behind it.
 const GATEWAY: &str = "gateway";
-
-/// An object and where it stands.
-#[derive(Clone, Debug)]
-pub struct Sourced {
-    /// The object.
-    pub object: Object,
-    /// The file: the scenario, or one that it names.
-    pub source: SourceFile,
-    /// Its name there, in bytes.
-    pub span: Range<usize>,
-}
 
 /// What a cluster adds to a scenario.
 #[derive(Debug, Default)]
@@ -55,14 +47,21 @@ impl Expanded {
 /// # Errors
 /// Everything that is wrong with the cluster and its objects.
 pub(super) fn expand(
+    sources: &dyn Sources,
     source: &SourceFile,
     raw: &mut raw::Scenario,
-    objects: &[Sourced],
 ) -> Result<Expanded, Diagnostics> {
-    let Some(given) = raw.spec.cluster.clone() else { return Ok(Expanded::default()) };
     let mut errors = Diagnostics::default();
+    let manifests = manifests(sources, source, &raw.spec, &mut errors);
+    let Some(given) = raw.spec.cluster.clone() else {
+        return if errors.is_empty() { Ok(Expanded::default()) } else { Err(errors) };
+    };
     let config = config(source, &given, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
     let prf = Prf::new(raw.spec.seed);
+    let objects = &manifests.objects;
     let bare: Vec<Object> = objects.iter().map(|o| o.object.clone()).collect();
     let (cluster, problems) = Cluster::new(config, &bare, prf);
     for problem in problems.iter().filter(|p| !p.warning) {
@@ -82,16 +81,38 @@ pub(super) fn expand(
     Ok(expanded)
 }
 
-/// Where a problem is to be blamed: on the object's name, or on the cluster's first node.
-fn diagnostic(source: &SourceFile, given: &raw::Cluster, objects: &[Sourced], problem: &Problem) -> Diagnostic {
-    let cluster = given.nodes.first().map_or(0..0, |n| n.name.span.clone());
+/// Where a problem is to be blamed: on a field of its object, or on the cluster's first node.
+fn diagnostic(source: &SourceFile, given: &raw::Cluster, objects: &[Manifest], problem: &Problem) -> Diagnostic {
     let (source, span) = match problem.object.and_then(|n| objects.get(n)) {
-        Some(o) => (&o.source, o.span.clone()),
-        None => (source, cluster),
+        Some(o) => (o.source(), o.span(&problem.field)),
+        None => (source, given.nodes.first().map_or(0..0, |n| n.name.span.clone())),
     };
     let mut d = Diagnostic::new(source, span, problem.message.clone());
     d.hint.clone_from(&problem.hint);
     d
+}
+
+/// Reads the manifests of a scenario.
+fn manifests(sources: &dyn Sources, source: &SourceFile, raw: &raw::Spec, errors: &mut Diagnostics) -> Manifests {
+    let mut manifests = Manifests::default();
+    for item in &raw.manifests {
+        let file = match item {
+            raw::ManifestItem::Inline(object) => {
+                manifests.add(source, object.0.clone(), errors);
+                continue;
+            }
+            raw::ManifestItem::File(file) => file,
+        };
+        match file_beside(sources, source, &file.value) {
+            Ok(file) => manifests.add_file(&file, errors),
+            Err(Unreadable { message, hint }) => {
+                let mut d = Diagnostic::new(source, file.span.clone(), message);
+                d.hint = hint;
+                errors.push(d);
+            }
+        }
+    }
+    manifests
 }
 
 fn label(owner: &Owner) -> Label {

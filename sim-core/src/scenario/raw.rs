@@ -10,6 +10,7 @@ mod cluster;
 mod files;
 mod form;
 mod locate;
+mod manifests;
 mod problem;
 mod schema;
 mod script;
@@ -43,6 +44,7 @@ pub use self::cluster::{
     ProxyVersion,
 };
 pub use self::files::{FileBody, FileMap, MAX_FILE_SIZE, MAX_FILES};
+pub use self::manifests::{InlineManifest, ManifestItem};
 pub use self::schema::{SCHEMA_ID, schema};
 pub use self::script::{MAX_SCRIPT_CALLS, MAX_SEND_SIZE};
 pub(super) use self::text::duration;
@@ -150,6 +152,10 @@ pub struct Spec {
     /// A Kubernetes cluster.
     #[deserr(default)]
     pub cluster: Option<Cluster>,
+    /// Kubernetes objects: names of files beside the scenario, or the objects themselves.
+    #[deserr(default)]
+    #[schemars(default)]
+    pub manifests: Vec<ManifestItem>,
     /// In the order of the file. There is one, or a cluster.
     #[deserr(default)]
     #[schemars(default)]

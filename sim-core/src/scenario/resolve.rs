@@ -50,7 +50,7 @@ pub fn resolve(source: &SourceFile) -> Result<Plan, Diagnostics> {
 /// As for [`load`].
 pub fn resolve_in(sources: &dyn Sources, source: &SourceFile) -> Result<Plan, Diagnostics> {
     let mut raw = raw::parse(source)?;
-    let expanded = cluster::expand(source, &mut raw, &[])?;
+    let expanded = cluster::expand(sources, source, &mut raw)?;
     // The first namespace of a kernel counts, too.
     if let Some(n) = raw.spec.namespaces.0.get(MAX_NAMESPACES - 1) {
         let message = format!("a scenario has fewer than {MAX_NAMESPACES} namespaces (MAX_NAMESPACES)");
@@ -438,12 +438,12 @@ impl Resolver<'_> {
 }
 
 /// Why a file that a scenario names cannot be read.
-struct Unreadable {
-    message: String,
-    hint: Option<String>,
+pub(super) struct Unreadable {
+    pub message: String,
+    pub hint: Option<String>,
 }
 
-fn file_beside(sources: &dyn Sources, source: &SourceFile, name: &str) -> Result<SourceFile, Unreadable> {
+pub(super) fn file_beside(sources: &dyn Sources, source: &SourceFile, name: &str) -> Result<SourceFile, Unreadable> {
     let path = beside(sources, source, name).map_err(|message| {
         let hint = Some("name a file in the scenario's own folder or below it".to_owned());
         Unreadable { message, hint }

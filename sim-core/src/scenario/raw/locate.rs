@@ -57,7 +57,7 @@ locate!(Scenario { metadata = "metadata", spec = "spec"; api_version, kind });
 locate!(Metadata { name = "name", description = "description"; });
 locate!(Spec {
     duration = "duration", limits = "limits", routers = "routers", switches = "switches", links = "links",
-    cluster = "cluster", namespaces = "namespaces", traffic = "traffic", expect = "expect";
+    cluster = "cluster", manifests = "manifests", namespaces = "namespaces", traffic = "traffic", expect = "expect";
     seed, start_time, jiffies, placement
 });
 locate!(Cluster {
