@@ -37,8 +37,8 @@ cc        gcc             capture filters against libpcap
 pcap.h    libpcap-dev     capture filters against libpcap
 iptables  iptables        rules as the real iptables loads and prints them
 c++       g++             a minute of each fuzz target
-node      nodejs          the browser's build
-wasm32    rustc-web,cargo-web,rust-web-src  the browser's build
+node      nodejs          the build for browsers
+wasm32    rustc-web,cargo-web,rust-web-src  the build for browsers
 '
 
 has() {
