@@ -376,9 +376,9 @@ fn duration_ns(text: &str) -> Result<u64, String> {
 fn command(world: &mut World, ns: NsId, line: &str) -> Result<(), String> {
     let requests = match lab::parse(line).map(|c| c.action) {
         Ok(Action::Requests(r)) => r.requests,
-        Ok(Action::Sysctl(variables)) => {
+        Ok(Action::Sysctl(s)) => {
             let set = |v: lab::Variable| Request::Sysctl { name: v.name, value: v.value.unwrap_or_default() };
-            variables.into_iter().map(set).collect()
+            s.variables.into_iter().map(set).collect()
         }
         other => return Err(format!("{line}: {other:?}")),
     };

@@ -562,3 +562,8 @@ pub fn jiffies(spaces: &Spaces, ns: NsId, now: Time) -> u64 {
 pub fn sysctl(spaces: &Spaces, ns: NsId, name: &str) -> Option<String> {
     spaces.get(ns).sysctl_get(name)
 }
+
+/// What [`sysctl`] can read: paths below /proc/sys, in the order in which its folders list them.
+pub fn sysctl_paths(spaces: &Spaces, ns: NsId) -> Vec<String> {
+    spaces.get(ns).sysctl_paths()
+}

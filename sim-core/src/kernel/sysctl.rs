@@ -3,7 +3,9 @@
 //!
 //! IPv6 is not simulated: `net.ipv6.conf.*.disable_ipv6` reads 1 and can only be set to 1.
 
+use super::conntrack::Conntrack;
 use super::errno::Errno;
+use super::ip::Ipv4Sysctl;
 use super::neigh::NeighParms;
 use super::netns::NetNs;
 use crate::base::IfIndex;
@@ -162,11 +164,65 @@ const NEIGH: &[(&str, NeighField, u64)] = &[
     ("unres_qlen_bytes", |p| &mut p.queue_len_bytes, 0),
 ];
 
+type Read = fn(&Sysctl) -> String;
+type Write = fn(&mut NetNs, &str) -> Result<(), Errno>;
+
+/// net.ipv4.NAME: the values that are more than a number in a range.
+const IPV4: &[(&str, Read, Write)] = &[
+    (
+        "icmp_echo_ignore_all",
+        |s| u8::from(s.icmp_echo_ignore_all).to_string(),
+        |ns, value| flag(value).map(|on| ns.sysctl.icmp_echo_ignore_all = on),
+    ),
+    (
+        "icmp_echo_ignore_broadcasts",
+        |s| u8::from(s.icmp_echo_ignore_broadcasts).to_string(),
+        |ns, value| flag(value).map(|on| ns.sysctl.icmp_echo_ignore_broadcasts = on),
+    ),
+    (
+        "ip_default_ttl",
+        |s| s.ip_default_ttl.to_string(),
+        |ns, value| {
+            let ttl = value.parse().map_err(|_| Errno::EINVAL)?;
+            ns.sysctl.ip_default_ttl = if ttl == 0 { return Err(Errno::EINVAL) } else { ttl };
+            Ok(())
+        },
+    ),
+    (
+        "ip_forward",
+        |s| s.all.forwarding.to_string(),
+        |ns, value| flag(value).map(|on| ns.set_forwarding(i32::from(on))),
+    ),
+    (
+        "ip_local_port_range",
+        |s| format!("{}\t{}", s.ip_local_port_range.0, s.ip_local_port_range.1),
+        |ns, value| {
+            // ipv4_local_port_range: not below ip_unprivileged_port_start, and not the wrong way round.
+            let (first, last): (u16, u16) = range(value)?;
+            if first < 1024 || last < first {
+                return Err(Errno::EINVAL);
+            }
+            ns.sysctl.ip_local_port_range = (first, last);
+            Ok(())
+        },
+    ),
+    (
+        "ping_group_range",
+        |s| format!("{}\t{}", s.ping_group_range.0, s.ping_group_range.1),
+        |ns, value| range(value).map(|groups| ns.sysctl.ping_group_range = groups),
+    ),
+];
+
 /// Whose settings a name is about.
 enum Whose {
     All,
     Default,
     Dev(IfIndex),
+}
+
+/// Whatever is not zero is on.
+fn flag(value: &str) -> Result<bool, Errno> {
+    value.parse::<i32>().map(|n| n != 0).map_err(|_| Errno::EINVAL)
 }
 
 /// Two numbers.
@@ -208,34 +264,56 @@ impl NetNs {
         if let Some((_, leaf)) = self.scoped(&name, "net.ipv6.conf.") {
             return (leaf == "disable_ipv6").then(|| "1".to_owned());
         }
-        Some(match name.as_str() {
-            "net.ipv4.ip_forward" => s.all.forwarding.to_string(),
-            "net.ipv4.ip_default_ttl" => s.ip_default_ttl.to_string(),
-            "net.ipv4.icmp_echo_ignore_all" => u8::from(s.icmp_echo_ignore_all).to_string(),
-            "net.ipv4.icmp_echo_ignore_broadcasts" => u8::from(s.icmp_echo_ignore_broadcasts).to_string(),
-            "net.ipv4.ip_local_port_range" => format!("{}\t{}", s.ip_local_port_range.0, s.ip_local_port_range.1),
-            "net.ipv4.ping_group_range" => format!("{}\t{}", s.ping_group_range.0, s.ping_group_range.1),
-            _ => match name.strip_prefix("net.ipv4.") {
-                Some(rest) => {
-                    let tcp = rest.strip_prefix("tcp_").map(|leaf| self.sockets.tcp.sysctl.get(leaf));
-                    return tcp.unwrap_or_else(|| self.ipv4.sysctl.get(rest));
-                }
-                None => return self.ct.sysctl_get(&name),
-            },
-        })
+        let Some(leaf) = name.strip_prefix("net.ipv4.") else { return self.ct.sysctl_get(&name) };
+        if let Some((_, read, _)) = IPV4.iter().find(|v| v.0 == leaf) {
+            return Some(read(s));
+        }
+        match leaf.strip_prefix("tcp_") {
+            Some(leaf) => self.sockets.tcp.sysctl.get(leaf),
+            None => self.ipv4.sysctl.get(leaf),
+        }
+    }
+
+    /// What can be read: paths below /proc/sys, in the order in which its folders list them (namecmp of
+    /// fs/proc/proc_sysctl.c).
+    pub fn sysctl_paths(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        for whose in ["all", "default"].into_iter().chain(self.devs().map(|d| d.name.as_str())) {
+            paths.extend(CONF.iter().map(|c| format!("net/ipv4/conf/{whose}/{}", c.0)));
+            paths.push(format!("net/ipv6/conf/{whose}/disable_ipv6"));
+            if whose != "all" {
+                paths.extend(NEIGH.iter().map(|n| format!("net/ipv4/neigh/{whose}/{}", n.0)));
+            }
+        }
+        paths.extend(BRIDGE.iter().map(|b| format!("net/bridge/bridge-nf-{}", b.0)));
+        paths.extend(IPV4.iter().map(|v| format!("net/ipv4/{}", v.0)));
+        paths.extend(Ipv4Sysctl::names().map(|name| format!("net/ipv4/{}", name.replace('.', "/"))));
+        paths.extend(self.sockets.tcp.sysctl.names().map(|name| format!("net/ipv4/tcp_{name}")));
+        paths.extend(Conntrack::sysctl_names().map(|name| name.replace('.', "/")));
+        paths.sort_by(|a, b| a.split('/').cmp(b.split('/')));
+        paths
     }
 
     /// Writes a value by its dotted name.
     ///
     /// # Errors
-    /// ENOENT if there is no such name, EINVAL if the value is none for it.
+    /// ENOENT if there is no such name, EISDIR if it is a folder's, EACCES if it can only be read, EINVAL if the value
+    /// is none for it.
     pub(in crate::kernel) fn sysctl_set(&mut self, name: &str, value: &str) -> Result<(), Errno> {
         let name = name.replace('/', ".");
-        let value = value.trim();
-        if let Some((whose, leaf)) = self.scoped(&name, "net.ipv4.conf.") {
+        let inside = |path: &String| path.replace('/', ".").strip_prefix(&name).is_some_and(|s| s.starts_with('.'));
+        match self.sysctl_write(&name, value.trim()) {
+            Err(Errno::ENOENT) if self.sysctl_paths().iter().any(inside) => Err(Errno::EISDIR),
+            done => done,
+        }
+    }
+
+    /// Writes a value by its name with dots only.
+    fn sysctl_write(&mut self, name: &str, value: &str) -> Result<(), Errno> {
+        if let Some((whose, leaf)) = self.scoped(name, "net.ipv4.conf.") {
             return self.set_conf(&whose, leaf, value);
         }
-        if let Some((whose, leaf)) = self.scoped(&name, "net.ipv4.neigh.") {
+        if let Some((whose, leaf)) = self.scoped(name, "net.ipv4.neigh.") {
             return self.set_neigh(&whose, leaf, value);
         }
         if let Some(leaf) = name.strip_prefix("net.bridge.bridge-nf-") {
@@ -245,43 +323,21 @@ impl NetNs {
             *field(&mut self.sysctl.bridge) = i32::from(value != 0);
             return Ok(());
         }
-        if let Some((_, leaf)) = self.scoped(&name, "net.ipv6.conf.") {
+        if let Some((_, leaf)) = self.scoped(name, "net.ipv6.conf.") {
             return match (leaf, value) {
                 ("disable_ipv6", "1") => Ok(()),
                 ("disable_ipv6", _) => Err(Errno::EINVAL),
                 _ => Err(Errno::ENOENT),
             };
         }
-        let flag = || value.parse::<i32>().map(|n| n != 0).map_err(|_| Errno::EINVAL);
-        match name.as_str() {
-            "net.ipv4.ip_forward" => {
-                let on = i32::from(flag()?);
-                self.set_forwarding(on);
-            }
-            "net.ipv4.ip_default_ttl" => {
-                let ttl = value.parse().map_err(|_| Errno::EINVAL)?;
-                self.sysctl.ip_default_ttl = if ttl == 0 { return Err(Errno::EINVAL) } else { ttl };
-            }
-            "net.ipv4.icmp_echo_ignore_all" => self.sysctl.icmp_echo_ignore_all = flag()?,
-            "net.ipv4.icmp_echo_ignore_broadcasts" => self.sysctl.icmp_echo_ignore_broadcasts = flag()?,
-            "net.ipv4.ip_local_port_range" => {
-                // ipv4_local_port_range: not below ip_unprivileged_port_start, and not the wrong way round.
-                let (first, last): (u16, u16) = range(value)?;
-                if first < 1024 || last < first {
-                    return Err(Errno::EINVAL);
-                }
-                self.sysctl.ip_local_port_range = (first, last);
-            }
-            "net.ipv4.ping_group_range" => self.sysctl.ping_group_range = range(value)?,
-            _ => match name.strip_prefix("net.ipv4.") {
-                Some(rest) => match rest.strip_prefix("tcp_") {
-                    Some(leaf) => self.sockets.tcp.sysctl.set(leaf, value)?,
-                    None => self.ipv4.sysctl.set(rest, value)?,
-                },
-                None => return self.ct.sysctl_set(&name, value),
-            },
+        let Some(leaf) = name.strip_prefix("net.ipv4.") else { return self.ct.sysctl_set(name, value) };
+        if let Some((_, _, write)) = IPV4.iter().find(|v| v.0 == leaf) {
+            return write(self, value);
         }
-        Ok(())
+        match leaf.strip_prefix("tcp_") {
+            Some(leaf) => self.sockets.tcp.sysctl.set(leaf, value),
+            None => self.ipv4.sysctl.set(leaf, value),
+        }
     }
 
     /// IN_DEV_MAXCONF: the larger of `all` and the device's own.
@@ -342,5 +398,62 @@ impl NetNs {
         self.sysctl.all.accept_redirects = i32::from(on == 0);
         self.sysctl.default.forwarding = on;
         self.devs_mut().for_each(|d| d.conf.forwarding = on);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::base::{MachineId, NsId, Prf};
+    use crate::kernel::cx::{Cpu, Cx};
+    use crate::kernel::errno::Errno;
+    use crate::kernel::netns::Spaces;
+    use crate::kernel::profile::Profile;
+    use crate::kernel::trace::Mute;
+
+    /// A kernel with one namespace.
+    fn kernel(profile: Profile) -> (Spaces, NsId) {
+        let (prf, mut cpu, mut sink) = (Prf::new(1), Cpu::new(MachineId(0), 0), Mute);
+        let mut cx = Cx { ns: NsId::default(), cpu: &mut cpu, prf: &prf, sink: &mut sink, steps: false };
+        let mut spaces = Spaces::new(profile);
+        let ns = spaces.create(&mut cx, "a").unwrap();
+        (spaces, ns)
+    }
+
+    /// What is listed can be read, and takes its own value; nothing is listed twice.
+    #[test]
+    fn listed_can_be_read_and_written() {
+        for profile in [Profile::Linux618, Profile::Linux418] {
+            let (mut spaces, ns) = kernel(profile);
+            let ns = spaces.get_mut(ns);
+            let paths = ns.sysctl_paths();
+            for path in &paths {
+                let value = ns.sysctl_get(path).unwrap_or_else(|| panic!("{path} is listed"));
+                let read_only = path.ends_with("/tcp_available_congestion_control") || path.ends_with("_count");
+                let want = if read_only { Err(Errno::EACCES) } else { Ok(()) };
+                assert_eq!(ns.sysctl_set(path, &value), want, "{path} = {value}");
+                assert_eq!(ns.sysctl_get(path).as_deref(), Some(value.as_str()), "{path}");
+            }
+            let mut once = paths.clone();
+            once.dedup();
+            assert_eq!(once, paths);
+            let lists = |name| paths.iter().any(|p| p == name);
+            assert_eq!(lists("net/ipv4/tcp_rto_min_us"), profile == Profile::Linux618);
+            for name in ["net/ipv4/conf/lo/rp_filter", "net/ipv4/tcp_rmem", "net/netfilter/nf_conntrack_count"] {
+                assert!(lists(name), "{name}");
+            }
+            assert!(!lists("net/ipv4/neigh/all/gc_stale_time"));
+        }
+    }
+
+    #[test]
+    fn folders_cannot_be_written() {
+        let (mut spaces, ns) = kernel(Profile::Linux618);
+        let ns = spaces.get_mut(ns);
+        for (name, want) in
+            [("net.ipv4", Errno::EISDIR), ("net/ipv4/conf/lo", Errno::EISDIR), ("net.ip", Errno::ENOENT)]
+        {
+            assert_eq!(ns.sysctl_set(name, "1"), Err(want), "{name}");
+            assert_eq!(ns.sysctl_get(name), None, "{name}");
+        }
     }
 }

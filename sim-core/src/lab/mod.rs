@@ -32,7 +32,7 @@ use crate::kernel::show as show_door;
 use crate::user::nc;
 use show::Show;
 
-pub use sysctl::Variable;
+pub use sysctl::{Sysctl, Variable};
 
 /// A command that can be run.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,7 +49,7 @@ pub enum Action {
     /// It changes something.
     Requests(Requests),
     /// `sysctl`, which goes on after an error.
-    Sysctl(Vec<Variable>),
+    Sysctl(Sysctl),
     /// `conntrack`
     Conntrack(Box<conntrack::Conntrack>),
     /// `iptables`, `iptables-save`, `iptables-restore`
@@ -116,7 +116,7 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
-pub const COMMANDS: [&str; 24] = [
+pub const COMMANDS: [&str; 25] = [
     "arp",
     "arping",
     "brctl",
@@ -128,6 +128,7 @@ pub const COMMANDS: [&str; 24] = [
     "dmesg",
     "ethtool",
     "getent",
+    "hostname",
     "ip",
     "iperf3",
     "iptables",
@@ -206,7 +207,7 @@ impl Command {
     pub fn only_shows(&self) -> bool {
         match &self.action {
             Action::Show { .. } | Action::Cat(_) => true,
-            Action::Sysctl(variables) => variables.iter().all(|v| v.value.is_none()),
+            Action::Sysctl(s) => s.variables.iter().all(|v| v.value.is_none()),
             Action::Conntrack(call) => call.command.only_shows(),
             Action::Iptables(call) => call.only_shows(),
             Action::Requests(_) | Action::User(_) | Action::Nc(_) => false,
@@ -241,6 +242,7 @@ fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
         "brctl" => (netns, brctl::parse(words)?),
         "dmesg" => (netns, dmesg::parse(words)?),
         "netstat" => (netns, nettools::netstat(words)?),
+        "hostname" => (netns, nettools::hostname(words)?),
         "route" => (netns, nettools::route(words)?),
         "ss" => (netns, ss::parse(words)?),
         "sysctl" => (netns, sysctl::parse(words)?),

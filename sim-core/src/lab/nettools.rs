@@ -1,4 +1,4 @@
-//! net-tools 2.10: the options of arp(8), route(8) and netstat(8), as far as they show something.
+//! net-tools 2.10: the options of arp(8), route(8) and netstat(8), as far as they show something; and hostname(1).
 
 use super::args::{Args, not_simulated};
 use super::show::{ArpQuery, Format, RouteColumns, Show, SocketProtocol as Protocol, SocketQuery, What};
@@ -127,4 +127,38 @@ pub(super) fn netstat(words: &[Word]) -> Result<Action, SyntaxError> {
             _ => What::Netstat(query),
         },
     ))
+}
+
+/// `hostname -I`
+pub(super) fn hostname(words: &[Word]) -> Result<Action, SyntaxError> {
+    const LONG: &[(&str, char)] = &[
+        ("all-fqdns", 'A'),
+        ("alias", 'a'),
+        ("all-ip-addresses", 'I'),
+        ("boot", 'b'),
+        ("domain", 'd'),
+        ("file", 'F'),
+        ("fqdn", 'f'),
+        ("help", 'h'),
+        ("ip-address", 'i'),
+        ("long", 'f'),
+        ("nis", 'y'),
+        ("short", 's'),
+        ("version", 'V'),
+        ("yp", 'y'),
+    ];
+    let hint = "what is: hostname -I";
+    let short_words = short(words.get(1..).unwrap_or_default(), LONG);
+    let mut options = Getopt::new("hostname", "aAbdfF:hiIsVy", &short_words);
+    let mut addresses = false;
+    while let Some(option) = options.next()? {
+        match option.letter {
+            'I' => addresses = true,
+            _ => return Err(option.not_simulated("hostname").hint(hint)),
+        }
+    }
+    match words.first().filter(|_| !addresses || !options.operands.is_empty()) {
+        Some(name) => Err(SyntaxError::at(name, "hostname: the name of a host is not simulated").hint(hint)),
+        None => Ok(show(vec![], What::HostAddresses)),
+    }
 }

@@ -1,11 +1,11 @@
 //! A command as a program: it checks what the tool checks itself, makes the requests one by one, prints what the tool
 //! prints.
 
-use super::{Action, Check, Command, Requests, Subject, Tool, Variable};
+use super::{Action, Check, Command, Requests, Subject, Tool};
 use crate::base::NsId;
 use crate::base::words::Word;
 use crate::engine::process::{Env, Program};
-use crate::kernel::errno::{Errno, NlError};
+use crate::kernel::errno::NlError;
 use crate::kernel::netlink::Request;
 use crate::kernel::show;
 use crate::kernel::syscall::{Call, Ret};
@@ -115,9 +115,10 @@ impl Run {
                 }
                 _ => Ok(()),
             },
-            Action::Sysctl(variables) => {
-                if let Some(v) = variables.get(at) {
-                    self.status = self.status.max(written(v, error.as_ref(), env));
+            Action::Sysctl(s) => {
+                if let Some(v) = s.variables.get(at) {
+                    let value = v.value.as_deref().unwrap_or_default();
+                    self.status |= s.written(&v.name, value, error.map(|e| e.errno), env.console);
                 }
                 Ok(())
             }
@@ -168,19 +169,16 @@ impl Run {
 
     /// Prints variables that are read, up to one that is written.
     fn variables(&mut self, env: &mut Env<'_>) -> Result<Call, Exit> {
-        let Action::Sysctl(variables) = &self.action else { return Err(Exit(0)) };
-        while let Some(v) = variables.get(self.next) {
+        let Action::Sysctl(s) = &self.action else { return Err(Exit(0)) };
+        while let Some(v) = s.variables.get(self.next) {
             if let Some(value) = &v.value {
                 return Ok(self.netlink(Request::Sysctl { name: v.name.clone(), value: value.clone() }));
             }
             let ns = enter(&self.netns, env)?;
             self.next += 1;
-            match show::sysctl(env.spaces, ns, &v.name) {
-                Some(value) => v.print(&value, env.console),
-                None => self.status = self.status.max(v.missing(env.console)),
-            }
+            self.status += s.read(&v.name, env.spaces, ns, env.console);
         }
-        Err(Exit(self.status))
+        Err(Exit(self.status & 0xff))
     }
 
     fn netlink(&self, request: Request) -> Call {
@@ -251,27 +249,5 @@ fn refused(requests: &Requests, request: Option<&Request>, error: &NlError) -> (
         (Tool::Netns, _) => (error.to_string(), 1),
         (Tool::Bridge, _) => (error.to_string(), 255),
         (Tool::Ethtool, _) => (format!("netlink error: {}", error.errno), 92),
-    }
-}
-
-/// Prints the outcome of writing a variable; returns the exit status for it.
-fn written(variable: &Variable, error: Option<&NlError>, env: &mut Env<'_>) -> i32 {
-    let Some(NlError { errno, .. }) = error else {
-        if let Some(value) = variable.value.as_deref().filter(|_| !variable.quiet) {
-            variable.print(value, env.console);
-        }
-        return 0;
-    };
-    match errno {
-        Errno::ENOENT => variable.missing(env.console),
-        // procps has lost the error number by then, and its exit status too.
-        Errno::EACCES | Errno::EPERM => {
-            variable.refused(Errno::EINVAL, env.console);
-            0
-        }
-        errno => {
-            variable.refused(*errno, env.console);
-            1
-        }
     }
 }

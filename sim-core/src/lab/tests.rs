@@ -61,9 +61,9 @@ fn sysctl() {
         ("sysctl net.ipv4.ip_forward -ne", "net.ipv4.ip_forward", None, [true, false, true]),
         ("sysctl --values --quiet --ignore -- x=", "x", Some(""), [true; 3]),
     ] {
-        let Action::Sysctl(v) = parse(line).unwrap().action else { panic!("{line}") };
-        assert_eq!((v[0].name.as_str(), v[0].value.as_deref()), (name, value), "{line}");
-        assert_eq!([v[0].value_only, v[0].quiet, v[0].ignore_missing], flags, "{line}");
+        let Action::Sysctl(s) = parse(line).unwrap().action else { panic!("{line}") };
+        assert_eq!((s.variables[0].name.as_str(), s.variables[0].value.as_deref()), (name, value), "{line}");
+        assert_eq!([s.options.values, s.options.quiet, s.options.ignore_missing], flags, "{line}");
     }
 }
 

@@ -87,9 +87,9 @@ fn parse(line: &str, printed: &str) -> Vec<Request> {
 fn requests(action: &Action) -> Vec<Request> {
     match action {
         Action::Requests(r) => r.requests.clone(),
-        Action::Sysctl(variables) => {
+        Action::Sysctl(s) => {
             let write = |v: &lab::Variable| Some(Request::Sysctl { name: v.name.clone(), value: v.value.clone()? });
-            variables.iter().filter_map(write).collect()
+            s.variables.iter().filter_map(write).collect()
         }
         Action::Iptables(call) => match &call.task {
             Task::Command(command) => command.as_ref().as_ref().map_or(vec![], |command| {

@@ -71,8 +71,8 @@ static LAB: LazyLock<World> = LazyLock::new(|| {
         let here = ["node", "p1", "p2"].iter().position(|n| *n == name).and_then(|at| spaces[at]);
         match lab::parse(line).map(|c| c.action) {
             Ok(Action::Requests(r)) => r.requests.iter().for_each(|r| spaces = ask(here, r)),
-            Ok(Action::Sysctl(variables)) => {
-                for v in variables {
+            Ok(Action::Sysctl(s)) => {
+                for v in s.variables {
                     spaces = ask(here, &Request::Sysctl { name: v.name, value: v.value.unwrap_or_default() });
                 }
             }

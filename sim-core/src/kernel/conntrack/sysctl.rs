@@ -80,11 +80,19 @@ settings! {
 
 const EVENTS: (u32, u32) = (0, 2);
 
+/// How many connections there are, which can only be read.
+const COUNT: &str = "count";
+
 impl Conntrack {
+    /// The dotted names of all that can be read.
+    pub fn sysctl_names() -> impl Iterator<Item = String> {
+        FIELDS.iter().map(|f| f.0).chain([COUNT]).map(|leaf| format!("{PREFIX}{leaf}"))
+    }
+
     /// Reads `net.netfilter.nf_conntrack_*` by its dotted name; none if there is no such name.
     pub fn sysctl_get(&self, name: &str) -> Option<String> {
         let leaf = name.strip_prefix(PREFIX)?;
-        if leaf == "count" {
+        if leaf == COUNT {
             return Some(self.count().to_string());
         }
         let (_, field, _) = FIELDS.iter().find(|f| f.0 == leaf)?;
@@ -97,7 +105,7 @@ impl Conntrack {
     /// ENOENT if there is no such name, EACCES if it can only be read, EINVAL if the value is none for it.
     pub fn sysctl_set(&mut self, name: &str, value: &str) -> Result<(), Errno> {
         let leaf = name.strip_prefix(PREFIX).ok_or(Errno::ENOENT)?;
-        if leaf == "count" {
+        if leaf == COUNT {
             return Err(Errno::EACCES);
         }
         let (_, field, (min, max)) = FIELDS.iter().find(|f| f.0 == leaf).ok_or(Errno::ENOENT)?;

@@ -10,6 +10,8 @@ pub mod input;
 pub mod output;
 pub mod route;
 mod sysctl;
+
+pub(in crate::kernel) use sysctl::Ipv4Sysctl;
 pub mod tunnel;
 
 use crate::wire::IPPROTO_ICMP;
@@ -22,7 +24,7 @@ pub const IP_HLEN: usize = 20;
 /// struct netns_ipv4: what one namespace keeps besides its tables of routes and neighbours.
 #[derive(Clone, Debug, Default)]
 pub struct Ipv4 {
-    pub(in crate::kernel) sysctl: sysctl::Ipv4Sysctl,
+    pub(in crate::kernel) sysctl: Ipv4Sysctl,
     pub(in crate::kernel) peers: inetpeer::Peers,
     pub(in crate::kernel) exceptions: exception::Exceptions,
     pub(in crate::kernel) frags: frag::Frags,

@@ -69,6 +69,11 @@ const FIELDS: &[(&str, Field, i64, i64)] = &[
 ];
 
 impl Ipv4Sysctl {
+    /// What follows `net.ipv4.` in the names of all.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        FIELDS.iter().map(|f| f.0)
+    }
+
     /// The value of `net.ipv4.NAME`.
     pub fn get(&self, name: &str) -> Option<String> {
         let (_, field, ..) = FIELDS.iter().find(|f| f.0 == name)?;

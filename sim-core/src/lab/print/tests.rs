@@ -15,9 +15,9 @@ use std::net::Ipv4Addr;
 fn read(line: &str) -> Vec<Request> {
     match parse(line).unwrap_or_else(|e| panic!("{line}: {e}")).action {
         Action::Requests(r) => r.requests,
-        Action::Sysctl(v) => {
+        Action::Sysctl(s) => {
             let write = |v: super::super::Variable| Request::Sysctl { name: v.name, value: v.value.unwrap() };
-            v.into_iter().map(write).collect()
+            s.variables.into_iter().map(write).collect()
         }
         Action::Iptables(call) => vec![match call.task {
             Task::Command(command) => Request::Iptables { backend: call.backend, command: Box::new(command.unwrap()) },

@@ -1,4 +1,5 @@
-//! The text of conntrack(8): nfct_snprintf of libnetfilter_conntrack, and what the tool prints around it.
+//! The text of conntrack(8): nfct_snprintf of libnetfilter_conntrack, and what the tool prints around it. The kernel's
+//! own file has nearly the same lines (ct_seq_show of net/netfilter/nf_conntrack_standalone.c).
 
 use crate::base::time::{SEC, US};
 use crate::kernel::conntrack::entry::Counter;
@@ -14,8 +15,19 @@ const TOOL: &str = "conntrack v1.4.7 (conntrack-tools)";
 pub fn conntrack_entries<'a>(entries: impl IntoIterator<Item = &'a Info>, output: Output, epoch_ns: u64) -> String {
     let mut text = String::new();
     for i in entries {
-        let shown = Shown { timeout: true, state: true, mark: true, counters: true, users: true };
-        entry(&mut text, i, shown, output, epoch_ns);
+        entry(&mut text, i, ALL, output, epoch_ns);
+        text.push('\n');
+    }
+    text
+}
+
+/// /proc/net/nf_conntrack: a line an entry. Whoever reads it holds the entry meanwhile.
+pub fn conntrack_file(entries: &[Info]) -> String {
+    let mut text = String::new();
+    for i in entries {
+        let held = Info { users: i.users + 1, ..*i };
+        let output = Output { extended: true, ..Output::default() };
+        entry(&mut text, &held, Shown { default_zone: true, ..ALL }, output, 0);
         text.push('\n');
     }
     text
@@ -61,6 +73,7 @@ pub fn conntrack_event(e: &Event, output: Output, epoch_ns: u64) -> String {
         mark: e.mark,
         counters: destroy,
         users: false,
+        default_zone: false,
     };
     entry(&mut text, &e.info, shown, output, epoch_ns);
     if let Some(portid) = e.portid {
@@ -97,7 +110,11 @@ struct Shown {
     mark: bool,
     counters: bool,
     users: bool,
+    default_zone: bool,
 }
+
+/// What a dump of the table holds.
+const ALL: Shown = Shown { timeout: true, state: true, mark: true, counters: true, users: true, default_zone: false };
 
 /// __snprintf_conntrack_default. Writing to a string does not fail.
 fn entry(text: &mut String, i: &Info, shown: Shown, output: Output, epoch_ns: u64) {
@@ -133,7 +150,7 @@ fn entry(text: &mut String, i: &Info, shown: Shown, output: Output, epoch_ns: u6
     if shown.mark {
         let _ = write!(text, "mark={} ", i.mark);
     }
-    if i.zone.id != 0 && i.zone.original && i.zone.reply {
+    if (shown.default_zone || i.zone.id != 0) && i.zone.original && i.zone.reply {
         let _ = write!(text, "zone={} ", i.zone.id);
     }
     if let Some(start) = i.start.filter(|_| shown.counters) {

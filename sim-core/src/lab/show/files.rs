@@ -1,10 +1,11 @@
 //! What the kernel's files say: /proc/net (net/ipv4/arp.c, fib_trie.c, net/core/net-procfs.c), /proc/sys, and
 //! /sys/class/net (net/core/net-sysfs.c).
 
-use super::View;
+use super::{View, conntrack_file};
 use crate::kernel::errno::Errno;
 use crate::kernel::netlink::{NudState, RouteType, TABLE_MAIN};
 use crate::kernel::show::{self as kernel, Link, RouteInfo, Stats};
+use crate::lab::sysctl::swap;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
@@ -17,8 +18,15 @@ const ROUTE_WIDTH: usize = 127;
 /// ENOENT: there is no such file; EISDIR: it is a folder; EINVAL: it cannot be read now.
 pub fn file(view: View<'_>, path: &str) -> Result<String, Errno> {
     if let Some(name) = path.strip_prefix("/proc/sys/") {
-        let value = kernel::sysctl(view.spaces, view.ns, &dotted(name)).ok_or(Errno::ENOENT)?;
-        return Ok(value + "\n");
+        if let Some(value) = kernel::sysctl(view.spaces, view.ns, &swap(name)) {
+            return Ok(value + "\n");
+        }
+        let folder = match name.trim_end_matches('/') {
+            "" => String::new(),
+            name => format!("{name}/"),
+        };
+        let is_folder = kernel::sysctl_paths(view.spaces, view.ns).iter().any(|path| path.starts_with(&folder));
+        return Err(if is_folder { Errno::EISDIR } else { Errno::ENOENT });
     }
     if let Some(rest) = path.strip_prefix("/sys/class/net/") {
         let links = kernel::links(view.spaces, view.ns, view.now);
@@ -29,19 +37,10 @@ pub fn file(view: View<'_>, path: &str) -> Result<String, Errno> {
     match path {
         "/proc/net/arp" => Ok(arp(view)),
         "/proc/net/dev" => Ok(dev(view)),
+        "/proc/net/nf_conntrack" => Ok(conntrack_file(&kernel::conntrack(view.spaces, view.ns, view.now))),
         "/proc/net/route" => Ok(route(view)),
         _ => Err(Errno::ENOENT),
     }
-}
-
-/// Dots for slashes; a device's name may hold dots, which the name of a variable has as slashes.
-fn dotted(path: &str) -> String {
-    let other = |c| match c {
-        '.' => '/',
-        '/' => '.',
-        c => c,
-    };
-    path.chars().map(other).collect()
 }
 
 /// A file of a device's folder.

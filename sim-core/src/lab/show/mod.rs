@@ -20,8 +20,8 @@ pub use brctl::BrctlQuery;
 pub use bridge::{FdbFilter, bridge_fdb, bridge_links};
 pub(in crate::lab) use conntrack::date;
 pub use conntrack::{
-    conntrack_deleted, conntrack_entries, conntrack_event, conntrack_events_shown, conntrack_flushed, conntrack_shown,
-    conntrack_stats,
+    conntrack_deleted, conntrack_entries, conntrack_event, conntrack_events_shown, conntrack_file, conntrack_flushed,
+    conntrack_shown, conntrack_stats,
 };
 pub use dmesg::Dmesg;
 pub use ethtool::features;
@@ -133,6 +133,8 @@ pub enum What {
     },
     /// `arp`
     Arp(ArpQuery),
+    /// `hostname -I`
+    HostAddresses,
     /// `dmesg`
     Dmesg(Dmesg),
 }
@@ -260,6 +262,7 @@ impl Show {
             What::Interfaces { all } => nettools::interfaces(view, *all),
             What::RouteTable { columns, numeric } => nettools::routes(view, *columns, *numeric),
             What::Arp(query) => nettools::arp(view, query)?,
+            What::HostAddresses => nettools::host_addresses(view),
             What::Dmesg(how) => dmesg::dmesg(view.log, *how),
         })
     }

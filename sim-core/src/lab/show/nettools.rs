@@ -1,4 +1,4 @@
-//! net-tools 2.10: arp(8), route(8), netstat(8). Addresses are shown as numbers.
+//! net-tools 2.10: arp(8), route(8), netstat(8); hostname(1) 3.23. Addresses are shown as numbers.
 
 mod interfaces;
 
@@ -222,4 +222,16 @@ fn state_name(state: TcpState) -> &'static str {
         TcpState::Listen => "LISTEN",
         TcpState::Closing => "CLOSING",
     }
+}
+
+/// `hostname -I`: the addresses of all devices that are up, but for the loopback device.
+pub(super) fn host_addresses(view: View<'_>) -> String {
+    let mut links = kernel::links(view.spaces, view.ns, view.now);
+    links.sort_by_key(|l| l.index);
+    let mut text = String::new();
+    for addr in links.iter().filter(|l| l.flags.up && !l.flags.loopback).flat_map(|l| &l.addrs) {
+        let _ = write!(text, "{} ", addr.local.addr());
+    }
+    text.push('\n');
+    text
 }

@@ -158,6 +158,24 @@ const FIELDS: &[(&str, Field, i64, i64)] = &[
     ("window_scaling", |s| &mut s.window_scaling, 0, 255),
 ];
 
+type Read = fn(&TcpSysctl) -> String;
+type Write = fn(&mut TcpSysctl, &str) -> Result<(), Errno>;
+
+/// net.ipv4.tcp_NAME: what is no number.
+const TEXTS: &[(&str, Read, Write)] = &[
+    ("available_congestion_control", |_| "reno cubic".to_owned(), |_, _| Err(Errno::EACCES)),
+    (
+        "congestion_control",
+        |s| s.congestion_control.name().to_owned(),
+        |s, value| {
+            s.congestion_control = Algorithm::find(value).ok_or(Errno::ENOENT)?;
+            Ok(())
+        },
+    ),
+    ("rmem", |s| tabbed(&s.rmem), |s, value| three(&mut s.rmem, value)),
+    ("wmem", |s| tabbed(&s.wmem), |s, value| three(&mut s.wmem, value)),
+];
+
 impl TcpSysctl {
     /// The settings that a kernel begins with.
     pub fn of(profile: Profile) -> Self {
@@ -167,25 +185,24 @@ impl TcpSysctl {
         }
     }
 
-    /// The setting called `net.ipv4.tcp_NAME`, if this kernel has it.
-    fn field(&self, name: &str) -> Option<&'static (&'static str, Field, i64, i64)> {
-        let lacks = self.profile == Profile::Linux418 && linux_4_18::lacks(name);
-        FIELDS.iter().find(|f| f.0 == name && !lacks)
+    /// What follows `net.ipv4.tcp_` in the names of all that this kernel has.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.fields().map(|f| f.0).chain(TEXTS.iter().map(|t| t.0))
+    }
+
+    /// The numbers that this kernel has.
+    fn fields(&self) -> impl Iterator<Item = &'static (&'static str, Field, i64, i64)> {
+        let old = self.profile == Profile::Linux418;
+        FIELDS.iter().filter(move |f| !(old && linux_4_18::lacks(f.0)))
     }
 
     /// The value of `net.ipv4.tcp_NAME`.
     pub fn get(&self, name: &str) -> Option<String> {
-        let three = |m: &[i64; 3]| format!("{}\t{}\t{}", m[0], m[1], m[2]);
-        Some(match name {
-            "rmem" => three(&self.rmem),
-            "wmem" => three(&self.wmem),
-            "congestion_control" => self.congestion_control.name().to_owned(),
-            "available_congestion_control" => "reno cubic".to_owned(),
-            _ => {
-                let (_, field, ..) = self.field(name)?;
-                field(&mut { *self }).to_string()
-            }
-        })
+        if let Some((_, read, _)) = TEXTS.iter().find(|t| t.0 == name) {
+            return Some(read(self));
+        }
+        let (_, field, ..) = self.fields().find(|f| f.0 == name)?;
+        Some(field(&mut { *self }).to_string())
     }
 
     /// Sets `net.ipv4.tcp_NAME`.
@@ -194,25 +211,22 @@ impl TcpSysctl {
     /// ENOENT if there is no such name, or no such congestion control; EINVAL if it is no number or out of range;
     /// EACCES if it can only be read.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Errno> {
-        match name {
-            "rmem" => three(&mut self.rmem, value),
-            "wmem" => three(&mut self.wmem, value),
-            "congestion_control" => {
-                self.congestion_control = Algorithm::find(value).ok_or(Errno::ENOENT)?;
-                Ok(())
-            }
-            "available_congestion_control" => Err(Errno::EACCES),
-            _ => {
-                let (_, field, min, max) = *self.field(name).ok_or(Errno::ENOENT)?;
-                let value: i64 = value.parse().map_err(|_| Errno::EINVAL)?;
-                if !(min..=max).contains(&value) {
-                    return Err(Errno::EINVAL);
-                }
-                *field(self) = value;
-                Ok(())
-            }
+        if let Some((_, _, write)) = TEXTS.iter().find(|t| t.0 == name) {
+            return write(self, value);
         }
+        let (_, field, min, max) = *self.fields().find(|f| f.0 == name).ok_or(Errno::ENOENT)?;
+        let value: i64 = value.parse().map_err(|_| Errno::EINVAL)?;
+        if !(min..=max).contains(&value) {
+            return Err(Errno::EINVAL);
+        }
+        *field(self) = value;
+        Ok(())
     }
+}
+
+/// As the kernel writes several numbers.
+fn tabbed(numbers: &[i64; 3]) -> String {
+    numbers.map(|n| n.to_string()).join("\t")
 }
 
 /// proc_dointvec_minmax: as many of the three as are written, none below one.
