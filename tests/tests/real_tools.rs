@@ -152,6 +152,11 @@ fn masked(command: &str, text: &str) -> String {
             (r"(code=0 id)=\d+", "$1=N"),
             // iptables-save
             (r"(?m)^(# .* on) .*", "$1 N"),
+            // ss -i: what is measured, and what we do not count.
+            (r"\b((?:min|)rtt|rto|send)[: ]\S+", "$1:N"),
+            (r" (?:last(?:snd|rcv|ack)|bytes_(?:sent|received)|(?:data_)?segs_(?:out|in)):\d+", ""),
+            (r" (?:pacing_rate \S+|delivery_rate \S+|app_limited)", ""),
+            (r"(?m)(snd_wnd:\d+) +$", "$1"),
             // ss, netstat; columns are as wide as process ids.
             (r"pid=\d+", "pid=N"),
             (r"\d+/nc +", "N/nc"),

@@ -4,7 +4,7 @@
 pub use super::dev::Stats;
 pub use super::rules::RuleInfo;
 pub use super::socket::DatagramInfo;
-pub use super::socket::tcp::{SkMem, TcpInfo, TcpState, TcpTimer};
+pub use super::socket::tcp::{SkMem, TcpInfo, TcpMetrics, TcpState, TcpTimer};
 pub use route_get::{RouteGet, RouteQuery, route_get};
 
 mod route_get;

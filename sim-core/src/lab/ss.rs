@@ -39,6 +39,7 @@ pub(super) fn parse(words: &[Word]) -> Result<Action, SyntaxError> {
     let mut options = Getopt::new("ss", SPEC, &words);
     let (mut protocols, mut states) = (vec![], None);
     let (mut numeric, mut processes, mut timers, mut header) = (false, false, false, true);
+    let (mut info, mut oneline) = (false, false);
     while let Some(option) = options.next()? {
         match option.letter {
             't' => protocols.push(Protocol::Tcp),
@@ -50,14 +51,17 @@ pub(super) fn parse(words: &[Word]) -> Result<Action, SyntaxError> {
             'H' => header = false,
             'a' => states = Some(ALL),
             'l' => states = Some(bit(Listen) | bit(Close)),
-            // There is no other family, and a record takes one line.
-            '4' | 'O' => {}
+            'i' => info = true,
+            'O' => oneline = true,
+            // There is no other family.
+            '4' => {}
             _ => return Err(option.not_simulated("ss")),
         }
     }
     protocols.sort_unstable();
     protocols.dedup();
-    let mut query = Query { protocols, states: 0, conditions: vec![], numeric, processes, timers, header };
+    let mut query =
+        Query { protocols, states: 0, conditions: vec![], numeric, processes, timers, info, oneline, header };
     let mut chosen = None;
     conditions(&options.operands, &mut query, &mut chosen)?;
     // filter_default_dbs, filter_states_set

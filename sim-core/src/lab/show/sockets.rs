@@ -2,7 +2,7 @@
 
 use super::View;
 use crate::base::time::MS;
-use crate::kernel::show::{self as kernel, TcpState, TcpTimer};
+use crate::kernel::show::{self as kernel, TcpMetrics, TcpState, TcpTimer};
 use crate::kernel::syscall::{Fd, SocketKind};
 use crate::kernel::timer::TICK_NS;
 use crate::user::nc::services;
@@ -31,6 +31,8 @@ pub(super) struct Socket {
     pub send_q: u64,
     pub process: Option<Process>,
     pub timer: Option<Timer>,
+    /// How a connection is doing, and the time in jiffies.
+    pub metrics: Option<(TcpMetrics, u64)>,
 }
 
 /// Who has a socket.
@@ -60,6 +62,7 @@ pub(super) fn sockets(view: View<'_>) -> Vec<Socket> {
         send_q: 0,
         process: process(Some(s.owner), Some(s.fd)),
         timer: None,
+        metrics: None,
     };
     let now = kernel::jiffies(view.spaces, view.ns, view.now);
     let stream = |s: kernel::TcpInfo| Socket {
@@ -75,6 +78,7 @@ pub(super) fn sockets(view: View<'_>) -> Vec<Socket> {
             left_ms: at.saturating_sub(now) * (TICK_NS / MS),
             retrans: s.retrans,
         }),
+        metrics: s.metrics.map(|m| (m, now)),
     };
     let streams = kernel::tcp(view.spaces, view.ns).into_iter();
     let streams = streams.filter(|s| s.state != TcpState::Close || s.local.port() != 0);

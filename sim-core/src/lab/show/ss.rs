@@ -1,5 +1,7 @@
 //! ss(8) of iproute2 (misc/ss.c): sockets in columns that are as wide as what stands in them.
 
+mod info;
+
 use super::View;
 use super::sockets::{Protocol, Socket, Timer, port, sockets};
 use crate::kernel::show::{TcpState, TcpTimer};
@@ -21,6 +23,10 @@ pub struct Query {
     pub processes: bool,
     /// `-o`
     pub timers: bool,
+    /// `-i`
+    pub info: bool,
+    /// `-O`: what `-i` tells stands in the socket's line.
+    pub oneline: bool,
     /// `-H` is not given.
     pub header: bool,
 }
@@ -110,6 +116,12 @@ fn row(s: &Socket, query: &Query) -> [String; 9] {
     }
     if let Some(timer) = s.timer.as_ref().filter(|_| query.timers) {
         let _ = write!(process, " timer:({},{},{})", timer_name(timer), left(timer.left_ms), timer.retrans);
+    }
+    if query.info && s.protocol != Protocol::Udp {
+        process.push_str(if query.oneline { "" } else { "\n\t" });
+        if let Some((metrics, now)) = &s.metrics {
+            info::write(&mut process, metrics, *now, query);
+        }
     }
     let remote_protocol = if s.protocol == Protocol::Raw { Protocol::Udp } else { s.protocol };
     [

@@ -87,6 +87,14 @@ impl Congestion {
         }
     }
 
+    /// Which it is.
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Congestion::Reno => Algorithm::Reno,
+            Congestion::Cubic(_) => Algorithm::Cubic,
+        }
+    }
+
     /// tcp_init_congestion_control
     pub fn init(&mut self, algorithm: Algorithm) {
         match (self, algorithm) {

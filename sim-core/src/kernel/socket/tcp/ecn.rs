@@ -49,6 +49,16 @@ impl Ecn {
         Ecn { ok, ..Ecn::default() }
     }
 
+    /// tcp_ecn_mode_any
+    pub fn is_ok(self) -> bool {
+        self.ok
+    }
+
+    /// TCP_ECN_SEEN
+    pub fn is_seen(self) -> bool {
+        self.seen
+    }
+
     /// The ECN bits of the next packet's IP header.
     pub fn tos(self) -> u8 {
         if self.xmit { INET_ECN_ECT_0 } else { INET_ECN_NOT_ECT }

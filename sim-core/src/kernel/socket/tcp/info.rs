@@ -1,5 +1,6 @@
 //! Mirrors net/ipv4/tcp_diag.c and net/ipv4/inet_diag.c: what SOCK_DIAG_BY_FAMILY tells of sockets, which ss(8) prints.
 
+use super::data::TCP_DELACK_MAX;
 use super::sock::{Sock, State};
 use super::timer::Xmit;
 use super::timewait::Substate;
@@ -72,6 +73,85 @@ pub struct SkMem {
     pub sndbuf: u64,
 }
 
+/// INET_DIAG_INFO (struct tcp_info) with INET_DIAG_CONG: how a connection is doing. Of a listening socket only
+/// `congestion`, `cwnd`, `reordering` and `unacked` are told; the rest is zero.
+///
+/// Differs: what is not counted (segments, bytes sent and received, rates, busy times) is not there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of the kernel")]
+pub struct TcpMetrics {
+    /// The name of the congestion control.
+    pub congestion: &'static str,
+    /// TCPI_OPT_TIMESTAMPS
+    pub timestamps: bool,
+    /// TCPI_OPT_SACK
+    pub sack: bool,
+    /// TCPI_OPT_ECN
+    pub ecn: bool,
+    /// TCPI_OPT_ECN_SEEN
+    pub ecn_seen: bool,
+    /// TCPI_OPT_WSCALE: the shifts of the peer's window and of the own one.
+    pub wscale: Option<(u8, u8)>,
+    /// tcpi_backoff
+    pub backoff: u32,
+    /// tcpi_rto, in jiffies.
+    pub rto: u64,
+    /// tcpi_ato, in jiffies.
+    pub ato: u64,
+    /// tcpi_rtt, in microseconds.
+    pub rtt_us: u32,
+    /// tcpi_rttvar, in microseconds.
+    pub rttvar_us: u32,
+    /// tcpi_snd_mss
+    pub mss: u32,
+    /// tcpi_pmtu
+    pub pmtu: u32,
+    /// tcpi_rcv_mss
+    pub rcv_mss: u32,
+    /// tcpi_advmss
+    pub advmss: u32,
+    /// tcpi_snd_cwnd
+    pub cwnd: u32,
+    /// tcpi_snd_ssthresh
+    pub ssthresh: u32,
+    /// tcpi_bytes_acked
+    pub bytes_acked: u64,
+    /// The jiffies at which data was sent last (tcpi_last_data_sent).
+    pub data_sent_at: u64,
+    /// The jiffies at which data came last (tcpi_last_data_recv).
+    pub data_received_at: u64,
+    /// The jiffies at which an ACK came last (tcpi_last_ack_recv).
+    pub ack_received_at: u64,
+    /// tcpi_delivered
+    pub delivered: u32,
+    /// tcpi_unacked; of a listening socket the connections that wait to be accepted.
+    pub unacked: u32,
+    /// tcpi_retrans: segments that were sent again and are not acknowledged.
+    pub retrans: u32,
+    /// tcpi_total_retrans
+    pub total_retrans: u32,
+    /// tcpi_lost
+    pub lost: u32,
+    /// tcpi_sacked
+    pub sacked: u32,
+    /// tcpi_reordering
+    pub reordering: u32,
+    /// tcpi_reord_seen
+    pub reord_seen: u32,
+    /// tcpi_rcv_rtt, in microseconds.
+    pub rcv_rtt_us: u64,
+    /// tcpi_rcv_space
+    pub rcv_space: u32,
+    /// tcpi_rcv_ssthresh
+    pub rcv_ssthresh: u32,
+    /// tcpi_notsent_bytes
+    pub not_sent: u32,
+    /// tcpi_min_rtt, in microseconds; none while nothing was measured.
+    pub min_rtt_us: Option<u32>,
+    /// tcpi_snd_wnd
+    pub snd_wnd: u32,
+}
+
 /// struct inet_diag_msg: a socket, request or minisocket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TcpInfo {
@@ -91,6 +171,8 @@ pub struct TcpInfo {
     pub retrans: u32,
     /// INET_DIAG_SKMEMINFO; all zero of requests and minisockets.
     pub mem: SkMem,
+    /// INET_DIAG_INFO; none of requests and minisockets.
+    pub metrics: Option<TcpMetrics>,
     /// The process that has it; none of requests, minisockets, orphans, and of what nobody has accepted yet.
     pub owner: Option<Pid>,
     /// Its descriptor in that process.
@@ -131,6 +213,7 @@ fn mini(state: TcpState, tuple: &Tuple) -> TcpInfo {
         timer: None,
         retrans: 0,
         mem: SkMem::default(),
+        metrics: None,
         owner: None,
         fd: None,
     }
@@ -154,6 +237,7 @@ fn full(sk: &Sock) -> TcpInfo {
         recv_q,
         send_q,
         timer: timer.map(|timer| (timer, sk.xmit.timer.expires)),
+        metrics: Some(metrics(sk)),
         mem: SkMem { rmem: sk.rmem, rcvbuf: sk.rcvbuf, wmem: sk.wmem, sndbuf: sk.sndbuf },
         retrans: match sk.xmit.what {
             Some(Xmit::Probe0) => sk.probes_out,
@@ -161,6 +245,55 @@ fn full(sk: &Sock) -> TcpInfo {
         },
         owner: sk.fd.map(|_| sk.owner),
         fd: sk.fd,
+    }
+}
+
+/// tcp_get_info
+fn metrics(sk: &Sock) -> TcpMetrics {
+    let common = TcpMetrics {
+        congestion: sk.ca.algorithm().name(),
+        cwnd: sk.snd_cwnd,
+        reordering: sk.reordering,
+        ..TcpMetrics::default()
+    };
+    if let Some(listen) = sk.listen.as_deref() {
+        return TcpMetrics { unacked: listen.queue.len() as u32, ..common };
+    }
+    let best = sk.rtt_min.best();
+    TcpMetrics {
+        timestamps: sk.rx_opt.tstamp_ok,
+        sack: sk.rx_opt.sack_ok,
+        ecn: sk.ecn.is_ok(),
+        ecn_seen: sk.ecn.is_seen(),
+        wscale: sk.rx_opt.wscale_ok.then_some((sk.rx_opt.snd_wscale, sk.rx_opt.rcv_wscale)),
+        backoff: sk.backoff,
+        rto: sk.rto,
+        ato: sk.ack.ato.min(TCP_DELACK_MAX),
+        rtt_us: sk.srtt_us >> 3,
+        rttvar_us: sk.mdev_us >> 2,
+        mss: sk.mss_cache,
+        pmtu: sk.pmtu_cookie,
+        rcv_mss: sk.ack.rcv_mss,
+        advmss: sk.advmss,
+        ssthresh: sk.snd_ssthresh,
+        bytes_acked: sk.bytes_acked,
+        data_sent_at: sk.lsndtime,
+        data_received_at: sk.ack.lrcvtime,
+        ack_received_at: sk.rcv_tstamp,
+        delivered: sk.delivered,
+        unacked: sk.packets_out,
+        retrans: sk.retrans_out,
+        total_retrans: sk.total_retrans,
+        lost: sk.lost_out,
+        sacked: sk.sacked_out,
+        reord_seen: sk.reord_seen,
+        rcv_rtt_us: sk.rcv_rtt_us >> 3,
+        rcv_space: sk.rcvq_space,
+        rcv_ssthresh: sk.rcv_ssthresh,
+        not_sent: (sk.write_seq.wrapping_sub(sk.snd_nxt) as i32).max(0) as u32,
+        min_rtt_us: (best != u32::MAX).then_some(best),
+        snd_wnd: sk.snd_wnd,
+        ..common
     }
 }
 

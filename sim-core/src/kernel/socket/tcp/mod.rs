@@ -50,7 +50,7 @@ mod window;
 
 pub(in crate::kernel) use error::tcp_v4_err;
 pub(in crate::kernel) use info::list;
-pub use info::{SkMem, TcpInfo, TcpState, TcpTimer};
+pub use info::{SkMem, TcpInfo, TcpMetrics, TcpState, TcpTimer};
 pub(in crate::kernel) use rx::tcp_v4_rcv;
 pub use timer::Timeout;
 pub(in crate::kernel) use timer::expire;
