@@ -13,6 +13,7 @@ pub(crate) fn check(args: &CheckArgs, ui: &Ui) -> anyhow::Result<u8> {
         for file in input::find(path)? {
             match scenario::load(&Disk, &file) {
                 Ok((_, plan)) if args.format == Format::Text && !ui.quiet => {
+                    ui.warnings(&plan)?;
                     out(&format!("{}: {} is fine\n", file.display(), plan.name))?;
                 }
                 Ok(_) => {}

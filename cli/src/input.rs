@@ -39,6 +39,7 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> anyhow::Resu
 pub(crate) fn load(path: &Path, seed: Option<u64>, ui: &Ui) -> anyhow::Result<Option<Plan>> {
     match scenario::load(&Disk, path) {
         Ok((_, mut plan)) => {
+            ui.warnings(&plan)?;
             if let Some(seed) = seed {
                 plan.config.seed = seed;
             }

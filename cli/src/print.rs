@@ -4,9 +4,9 @@ use crate::args::{Cli, Color};
 use anstyle::{AnsiColor, Style};
 use sim_core::base::time::{MS, SEC, US};
 use sim_core::observe::story::{Entry, Text};
-use sim_core::scenario::Diagnostics;
 use sim_core::scenario::exec::Aftermath;
 use sim_core::scenario::report::{CommandReport, Report};
+use sim_core::scenario::{Diagnostics, Plan};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -51,6 +51,11 @@ impl Ui {
 
     pub(crate) fn diagnostics(&self, errors: &Diagnostics) -> anyhow::Result<()> {
         Ok(io::stderr().write_all(errors.render(self.err).as_bytes())?)
+    }
+
+    /// What is allowed in a scenario and hardly meant, to standard error.
+    pub(crate) fn warnings(&self, plan: &Plan) -> anyhow::Result<()> {
+        if self.quiet { Ok(()) } else { self.diagnostics(&plan.warnings) }
     }
 
     /// What became of a run that somebody took part in, to standard error.

@@ -27,6 +27,8 @@ const GATEWAY: &str = "gateway";
 pub(super) struct Expanded {
     /// What the machines call the namespaces of nodes and pods, and how people do.
     pub netns: Vec<(String, Label)>,
+    /// What the control plane wonders about.
+    pub warnings: Diagnostics,
 }
 
 impl Expanded {
@@ -64,14 +66,15 @@ pub(super) fn expand(
     let objects = &manifests.objects;
     let bare: Vec<Object> = objects.iter().map(|o| o.object.clone()).collect();
     let (cluster, problems) = Cluster::new(config, &bare, prf);
-    for problem in problems.iter().filter(|p| !p.warning) {
-        errors.push(diagnostic(source, &given, objects, problem));
+    let mut expanded = Expanded::default();
+    for problem in &problems {
+        let list = if problem.warning { &mut expanded.warnings } else { &mut errors };
+        list.push(diagnostic(source, &given, objects, problem));
     }
     if !errors.is_empty() {
         return Err(errors);
     }
     underlay(&given, &cluster, &mut raw.spec);
-    let mut expanded = Expanded::default();
     for space in cluster.spaces(&prf) {
         let node = &given.nodes[space.node];
         let label = label(&space.owner);
@@ -89,6 +92,7 @@ fn diagnostic(source: &SourceFile, given: &raw::Cluster, objects: &[Manifest], p
     };
     let mut d = Diagnostic::new(source, span, problem.message.clone());
     d.hint.clone_from(&problem.hint);
+    d.warning = problem.warning;
     d
 }
 

@@ -62,6 +62,8 @@ pub struct Diagnostic {
     pub hint: Option<String>,
     /// Other places that matter, and why.
     pub notes: Vec<(Range<usize>, String)>,
+    /// It is allowed all the same.
+    pub warning: bool,
 }
 
 /// Errors in the order of the file, without repetitions.
@@ -140,7 +142,14 @@ impl Diagnostic {
     pub fn new(file: &SourceFile, span: Range<usize>, message: impl Into<String>) -> Self {
         let end = file.text().floor_char_boundary(span.end);
         let span = file.text().floor_char_boundary(span.start).min(end)..end;
-        Diagnostic { file: file.clone(), span, message: message.into(), hint: None, notes: Vec::new() }
+        Diagnostic { file: file.clone(), span, message: message.into(), hint: None, notes: Vec::new(), warning: false }
+    }
+
+    /// The same as a warning: what is said is allowed.
+    #[must_use]
+    pub fn warning(mut self) -> Self {
+        self.warning = true;
+        self
     }
 
     /// The same error with a hint.
@@ -160,7 +169,8 @@ impl Diagnostic {
     /// The error as text: what, where, the line and the hint.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled().hyperlink(false) } else { Renderer::plain() };
-        let mut group = Group::with_title(Level::ERROR.primary_title(self.message.as_str()));
+        let level = if self.warning { Level::WARNING } else { Level::ERROR };
+        let mut group = Group::with_title(level.primary_title(self.message.as_str()));
         let near = self.notes.iter().all(|(span, _)| self.lines(span).len() <= MAX_SNIPPET_LINES);
         let notes = || self.notes.iter().map(|(span, note)| (span, normalize_untrusted_str(note)));
         if near {

@@ -1,6 +1,6 @@
 //! A scenario with everything looked up: what is left is to run it.
 
-use super::diag::SourceFile;
+use super::diag::{Diagnostics, SourceFile};
 use crate::base::files::Files;
 use crate::base::{Mac, MachineId, Time};
 use crate::engine::{Config, LinkSpec};
@@ -38,6 +38,8 @@ pub struct Plan {
     pub traffic: Vec<Traffic>,
     /// What must have happened.
     pub expect: Vec<Expect>,
+    /// What is allowed and hardly meant.
+    pub warnings: Diagnostics,
 }
 
 /// A namespace and the commands that set it up.

@@ -152,6 +152,7 @@ impl Resolver<'_> {
             links,
             namespaces,
             labels: self.expanded.labels(),
+            warnings: std::mem::take(&mut self.expanded.warnings),
             traffic: spec.traffic.iter().filter_map(|t| self.traffic(t)).collect(),
             expect: spec.expect.iter().filter_map(|e| self.expect(e, &spec.traffic)).collect(),
         }
