@@ -77,7 +77,13 @@ impl Surroundings {
         let out = home.join("out").join(path).with_file_name("");
         // umask is the shell's.
         let mut command = Command::new("sh");
-        command.args(["-c", "umask $0; exec \"$@\"", self.umask]).arg(program).arg("run").arg(path).arg("-o").arg(&out);
+        command
+            .args(["-c", "umask $0; exec \"$@\"", self.umask])
+            .arg(program)
+            .args(["run", "--quiet"])
+            .arg(path)
+            .arg("-o")
+            .arg(&out);
         command.env_clear().env("HOME", home).env("LC_ALL", self.locale).env("LANG", self.locale).env("TZ", self.zone);
         #[cfg(unix)]
         if let Some(user) = user {
