@@ -1,7 +1,7 @@
 //! From a cluster to what is done on its machines: commands in the order in which a node's programs would issue them.
 
 use super::config::Config;
-use super::kube_proxy::{DetectLocal, Ensure, Options, Proxier};
+use super::kube_proxy::{DetectLocal, Ensure, LOCALNET_RULE, Options, Proxier};
 use super::store::{Cluster, Node, PlacedPod};
 use super::{kubelet, kubenet, names};
 use crate::base::rng::Prf;
@@ -75,7 +75,7 @@ impl Cluster {
         }
         let sync = Proxier::new(options(&self.config, node)).sync(&self.backends(n));
         commands.extend(ensured(kubelet_chains().into_iter().chain(sync.ensure)));
-        commands.push(KUBELET_RULE.to_owned());
+        commands.push(format!("iptables -w -t filter -A KUBE-FIREWALL {LOCALNET_RULE}"));
         commands.push(kubenet::masquerade(self));
         if let Some(text) = sync.restore {
             commands.push(format!("iptables-restore -w --noflush --counters <<EOF\n{text}EOF\n"));
@@ -133,7 +133,7 @@ fn sysctls() -> [&'static str; 4] {
     ]
 }
 
-/// The kubelet's own chains since 1.28 (pkg/kubelet/kubelet_network_linux.go).
+/// The kubelet's own chains since 1.28, in which it writes [`LOCALNET_RULE`] (pkg/kubelet/kubelet_network_linux.go).
 fn kubelet_chains() -> [Ensure; 5] {
     [
         Ensure::Chain { table: "mangle", chain: "KUBE-IPTABLES-HINT" },
@@ -143,10 +143,6 @@ fn kubelet_chains() -> [Ensure; 5] {
         Ensure::Rule { table: "filter", rule: "OUTPUT -j KUBE-FIREWALL".to_owned() },
     ]
 }
-
-/// And the rule in them, which kube-proxy writes again.
-const KUBELET_RULE: &str = "iptables -w -t filter -A KUBE-FIREWALL -m comment --comment \"block incoming localnet \
-     connections\" -d 127.0.0.0/8 ! -s 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP";
 
 impl PlacedPod {
     /// What its node calls its network namespace.

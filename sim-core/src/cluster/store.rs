@@ -392,13 +392,9 @@ impl Admission<'_> {
 
     /// Gives Services their addresses and ports: first those that are fixed, then the others.
     fn services(&mut self, cluster: &mut Cluster, objects: &[Object]) {
-        let services = |o: &'_ Object| matches!(o, Object::Service(_));
-        let all: Vec<(usize, &Service)> = objects
-            .iter()
-            .enumerate()
-            .filter(|(_, o)| services(o))
-            .filter_map(|(n, o)| if let Object::Service(s) = o { Some((n, s)) } else { None })
-            .collect();
+        let numbered = objects.iter().enumerate();
+        let all: Vec<(usize, &Service)> =
+            numbered.filter_map(|(n, o)| if let Object::Service(s) = o { Some((n, s)) } else { None }).collect();
         let mut ips = BTreeSet::new();
         let mut ports = BTreeSet::new();
         for (n, s) in &all {
@@ -470,8 +466,7 @@ impl Admission<'_> {
         let band = (size / 16).clamp(16, 256).min(size);
         let draw = self.prf.draw(Purpose::ClusterIp, &names::key(&[&meta.namespace, &meta.name]));
         let at = |n: u64| Ipv4Addr::from_bits(net.network().to_bits() + 1 + n as u32);
-        let upper = (0..size - band).map(|n| band + (draw % (size - band).max(1) + n) % (size - band));
-        let free = upper.chain(0..band).map(at).find(|ip| !ips.contains(ip) && !reserved.contains(ip))?;
+        let free = upper_band_first(size, band, draw).map(at).find(|ip| !ips.contains(ip) && !reserved.contains(ip))?;
         ips.insert(free);
         Some(free)
     }
@@ -507,11 +502,17 @@ impl Admission<'_> {
         let (first, size) = (*config.node_ports.start(), config.node_ports.len() as u64);
         let band = (size / 32).clamp(16, 128).min(size);
         let draw = self.prf.draw(Purpose::NodePort, key);
-        let upper = (0..size - band).map(|n| band + (draw % (size - band).max(1) + n) % (size - band));
-        let free = upper.chain(0..band).map(|n| first + n as u16).find(|p| !taken.contains(&(protocol, *p)))?;
+        let free =
+            upper_band_first(size, band, draw).map(|n| first + n as u16).find(|p| !taken.contains(&(protocol, *p)))?;
         taken.insert((protocol, free));
         Some(free)
     }
+}
+
+/// The numbers below `size`: those that are not in the lower band, from a drawn one on and round, then the band.
+fn upper_band_first(size: u64, band: u64, draw: u64) -> impl Iterator<Item = u64> {
+    let upper = size - band;
+    (0..upper).map(move |n| band + (draw % upper + n) % upper).chain(0..band)
 }
 
 /// The addresses of pods: the plugin host-local takes the one after the last, and leaves out the gateway.

@@ -3,23 +3,15 @@
 use super::endpoints::{Endpoint, Endpoints};
 use super::names::{ChainName, endpoint_chain};
 use super::service::{ServicePort, TrafficPolicy};
-use super::{Backend, Chains, LARGE_CLUSTER_ENDPOINTS, Options, Rules, comment, plain_comment, statics};
+use super::{Backend, Chains, Options, Rules, comment, plain_comment, statics};
 
-/// Everything that there is to write.
-pub(super) fn rules(options: &Options, backends: &[&Backend]) -> Rules {
-    let mut rules = Rules::default();
-    statics::declare(options, &mut rules);
-    let large = backends.iter().map(|b| b.endpoints.len()).sum::<usize>() > LARGE_CLUSTER_ENDPOINTS;
-    for backend in backends {
-        let port = &backend.port;
-        let endpoints = Endpoints::categorize(port, &backend.endpoints, options.zone.as_deref());
-        let service = Service::new(options, port, endpoints, large);
-        service.capture(&mut rules);
-        rules.services.insert(port.name.clone(), service.chains());
-    }
-    statics::node_ports(options, &mut rules);
-    statics::fill(options, &mut rules);
-    rules
+/// The rules of one Service's port.
+pub(super) fn service(options: &Options, backend: &Backend, large: bool, rules: &mut Rules) {
+    let port = &backend.port;
+    let endpoints = Endpoints::categorize(port, &backend.endpoints, options.zone.as_deref());
+    let service = Service::new(options, port, endpoints, large);
+    service.capture(rules);
+    rules.services.insert(port.name.clone(), service.chains());
 }
 
 /// A Service's port, its endpoints on this node and the chains that it uses.

@@ -24,6 +24,7 @@ use ipnet::Ipv4Net;
 pub use endpoints::{Endpoint, Endpoints};
 pub use names::{ChainName, PortName};
 pub use service::{Protocol, ServicePort, TrafficPolicy};
+pub use statics::LOCALNET_RULE;
 
 /// With more endpoints, rules have no comments that name endpoints (`largeClusterEndpointsThreshold`).
 pub const LARGE_CLUSTER_ENDPOINTS: usize = 1000;
@@ -181,17 +182,30 @@ impl Proxier {
     pub fn sync(&mut self, backends: &[Backend]) -> Sync {
         let mut backends: Vec<&Backend> = backends.iter().collect();
         backends.sort_by(|a, b| (&a.port.name, a.port.protocol).cmp(&(&b.port.name, b.port.protocol)));
-        let rules = match self.options.version {
-            Version::V1_21 => v1_21::rules(&self.options, &backends),
-            Version::V1_30 => layout::rules(&self.options, &backends),
-        };
+        let rules = rules(&self.options, &backends);
         let ensure = if self.last.shared.is_empty() { statics::ensure(&self.options) } else { Vec::new() };
         let partial = self.options.version >= Version::V1_30;
-        let restore = rules.restore(&self.last, partial);
-        let same = rules.shared() == self.last.shared && rules.services == self.last.services;
-        self.last = Written { shared: rules.shared(), services: rules.services };
-        Sync { ensure, restore: (!same).then_some(restore) }
+        let shared = rules.shared();
+        let same = shared == self.last.shared && rules.services == self.last.services;
+        let restore = (!same).then(|| rules.restore(&self.last, partial));
+        self.last = Written { shared, services: rules.services };
+        Sync { ensure, restore }
     }
+}
+
+/// Everything that there is to write.
+fn rules(options: &Options, backends: &[&Backend]) -> Rules {
+    let service = match options.version {
+        Version::V1_21 => v1_21::service,
+        Version::V1_30 => layout::service,
+    };
+    let mut rules = Rules::default();
+    statics::declare(options, &mut rules);
+    let large = backends.iter().map(|b| b.endpoints.len()).sum::<usize>() > LARGE_CLUSTER_ENDPOINTS;
+    backends.iter().for_each(|backend| service(options, backend, large, &mut rules));
+    statics::node_ports(options, &mut rules);
+    statics::fill(options, &mut rules);
+    rules
 }
 
 /// What there is to write, by table and chain. Chains of the filter table and those of the nat table that all Services

@@ -4,6 +4,9 @@ use super::{DetectLocal, Ensure, Options, Rules, Version, comment};
 
 /// A packet that is to be masqueraded carries this bit (`--iptables-masquerade-bit 14`).
 const MASQUERADE_MARK: &str = "0x4000";
+/// The rule of KUBE-FIREWALL, which the kubelet writes as well.
+pub const LOCALNET_RULE: &str = "-m comment --comment \"block incoming localnet connections\" -d 127.0.0.0/8 \
+     ! -s 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP";
 const NEW: &str = "-m conntrack --ctstate NEW ";
 
 /// A chain of kube-proxy and a built-in chain that leads to it.
@@ -103,9 +106,7 @@ pub(super) fn fill(options: &Options, rules: &mut Rules) {
     let accept = |text: &&str| format!("{} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", comment(text));
     forward.extend(established.iter().map(accept));
     if options.version >= Version::V1_30 && options.localhost_nodeports {
-        let text = comment("block incoming localnet connections");
-        let other = "-d 127.0.0.0/8 ! -s 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT";
-        rules.filter("KUBE-FIREWALL").push(format!("{text} {other} -j DROP"));
+        rules.filter("KUBE-FIREWALL").push(LOCALNET_RULE.to_owned());
     }
 }
 

@@ -5,25 +5,18 @@ use super::endpoints::{Endpoint, Endpoints};
 use super::layout::statistic;
 use super::names::{ChainName, endpoint_chain};
 use super::service::ServicePort;
-use super::{Backend, Chains, LARGE_CLUSTER_ENDPOINTS, Options, Rules, comment, plain_comment, statics};
+use super::{Backend, Chains, Options, Rules, comment, plain_comment, statics};
 
-pub(super) fn rules(options: &Options, backends: &[&Backend]) -> Rules {
-    let mut rules = Rules::default();
-    statics::declare(options, &mut rules);
-    let large = backends.iter().map(|b| b.endpoints.len()).sum::<usize>() > LARGE_CLUSTER_ENDPOINTS;
-    for Backend { port, endpoints } in backends {
-        let endpoints = Endpoints::categorize(port, endpoints, options.zone.as_deref()).cluster;
-        if endpoints.is_empty() {
-            refuse(port, &mut rules);
-            continue;
-        }
-        capture(options, port, &mut rules);
-        let text = if large { String::new() } else { plain_comment(&port.name) + " " };
-        rules.services.insert(port.name.clone(), chains(port, &endpoints, &text));
+/// The rules of one Service's port.
+pub(super) fn service(options: &Options, backend: &Backend, large: bool, rules: &mut Rules) {
+    let Backend { port, endpoints } = backend;
+    let endpoints = Endpoints::categorize(port, endpoints, options.zone.as_deref()).cluster;
+    if endpoints.is_empty() {
+        return refuse(port, rules);
     }
-    statics::node_ports(options, &mut rules);
-    statics::fill(options, &mut rules);
-    rules
+    capture(options, port, rules);
+    let text = if large { String::new() } else { plain_comment(&port.name) + " " };
+    rules.services.insert(port.name.clone(), chains(port, &endpoints, &text));
 }
 
 fn refuse(port: &ServicePort, rules: &mut Rules) {
