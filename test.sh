@@ -35,8 +35,15 @@ nc        netcat-openbsd  the texts of its tools
 python3   python3         the judge of the recordings against its original
 cc        gcc             capture filters against libpcap
 pcap.h    libpcap-dev     capture filters against libpcap
+unshare   util-linux      scenarios on the live kernel
+pgrep     procps          scenarios on the live kernel
+curl      curl            scenarios on the live kernel
+nginx     nginx-light     scenarios on the live kernel
+dig       bind9-dnsutils  scenarios on the live kernel
 iptables  iptables        rules as the real iptables loads and prints them
+ipset     ipset           rules as the real iptables loads and prints them
 c++       g++             a minute of each fuzz target
+git       git             planted bugs still apply
 node      nodejs          the build for browsers
 wasm32    rustc-web,cargo-web,rust-web-src  the build for browsers
 '
@@ -97,4 +104,6 @@ if [[ $# -eq 0 ]]; then
     cargo xtask fuzz --seconds 60 --inputs 200000 --seed 1 </dev/null
     cargo xtask wasm --test </dev/null
 fi
+# Labs on the real kernel sleep most of their time.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 exec cargo test --workspace --no-fail-fast "$@" </dev/null

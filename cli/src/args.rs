@@ -2,6 +2,8 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use sim_core::scenario::eval;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 /// Understand, test and teach Kubernetes networking, packet by packet.
@@ -51,14 +53,33 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show the way of one packet, with the decisions that were taken on it.
     Trace(TraceArgs),
+    /// Draw what hangs on what: namespaces, interfaces, links.
+    Topology(TopologyArgs),
     /// List scenarios with their titles.
     List(ListArgs),
+    /// Write a scenario as a script for the real kernel: the same namespaces, commands and programs.
+    ///
+    /// The script wants root, works in namespaces of its own and takes them down when it ends; `lab.sh --help` tells
+    /// more.
+    ///
+    /// Exit status: 2 the input is wrong, or no real namespaces can show it.
+    Export(ExportArgs),
+    /// Run scenarios on the real kernel too, and compare every packet.
+    ///
+    /// It wants root. What is compared: the records of every namespace, what the commands of `traffic:` print, and in
+    /// the end routes, neighbours, bridge entries, connections and the counters of rules.
+    ///
+    /// Exit status: 0 both show the same, 1 they differ, 2 the input is wrong or the real kernel cannot be asked.
+    Parity(ParityArgs),
     /// Print the JSON schema of scenario files, for editors.
     Schema,
     /// Print a script that completes this command line in a shell.
     Completions(CompletionsArgs),
     /// Write manual pages.
     Man(ManArgs),
+    /// Rule sets of real nodes.
+    #[command(subcommand)]
+    Iptables(IptablesCommand),
     /// Run a command in a namespace of a scenario, at moments of the run or at its end.
     ///
     /// A command that only shows, such as `ss -tan`, sees the run as it is at that moment. One that changes or sends
@@ -68,6 +89,104 @@ pub(crate) enum Command {
     /// Exit status: the command's, the first that is not 0 if there are several moments; 2 the input is wrong, 3 a
     /// limit was hit.
     Exec(ExecArgs),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum IptablesCommand {
+    /// Send a packet through the rules, routes and devices of a real node, and show its path and its answer's.
+    ///
+    /// The node is made anew from what its tools print: iptables-save, ip -j addr, ip -j -d link, ip -j route show
+    /// table all, ip -j rule, sysctl -a. Without --sysctl it forwards.
+    ///
+    /// Exit status: 0 there is an answer, or all assertions hold; 1 one failed; 2 the input is wrong; 3 a limit was
+    /// hit.
+    Eval(EvalArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct EvalArgs {
+    /// What iptables-save printed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: PathBuf,
+    /// What ip -j addr printed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) addresses: Option<PathBuf>,
+    /// What ip -j -d link printed: bridges and their ports.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) links: Option<PathBuf>,
+    /// What ip -j route, best with show table all, printed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) routes: Option<PathBuf>,
+    /// What ip -j rule printed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ip_rules: Option<PathBuf>,
+    /// What sysctl -a printed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sysctl: Option<PathBuf>,
+    /// The packet comes in by this device; a bridge stands for its first port.
+    #[arg(long = "in", value_name = "DEVICE", conflicts_with = "local")]
+    #[arg(required_unless_present_any = ["local", "assert"])]
+    pub(crate) device: Option<String>,
+    /// A process of the node sends the packet.
+    #[arg(long)]
+    pub(crate) local: bool,
+    /// tcp, udp, icmp, sctp or a number.
+    #[arg(long, value_name = "PROTOCOL", default_value = "tcp")]
+    pub(crate) proto: String,
+    /// Where it comes from.
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "assert")]
+    pub(crate) src: Option<Ipv4Addr>,
+    /// Where it goes.
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "assert")]
+    pub(crate) dst: Option<Ipv4Addr>,
+    /// Its source port, or the id of an ICMP echo.
+    #[arg(long, value_name = "PORT", default_value_t = eval::DEFAULT_PORT)]
+    pub(crate) sport: u16,
+    /// Its destination port.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) dport: u16,
+    /// Its ICMP type, by number.
+    #[arg(long, value_name = "TYPE", default_value_t = 8)]
+    pub(crate) icmp_type: u8,
+    /// Its TCP flags, as tcpdump writes them.
+    #[arg(long, value_name = "FLAGS", default_value = "S")]
+    pub(crate) tcp_flags: String,
+    /// The mark that its sender gives it (SO_MARK), as 0x200 or 512.
+    #[arg(long, value_name = "MARK", default_value = "0", value_parser = mark)]
+    #[arg(conflicts_with_all = ["device", "assert"])]
+    pub(crate) mark: u32,
+    /// How it belongs to a connection: one is made for ESTABLISHED.
+    #[arg(long, value_enum, default_value_t = CtState::New)]
+    pub(crate) ctstate: CtState,
+    /// So many packets of its flow, to and fro: the packet, its answer, what follows.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(eval::MAX_PACKETS)))]
+    pub(crate) packets: u32,
+    /// Go all ways that rules leave to chance (-m statistic), with the probability of each.
+    #[arg(long)]
+    pub(crate) all_choices: bool,
+    /// Check the assertions of this file (YAML) instead of showing one packet.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["device", "local", "src", "dst"])]
+    pub(crate) assert: Option<PathBuf>,
+    /// How to print it. As text, -q leaves the paths out.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// A mark, decimal or hexadecimal.
+fn mark(text: &str) -> Result<u32, std::num::ParseIntError> {
+    text.strip_prefix("0x").map_or_else(|| text.parse(), |hex| u32::from_str_radix(hex, 16))
+}
+
+/// How a packet belongs to a connection.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CtState {
+    /// It begins one.
+    #[value(name = "NEW")]
+    New,
+    /// Its connection has seen packets both ways.
+    #[value(name = "ESTABLISHED")]
+    Established,
 }
 
 #[derive(Args)]
@@ -100,6 +219,32 @@ pub(crate) struct CheckArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct ExportArgs {
+    /// A scenario file.
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) path: PathBuf,
+    /// Where to write the script [default: to standard output].
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ParityArgs {
+    /// A scenario file, or a folder: every scenario.yaml below it.
+    #[arg(value_name = "SCENARIO|DIR")]
+    pub(crate) path: PathBuf,
+    /// The CPU on which the programs of the real lab run [default: the last one].
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu: Option<usize>,
+    /// Show both sides in full where they differ.
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// How to print the report.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args)]
 pub(crate) struct TraceArgs {
     /// A scenario file.
     #[arg(value_name = "SCENARIO")]
@@ -116,6 +261,27 @@ pub(crate) struct TraceArgs {
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+}
+
+#[derive(Args)]
+pub(crate) struct TopologyArgs {
+    /// A scenario file.
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) path: PathBuf,
+    /// In which language.
+    #[arg(long, value_enum, default_value_t = Drawing::Dot)]
+    pub(crate) format: Drawing,
+}
+
+/// How a topology is drawn.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Drawing {
+    /// For Graphviz: dot -Tsvg.
+    Dot,
+    /// For Mermaid.
+    Mermaid,
+    /// For programs: one JSON document.
+    Json,
 }
 
 #[derive(Args)]

@@ -11,12 +11,14 @@ pub(crate) fn check(args: &CheckArgs, ui: &Ui) -> anyhow::Result<u8> {
     let mut found = vec![];
     for path in &args.paths {
         for file in input::find(path)? {
-            match scenario::load(&Disk, &file) {
-                Ok((_, plan)) if args.format == Format::Text && !ui.quiet => {
+            match scenario::load(&Disk, &file, None) {
+                Ok((_, plan)) if args.format == Format::Json => found.push(serde_json::to_value(&plan.warnings)?),
+                Ok((_, plan)) => {
                     ui.warnings(&plan)?;
-                    out(&format!("{}: {} is fine\n", file.display(), plan.name))?;
+                    if !ui.quiet {
+                        out(&format!("{}: {} is fine\n", file.display(), plan.name))?;
+                    }
                 }
-                Ok(_) => {}
                 Err(errors) => {
                     code = WRONG_INPUT;
                     match args.format {

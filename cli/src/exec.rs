@@ -5,7 +5,6 @@ use crate::args::ExecArgs;
 use crate::input;
 use crate::print::{Ui, out};
 use sim_core::scenario::exec::{self as visit, Executed};
-use sim_core::scenario::{self, RunError};
 
 /// Exit status when a limit ended the run.
 const LIMIT: u8 = 3;
@@ -21,11 +20,7 @@ pub(crate) fn exec(args: &ExecArgs, ui: &Ui) -> anyhow::Result<u8> {
     };
     let visited = match visit::exec(&plan, &command) {
         Ok(visited) => visited,
-        Err(RunError::Setup(errors)) => {
-            ui.diagnostics(&scenario::setup_diagnostics(&errors))?;
-            return Ok(WRONG_INPUT);
-        }
-        Err(RunError::Output(e)) => return Err(e.into()),
+        Err(e) => return ui.run_error(e).map(|()| WRONG_INPUT),
     };
     let mut status = 0;
     for (n, done) in visited.done.iter().enumerate() {

@@ -35,14 +35,11 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> anyhow::Resu
     Ok(())
 }
 
-/// Reads one scenario; its errors are printed. None: there were some.
+/// Reads one scenario, to be run with this seed instead of its own; its errors are printed. None: there were some.
 pub(crate) fn load(path: &Path, seed: Option<u64>, ui: &Ui) -> anyhow::Result<Option<Plan>> {
-    match scenario::load(&Disk, path) {
-        Ok((_, mut plan)) => {
+    match scenario::load(&Disk, path, seed) {
+        Ok((_, plan)) => {
             ui.warnings(&plan)?;
-            if let Some(seed) = seed {
-                plan.config.seed = seed;
-            }
             Ok(Some(plan))
         }
         Err(errors) => {

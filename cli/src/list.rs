@@ -18,7 +18,7 @@ struct Listed {
 
 impl Listed {
     fn new(path: PathBuf) -> Self {
-        let plan = scenario::load(&Disk, &path).ok().map(|(_, plan)| plan);
+        let plan = scenario::load(&Disk, &path, None).ok().map(|(_, plan)| plan);
         let name = plan.as_ref().map(|p| p.name.clone());
         let description = plan.map(|p| p.description.trim().to_owned());
         Listed { title: title(&path).or_else(|| name.clone()), path, name, description }

@@ -2,16 +2,19 @@
 
 mod args;
 mod check;
+mod eval;
 mod exec;
 mod generate;
 mod input;
 mod list;
 mod output;
+mod parity;
 mod print;
 mod run;
+mod topology;
 mod trace;
 
-use args::{Cli, Command};
+use args::{Cli, Command, IptablesCommand};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -25,10 +28,14 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args, &ui),
         Command::Check(args) => check::check(args, &ui),
         Command::Trace(args) => trace::trace(args, &ui),
+        Command::Topology(args) => topology::topology(args, &ui),
         Command::List(args) => list::list(args, &ui),
+        Command::Export(args) => parity::export(args, &ui),
+        Command::Parity(args) => parity::parity(args, &ui),
         Command::Schema => generate::schema(),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),
+        Command::Iptables(IptablesCommand::Eval(args)) => eval::eval(args, &ui),
         Command::Exec(args) => exec::exec(args, &ui),
     };
     match done {

@@ -3,10 +3,10 @@
 use crate::args::{Cli, Color};
 use anstyle::{AnsiColor, Style};
 use sim_core::base::time::{MS, SEC, US};
-use sim_core::observe::story::{Entry, Text};
+use sim_core::observe::story::{Entry, Story, Text};
 use sim_core::scenario::exec::Aftermath;
-use sim_core::scenario::report::{CommandReport, Report};
-use sim_core::scenario::{Diagnostics, Plan};
+use sim_core::scenario::report::{CommandReport, EventReport, Report};
+use sim_core::scenario::{self, Diagnostics, Plan, RunError};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -53,8 +53,23 @@ impl Ui {
         Ok(io::stderr().write_all(errors.render(self.err).as_bytes())?)
     }
 
-    /// What is allowed in a scenario and hardly meant, to standard error.
+    /// Why a run did not come about: what is wrong with the scenario, to standard error.
+    ///
+    /// # Errors
+    /// It is not the scenario's fault.
+    pub(crate) fn run_error(&self, error: RunError) -> anyhow::Result<()> {
+        match error {
+            RunError::Setup(errors) => self.diagnostics(&scenario::setup_diagnostics(&errors)),
+            RunError::Output(e) => Err(e.into()),
+        }
+    }
+
+    /// What is allowed in a scenario and hardly meant, to standard error; with -v, also what has no effect here.
     pub(crate) fn warnings(&self, plan: &Plan) -> anyhow::Result<()> {
+        if self.verbose && !plan.without_effect.is_empty() {
+            let text = format!("without effect here:\n  {}\n", plan.without_effect.join("\n  "));
+            io::stderr().write_all(text.as_bytes())?;
+        }
         if self.quiet { Ok(()) } else { self.diagnostics(&plan.warnings) }
     }
 
@@ -101,11 +116,23 @@ impl Ui {
             let _ = write!(s, ": {}", report.description.trim());
         }
         s.push('\n');
-        for c in &report.commands {
-            s.push('\n');
-            self.command(&mut s, c);
+        let mut events = report.events.iter().peekable();
+        for started in 0..=report.commands.len() {
+            while let Some(event) = events.next_if(|e| e.commands == started) {
+                self.event(&mut s, event);
+            }
+            if let Some(c) = report.commands.get(started) {
+                s.push('\n');
+                self.command(&mut s, c);
+            }
         }
         s
+    }
+
+    fn event(&self, s: &mut String, e: &EventReport) {
+        let what = self.paint(BOLD, &format!("* {}", e.text));
+        let _ = writeln!(s, "\n{what}    {}", self.paint(DIM, &format!("at {} s", e.at)));
+        self.told(s, &e.story);
     }
 
     fn command(&self, s: &mut String, c: &CommandReport) {
@@ -118,14 +145,19 @@ impl Ui {
             let how = c.exit.map_or("did not end".to_owned(), |code| format!("exit status {code}"));
             let _ = writeln!(s, "  {}", self.paint(DIM, &format!("({how})")));
         }
-        let entries = &c.story.entries;
+        self.told(s, &c.story);
+    }
+
+    /// The first lines of a story; all of them with -v.
+    fn told(&self, s: &mut String, story: &Story) {
+        let entries = &story.entries;
         if self.quiet || entries.is_empty() {
             return;
         }
         s.push('\n');
         let shown = if self.verbose { entries.len() } else { entries.len().min(STORY_LINES) };
         self.entries(s, &entries[..shown]);
-        let hidden = (entries.len() - shown) as u64 + c.story.left_out;
+        let hidden = (entries.len() - shown) as u64 + story.left_out;
         if hidden > 0 {
             let how = if self.verbose { "in the captures" } else { "with -v, and in the captures" };
             let _ = writeln!(s, "  {}", self.paint(DIM, &format!("… {hidden} more lines {how}")));
@@ -160,14 +192,15 @@ impl Ui {
         }
     }
 
-    /// What came of the expectations, and where the outputs are.
-    pub(crate) fn result(&self, report: &Report, target: &Path) -> String {
-        let mut s = String::new();
-        for e in &report.expectations {
-            let mark = if e.verdict.ok { self.paint(GREEN, "ok  ") } else { self.paint(RED, "FAIL") };
-            if !self.quiet || !e.verdict.ok {
-                let _ = writeln!(s, "{mark} line {}: {}", e.line, e.text);
-            }
+    /// A text as that of something good or bad.
+    pub(crate) fn mark(&self, ok: bool, text: &str) -> String {
+        self.paint(if ok { GREEN } else { RED }, text)
+    }
+
+    fn expectations(&self, s: &mut String, report: &Report, quiet: bool) {
+        for e in report.expectations.iter().filter(|e| !quiet || !e.verdict.ok) {
+            let mark = self.mark(e.verdict.ok, if e.verdict.ok { "ok  " } else { "FAIL" });
+            let _ = writeln!(s, "{mark} line {}: {}", e.line, e.text);
             for seen in &e.verdict.seen {
                 let _ = writeln!(s, "       {seen}");
             }
@@ -175,6 +208,23 @@ impl Ui {
         if let Some(limit) = &report.limit {
             let _ = writeln!(s, "{limit}");
         }
+    }
+
+    /// What went wrong in one of several scenarios; nothing if all is well, unless -v asks for it.
+    pub(crate) fn failures(&self, report: &Report, target: &Path) -> String {
+        let mut s = String::new();
+        if report.exit_code() != 0 || self.verbose {
+            let _ = writeln!(s, "{}", self.paint(BOLD, &report.name));
+            self.expectations(&mut s, report, !self.verbose);
+            let _ = writeln!(s, "captures: {}\n", target.join("captures").display());
+        }
+        s
+    }
+
+    /// What came of the expectations, and where the outputs are.
+    pub(crate) fn result(&self, report: &Report, target: &Path) -> String {
+        let mut s = String::new();
+        self.expectations(&mut s, report, self.quiet);
         let failed = report.expectations.iter().filter(|e| !e.verdict.ok).count();
         let c = report.counts;
         let _ = writeln!(
@@ -203,7 +253,7 @@ pub(crate) fn out(text: &str) -> anyhow::Result<()> {
 }
 
 /// A stretch of time in a fitting unit.
-fn seconds(ns: u64) -> String {
+pub(crate) fn seconds(ns: u64) -> String {
     match ns {
         0..MS => format!("{} us", ns / US),
         MS..SEC => format!("{} ms", ns / MS),

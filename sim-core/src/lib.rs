@@ -1,7 +1,7 @@
 //! The simulated network of podhop: Linux's network stack, machines, programs and scenarios, deterministic to the byte.
 //!
 //! From bottom to top: [`base`], [`wire`], [`kernel`], [`engine`], [`user`], [`lab`], `cluster`, [`observe`],
-//! `scenario`. An upper floor uses lower ones, never the reverse.
+//! [`testing`], `scenario`. An upper floor uses lower ones, never the reverse.
 
 pub mod base;
 #[cfg(feature = "scenario")]
@@ -12,5 +12,6 @@ pub mod lab;
 pub mod observe;
 #[cfg(feature = "scenario")]
 pub mod scenario;
+pub mod testing;
 pub mod user;
 pub mod wire;

@@ -11,10 +11,11 @@ use sim_core::engine::World;
 use sim_core::kernel::netfilter::save;
 use sim_core::kernel::show;
 use sim_core::observe::{Memory, Outputs};
-use sim_core::scenario::{self, Disk, LOOKS, Options, Plan, Progress, SourceFile};
+use sim_core::scenario::{self, Diagnostics, Disk, LOOKS, Options, Plan, Progress, SourceFile};
 
-use crate::judge::Case;
+use crate::real::file_name;
 use crate::recordings::Lab;
+use podhop_parity::judge::Case;
 
 /// A recorded case that is simulated.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Workload {
     traffic: Vec<Value>,
     /// Settings of `spec` that are chosen to fit: `seed`, `jiffies`.
     spec: serde_json::Map<String, Value>,
+    /// Those that are others where a cluster builds the lab.
+    cluster_spec: serde_json::Map<String, Value>,
     /// The backend of iptables: `nft`, `legacy`.
     backend: String,
     /// `tcpdump -s`: where the recording was cut at so many bytes a frame, so is ours.
@@ -44,7 +47,32 @@ impl Workload {
         other.spec.insert(key.to_owned(), value.into());
         other
     }
+
+    /// The same in the lab that kubelet, kubenet and kube-proxy build, whose pods are called as in a cluster.
+    #[must_use]
+    pub fn in_cluster(&self) -> Self {
+        let mut other = self.clone();
+        CLUSTER.clone_into(&mut other.file);
+        other.spec.extend(self.cluster_spec.clone());
+        for step in other.prelude.iter_mut().chain(&mut other.traffic) {
+            let pod = PODS.iter().find(|(name, _)| step["from"] == *name);
+            if let Some((_, pod)) = pod {
+                step["from"] = (*pod).into();
+            }
+        }
+        other
+    }
 }
+
+/// The file with lab A as a cluster.
+pub const CLUSTER: &str = "labA-cluster.yaml";
+/// Its pods, as the recordings call them and as a cluster does.
+pub const PODS: [(&str, &str); 4] = [
+    ("p1a", "pod/default/p1a"),
+    ("p1b", "pod/default/p1b"),
+    ("p2a", "pod/default/p2a"),
+    ("p2b", "pod/kube-system/p2b"),
+];
 
 /// Where `conntrack -E` listens and rules are counted.
 const NODES: [&str; 2] = ["node1", "node2"];
@@ -91,12 +119,13 @@ pub fn workloads() -> Vec<Workload> {
                 std::iter::once(&what[key]).chain(theirs).find(|v| !v.is_null()).cloned()
             };
             let list = |key| said(key).and_then(|v| v.as_array().cloned()).unwrap_or_default();
-            let spec = said("spec").and_then(|v| v.as_object().cloned()).unwrap_or_default();
+            let map = |key| said(key).and_then(|v| v.as_object().cloned()).unwrap_or_default();
+            let (spec, cluster_spec) = (map("spec"), map("clusterSpec"));
             let prelude = common.iter().cloned().chain(list("prelude")).collect();
             let traffic = list("traffic");
             let snaplen = said("snaplen").and_then(|v| v.as_u64()).map(|bytes| bytes as usize);
             let (lab, case, file, backend) = (lab.clone(), case.clone(), file.clone(), backend.clone());
-            all.push(Workload { lab, case, file, prelude, traffic, spec, backend, snaplen });
+            all.push(Workload { lab, case, file, prelude, traffic, spec, cluster_spec, backend, snaplen });
         }
     }
     all
@@ -124,15 +153,17 @@ pub fn simulate(w: &Workload) -> Case {
     let mut memory = Memory::default();
     let outputs = Outputs { captures: true, ..Outputs::NONE };
     let options = Options { outputs, journeys: 0, prelude: prelude(w).len() };
-    let mut watched = Watched::default();
+    let mut watched = Watched { plan: &plan, ifmap: String::new(), counted: String::new() };
     let report =
         scenario::run(&plan, &mut memory, options, &mut watched).unwrap_or_else(|e| panic!("{}: {e:?}", w.case));
     assert_eq!(report.limit, None, "{}", w.case);
-    let any = |path: &str| path.strip_prefix("captures/namespaces/")?.strip_suffix("/any.pcap").map(str::to_owned);
     let mut files: BTreeMap<String, Vec<u8>> = memory
         .files
         .into_iter()
-        .filter_map(|(path, bytes)| Some((format!("{}.any.pcap", any(&path)?), cut(bytes, w.snaplen))))
+        .filter_map(|(path, bytes)| {
+            let ns = file_name(path.strip_suffix("/any.pcap")?);
+            Some((format!("{ns}.any.pcap"), cut(bytes, w.snaplen)))
+        })
         .collect();
     files.insert("ifmap".to_owned(), watched.ifmap.into_bytes());
     files.insert("state.diff".to_owned(), watched.counted.into_bytes());
@@ -165,8 +196,8 @@ fn cut(pcap: Vec<u8>, snaplen: Option<usize>) -> Vec<u8> {
 }
 
 /// What the recordings have besides the packets.
-#[derive(Default)]
-struct Watched {
+struct Watched<'a> {
+    plan: &'a Plan,
     /// `NS INDEX NAME`, a line for every device of every namespace when the captures begin.
     ifmap: String,
     /// The rules of the nodes whose counters are not zero when the last command has ended, as `iptables-save -c` has
@@ -174,15 +205,16 @@ struct Watched {
     counted: String,
 }
 
-impl Progress for Watched {
+impl Progress for Watched<'_> {
     fn commands(&mut self, _: usize, _: usize) {}
 
     fn began(&mut self, world: &World) {
-        for machine in world.machines() {
-            for (ns, name) in machine.spaces().iter() {
-                for link in show::links(machine.spaces(), ns, machine.now()) {
-                    self.ifmap += &format!("{name} {} {}\n", link.index, link.name);
-                }
+        for n in &self.plan.namespaces {
+            let name = file_name(&n.name);
+            let Some(ns) = world.namespace(&n.name) else { continue };
+            let machine = world.machine(ns);
+            for link in show::links(machine.spaces(), ns, machine.now()) {
+                self.ifmap += &format!("{name} {} {}\n", link.index, link.name);
             }
         }
     }
@@ -223,20 +255,39 @@ pub fn write(out: &Path, cases: &[String]) -> io::Result<usize> {
     Ok(chosen.len())
 }
 
-/// The lab's scenario with the case's traffic: JSON is YAML.
+/// The lab's scenario with the case's traffic.
 fn plan(w: &Workload) -> Plan {
+    let source = source(w, &[prelude(w), w.traffic.clone()].concat());
+    let plan = scenario::resolve_in(&Disk, &source, None);
+    let mut plan = plan.unwrap_or_else(|e| panic!("{}\n{}", w.case, e.render(false)));
+    // The cases' seeds stand for what the kernel drew in labs, which draw by place.
+    plan.config.by_name = false;
+    plan
+}
+
+/// The same for the real kernel of today: what happens before the captures begin is part of it.
+///
+/// # Errors
+/// A lab of real namespaces cannot show the case.
+pub fn live(w: &Workload) -> Result<Plan, Diagnostics> {
+    let source = source(w, &[&w.prelude[..], &w.traffic].concat());
+    podhop_parity::prepare(&Disk, &source, scenario::resolve_in(&Disk, &source, None)?)
+}
+
+/// JSON is YAML.
+fn source(w: &Workload, traffic: &[Value]) -> SourceFile {
     let path = folder().join(&w.file);
     let mut text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     for (key, value) in &w.spec {
         text += &format!("  {key}: {value}\n");
     }
     if w.backend != "nft" {
-        text = text.replace("iptables-nft", &format!("iptables-{}", w.backend));
+        for word in ["iptables-", "iptables: "] {
+            text = text.replace(&format!("{word}nft"), &format!("{word}{}", w.backend));
+        }
     }
-    let traffic: Vec<Value> = prelude(w).into_iter().chain(w.traffic.iter().cloned()).collect();
     text += &format!("  traffic: {}\n", json!(traffic));
-    let source = SourceFile::new(path.display().to_string(), text);
-    scenario::resolve_in(&Disk, &source).unwrap_or_else(|e| panic!("{}\n{}", w.case, e.render(false)))
+    SourceFile::new(path.display().to_string(), text)
 }
 
 /// What happens before the captures begin. What it did to the nodes' connections and counters is forgotten, then

@@ -1,20 +1,18 @@
 //! The real kernel: the namespaces of a scenario, its set-up and its commands, with the real tools.
 
-use std::fs::File;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::sleep;
-use std::time::Duration;
 
-use sim_core::scenario::plan::Plan;
+use sim_core::scenario::plan::{Namespace, Plan};
 
 /// The version whose texts and errors the facts describe (Debian 12).
 const IPROUTE2: &str = "iproute2-6.1.0";
 
 /// Those that are asked besides.
-const TOOLS: [&str; 11] =
-    ["ping", "arping", "tcpdump", "ethtool", "brctl", "arp", "route", "netstat", "ss", "tc", "nc"];
+const TOOLS: [&str; 14] = [
+    "ping", "arping", "tcpdump", "ethtool", "brctl", "arp", "route", "netstat", "ss", "tc", "nc", "curl", "nginx",
+    "dig",
+];
 
 /// Whether the real kernel may be asked: root, namespaces and the tools are there. Where not, says that the test is
 /// skipped.
@@ -51,7 +49,21 @@ fn probe() -> bool {
 pub struct Lab {
     /// What the names of the namespaces begin with.
     pub prefix: String,
-    names: Vec<String>,
+    names: Vec<Name>,
+}
+
+/// A namespace's names.
+struct Name {
+    /// What people call it.
+    name: String,
+    /// What its machine calls it, before the prefix.
+    netns: String,
+}
+
+/// What the files about a namespace call it, and the recordings: a pod has its own name alone.
+#[must_use]
+pub fn file_name(ns: &str) -> &str {
+    ns.rsplit('/').next().unwrap_or(ns)
 }
 
 impl Lab {
@@ -61,13 +73,20 @@ impl Lab {
     /// A command fails.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        let names = plan.namespaces.iter().map(|n| n.name.clone()).collect();
-        let lab = Lab { prefix: prefix(), names };
+        let name = |n: &Namespace| Name { name: n.name.clone(), netns: n.netns.clone() };
+        let lab = Lab { prefix: prefix(), names: plan.namespaces.iter().map(name).collect() };
         for n in &plan.namespaces {
-            let name = format!("{}{}", lab.prefix, n.name);
+            let name = lab.netns(&n.name);
             assert!(Command::new("ip").args(["netns", "add", &name]).status().expect("ip").success());
-            let quiet = "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1";
+            let quiet = "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
+                         net.ipv4.igmp_link_local_mcast_reports=0";
             assert!(lab.exec(&n.name, quiet).status.success(), "{quiet}");
+        }
+        for link in &plan.links {
+            let [a, b] = &link.ends;
+            let there = lab.netns(&b.namespace);
+            let made = format!("ip link add {} type veth peer name {} netns {there}", a.device, b.device);
+            assert!(lab.exec(&a.namespace, &made).status.success(), "{made}");
         }
         for n in &plan.namespaces {
             for line in &n.setup {
@@ -76,6 +95,12 @@ impl Lab {
             }
         }
         lab
+    }
+
+    /// What the machine calls a namespace, by either of its names.
+    fn netns(&self, ns: &str) -> String {
+        let known = self.names.iter().find(|n| n.name == ns);
+        format!("{}{}", self.prefix, known.map_or(ns, |n| &n.netns))
     }
 
     /// Runs a command in a namespace; the names of namespaces in it get the prefix.
@@ -87,68 +112,32 @@ impl Lab {
         self.command(ns, command).output().expect("ip runs")
     }
 
-    /// A command that is to run in a namespace; the names of namespaces in it get the prefix.
+    /// A command that is to run in a namespace; the names of namespaces in it get the prefix. What has quotes or a
+    /// here-document is the shell's.
     #[must_use]
     pub fn command(&self, ns: &str, command: &str) -> Command {
-        let mut words: Vec<String> = vec![];
-        for w in command.split_whitespace() {
-            let after_netns = words.last().is_some_and(|l| l == "netns" || l == "-n");
-            let named = after_netns && self.names.iter().any(|n| n == w);
-            words.push(if named { format!("{}{w}", self.prefix) } else { w.to_owned() });
-        }
-        let name = format!("{}{ns}", self.prefix);
         let mut ip = Command::new("ip");
         // On one CPU, so that the order of events is the kernel's own and not a race of two.
-        ip.args(["netns", "exec", &name, "taskset", "-c", "1"]).args(words);
+        ip.args(["netns", "exec", &self.netns(ns), "taskset", "-c", "1"]);
+        if command.contains(['"', '<']) {
+            ip.args(["sh", "-c", command]);
+            return ip;
+        }
+        let mut words: Vec<String> = vec![];
+        for w in command.split_whitespace() {
+            let after_netns = words.last().is_some_and(|l| ["netns", "exec", "-n"].contains(&l.as_str()));
+            let named = after_netns && self.names.iter().any(|n| n.netns == w);
+            words.push(if named { format!("{}{w}", self.prefix) } else { w.to_owned() });
+        }
+        ip.args(words);
         ip
-    }
-}
-
-/// `tcpdump -i any` in every namespace, into files `NS.any.pcap` of a folder.
-pub struct Captures {
-    children: Vec<Child>,
-}
-
-impl Captures {
-    /// Starts to capture ARP, ICMP, UDP and TCP: what a namespace says of itself besides is not of interest.
-    ///
-    /// # Panics
-    /// tcpdump does not start.
-    #[must_use]
-    pub fn start(lab: &Lab, folder: &Path) -> Self {
-        let mut children = vec![];
-        for ns in &lab.names {
-            let name = format!("{}{ns}", lab.prefix);
-            let file = folder.join(format!("{ns}.any.pcap"));
-            let err = folder.join(format!("{ns}.err"));
-            let mut tcpdump = Command::new("ip");
-            tcpdump.args(["netns", "exec", &name, "tcpdump", "-npU", "--immediate-mode", "-Z", "root", "-s", "9000"]);
-            let format = ["--time-stamp-precision=nano", "-y", "LINUX_SLL2", "-i", "any", "-B", "8192", "-w"];
-            tcpdump.args(format).arg(&file);
-            tcpdump.args(["arp or icmp or udp or tcp"]).stdout(Stdio::null());
-            tcpdump.stderr(File::create(&err).expect("a file"));
-            children.push(tcpdump.spawn().expect("ip runs"));
-            let listening = || std::fs::read_to_string(&err).is_ok_and(|t| t.contains("listening on"));
-            assert!((0..200).any(|_| listening() || (sleep(Duration::from_millis(25)), false).1), "tcpdump in {name}");
-        }
-        sleep(Duration::from_millis(100));
-        Captures { children }
-    }
-
-    /// Waits until what was seen is written, and ends.
-    pub fn stop(self) {
-        sleep(Duration::from_millis(300));
-        for mut child in self.children {
-            let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-            let _ = child.wait();
-        }
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
         for n in &self.names {
-            let _ = Command::new("ip").args(["netns", "del", &format!("{}{n}", self.prefix)]).status();
+            let _ = Command::new("ip").args(["netns", "del", &self.netns(&n.name)]).status();
         }
     }
 }

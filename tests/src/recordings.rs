@@ -11,7 +11,7 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use flate2::{Compression, GzBuilder};
 
-use crate::judge::{self, Case};
+use podhop_parity::judge::{self, Case};
 
 /// The labs that were recorded.
 pub const LABS: [&str; 11] = [

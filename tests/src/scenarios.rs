@@ -42,7 +42,7 @@ fn search(folder: &Path, found: &mut Vec<PathBuf>) {
 /// # Panics
 /// It has errors; the message shows them.
 pub fn run(path: &Path, store: &mut dyn Store) -> Report {
-    let (_, plan) = scenario::load(&Disk, &root().join(path)).unwrap_or_else(|e| panic!("{}", e.render(false)));
+    let (_, plan) = scenario::load(&Disk, &root().join(path), None).unwrap_or_else(|e| panic!("{}", e.render(false)));
     scenario::run(&plan, store, Options::default(), &mut ()).unwrap_or_else(|e| panic!("{}: {e:?}", path.display()))
 }
 

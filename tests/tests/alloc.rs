@@ -5,13 +5,15 @@
 
 use podhop_benches::paths;
 use podhop_benches::rules::{UDP_PORT, cluster_ip};
+use podhop_tests::scenarios;
 use sim_core::base::time::SEC;
-use sim_core::base::{IfIndex, Mac, MachineId, NsId, Time};
+use sim_core::base::{IfIndex, Mac, NsId, Time};
 use sim_core::engine::{Config, Env, LinkSpec, Plug, Program, Stopped, World};
 use sim_core::kernel::netlink::{Addr, LinkAdd, LinkChange, LinkKind, LinkPeer, Request};
 use sim_core::kernel::profile::Profile;
 use sim_core::kernel::syscall::{Call, Fd, Ret, SendTo, SockOpt, SocketKind};
 use sim_core::kernel::trace::{DevName, Mute, Sink, Step, Tap};
+use sim_core::scenario::{self, Disk};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::Ipv4Addr;
@@ -94,6 +96,26 @@ fn a_warm_service_allocates_nothing() {
 }
 
 #[test]
+fn a_warm_program_allocates_nothing() {
+    let path = scenarios::root().join("scenarios/articles/cilium-vxlan/scenario.yaml");
+    let (_, plan) = scenario::load(&Disk, &path, None).unwrap_or_else(|e| panic!("{}", e.render(false)));
+    let world = scenario::build(&plan, &mut Mute).expect("its set-up succeeds");
+    let pod = |owner: &str| {
+        let pod = plan.namespaces.iter().find(|n| n.name.starts_with(owner)).expect("there is one");
+        world.namespace(&pod.netns).expect("it was made")
+    };
+    let (first, receiver) = (pod("pod/wrk-1/"), pod("pod/wrk-2/"));
+    let mut lab = Lab { world, first };
+    lab.world.spawn(receiver, Box::new(Holder(9999)), Time(0)).expect("a place for a process");
+    let to = SendTo::Ip(std::net::SocketAddrV4::new(Ipv4Addr::new(10, 105, 134, 33), 9999));
+    // A connection that all maps know.
+    let sender = Sender { port: Some(4000), ..Sender::new(SocketKind::Udp, to, &[7; 64]) };
+    let counted = lab.run(sender);
+    // eth0, lxc…, cilium_vxlan and ens4 of both nodes, and two ports of the switch between them.
+    assert_eq!(counted, Counted { taps: 10 * DATAGRAMS, allocations: 0 });
+}
+
+#[test]
 fn a_warm_link_allocates_nothing() {
     // Requests only go one way, but replies come back; with a filter on neither side. A lossy link takes some.
     for loss_ppm in [0, 300_000] {
@@ -161,7 +183,7 @@ impl Lab {
     /// Two machines and a link.
     fn linked(spec: &LinkSpec) -> Self {
         let mut world = World::new(Config::default());
-        let there = world.add_machine(Profile::default()).expect("a second one");
+        let there = world.add_machine("there", Profile::default()).expect("a second one");
         let homes = [NsId::default(), NsId::new(there, 0)];
         for (n, home) in homes.into_iter().enumerate() {
             let name = format!("p{n}");
@@ -192,7 +214,7 @@ impl Lab {
     fn send(&mut self, sender: Sender, taps: &mut Taps) -> u64 {
         let pid = self.world.spawn(self.first, Box::new(sender), Time(0)).expect("a place for a process");
         let stopped = self.world.run(Time(u64::MAX), taps).expect("no limit is hit");
-        assert_eq!(stopped, Stopped::Exit(MachineId(0), pid));
+        assert_eq!(stopped, Stopped::Exit(self.first.machine(), pid));
         let done = self.world.reap(self.first, pid).expect("it has ended");
         u64::try_from(done.code).expect("the sender's count of allocations")
     }
@@ -227,13 +249,15 @@ struct Sender {
     kind: SocketKind,
     to: SendTo,
     payloads: Vec<Vec<u8>>,
+    /// The own port, if it is to be the same each time.
+    port: Option<u16>,
     fd: Fd,
     before: u64,
 }
 
 impl Sender {
     fn new(kind: SocketKind, to: SendTo, payload: &[u8]) -> Self {
-        Sender { kind, to, payloads: vec![payload.to_vec(); DATAGRAMS], fd: Fd(0), before: 0 }
+        Sender { kind, to, payloads: vec![payload.to_vec(); DATAGRAMS], port: None, fd: Fd(0), before: 0 }
     }
 }
 
@@ -246,7 +270,12 @@ impl Program for Sender {
                 // Nobody reads the answers: a socket that queued them would allocate.
                 return Call::SetSockOpt { fd, opt: SockOpt::IcmpFilter(u32::MAX) };
             }
-            Ret::Done => {}
+            Ret::Done => {
+                if let Some(port) = self.port.take() {
+                    let addr = std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+                    return Call::Bind { fd: self.fd, addr };
+                }
+            }
             // The first datagram of a flow makes its connection.
             Ret::Sent(64) if self.payloads.len() == DATAGRAMS - 1 => self.before = ALLOCATIONS.get(),
             Ret::Sent(64) => {}

@@ -16,6 +16,7 @@ const RANDOM_PACKETS: usize = 120;
 
 /// libpcap finds this out of contradictions too, where the filter under test accepts and then matches nothing.
 const CONTRADICTION: &str = "expression rejects all packets";
+const CONTRADICTION_HERE: &str = "the filter rejects all packets";
 
 #[test]
 fn ethernet() {
@@ -44,9 +45,11 @@ fn agree(link: LinkType) {
     for round in 0..rounds() {
         let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (link as u64) ^ round << 32);
         let packets = packets(link, &mut random);
-        let mut expressions: Vec<String> = EXPRESSIONS.iter().map(|expr| (*expr).to_owned()).collect();
+        let lines = EXPRESSIONS.lines().filter(|line| !line.starts_with('#'));
+        let mut expressions: Vec<String> = lines.map(str::to_owned).collect();
         expressions.extend(grid());
         expressions.extend((0..RANDOM_EXPRESSIONS).map(|_| expression(&mut random, 3)));
+        expressions.extend((0..RANDOM_EXPRESSIONS).map(|_| in_tunnel(&mut random)));
         expressions.extend((0..RANDOM_TOKENS).map(|_| token_soup(&mut random)));
         let answers = ask(&oracle, link, &packets, &expressions);
         assert_eq!(answers.len(), expressions.len(), "libpcap answers every question");
@@ -119,6 +122,8 @@ fn judge(expr: &str, link: LinkType, packets: &[Packet], answer: &str) -> Option
             verdicts(&filter).contains(&true).then(|| format!("matches something, but libpcap: {CONTRADICTION}"))
         }
         (("error", message), Ok(_)) => Some(format!("compiles, but libpcap: {message}")),
+        // What is false by itself does not reach the code behind it, which keeps libpcap from seeing that.
+        ((_, theirs), Err(error)) if error.message == CONTRADICTION_HERE && !theirs.contains('1') => None,
         (_, Err(error)) => Some(format!("compiles in libpcap, but here: {error}")),
         ((_, theirs), Ok(filter)) => {
             let (optimised, plain) = theirs.split_once(' ').expect("verdicts of two programs");
@@ -156,258 +161,12 @@ impl Random {
 }
 
 /// Expressions that users write, and those at the edges of the language.
-const EXPRESSIONS: &[&str] = &[
-    "",
-    "tcp[tcpflags] & tcp-syn != 0",
-    "tcp[tcpflags] & (tcp-syn|tcp-ack) == (tcp-syn|tcp-ack)",
-    "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0 and not src and dst net 10.244",
-    "tcp port 80 and (((ip[2:2] - ((ip[0]&0xf)<<2)) - ((tcp[12]&0xf0)>>2)) != 0)",
-    "tcp[((tcp[12] & 0xf0) >> 2):4] = 0x47455420",
-    "ip[2:2] > 576",
-    "ether[0] & 1 = 0 and ip[16] >= 224",
-    "icmp[icmptype] != icmp-echo and icmp[icmptype] != icmp-echoreply",
-    "icmp[icmptype] = icmp-unreach and icmp[icmpcode] = 3",
-    "icmp6[icmp6type] = icmp6-neighborsolicit",
-    "host 10.244.1.2 and (port 80 or port 443) and not tcp[13] & 4 != 0",
-    "net 10.244.0.0/16 and not host 10.244.1.2",
-    "udp port 8472 and udp[8:4] = 0x08000000",
-    "port http or https or domain",
-    "tcp port domain or udp port ntp",
-    "udp port http",
-    "tcp port ntp",
-    "port 70000",
-    "portrange ssh-telnet",
-    "tcp portrange 8000-8080",
-    "portrange 80",
-    "portrange 90-80",
-    "portrange 1 - 5",
-    "src portrange 0-65535",
-    "port (80 or 81)",
-    "port ((80) or 81)",
-    "port ((80 or 81) or 82)",
-    "port (not (80 or 81) or 82)",
-    "port not 80",
-    "port 80 and (tcp) and 81",
-    "port 80 and tcp and 81",
-    "port 80 and (81 or tcp)",
-    "(port 80) or 81",
-    "host 10.244.1.2 or (port 80 or 443) or 10.244.2.3",
-    "host 10.244.1.2 and (not tcp) and 10.244.2.3",
-    "port 80 and 81 = 5",
-    "tcp or 80",
-    "10.244.1.2",
-    "ip 10.244.1.2",
-    "ip host 10.244.1.2",
-    "arp host 10.244.1.2",
-    "tcp host 10.244.1.2",
-    "tcp src port 80 or dst port 81",
-    "src or dst or host 10.244.1.2",
-    "dst && src net 10",
-    "net 10",
-    "net 10.244",
-    "net 0",
-    "net 256",
-    "net 10/8",
-    "net 10.0/8",
-    "net 0.0.0.0/0",
-    "net 10.244.0.1/16",
-    "net 10.0.0.0/33",
-    "net 10.0.0.0 mask 255.0.255.0",
-    "host 10.0.0.0/8",
-    "host 10.244",
-    "host 0x0af40102",
-    "host 010.244.1.2",
-    "host 0x10.1.2.3",
-    "host 256.1.1.1",
-    "ip proto tcp",
-    "ip proto \\tcp or \\udp",
-    "proto \\icmp",
-    "ip6 proto 6",
-    "ip proto 300",
-    "ether proto \\ip6",
-    "ether proto \\ipx or \\stp or \\iso or \\atalk or \\aarp or \\netbeui",
-    "ether proto 6",
-    "ether proto 100",
-    "ether proto 0x10800",
-    "ether host 02:42:0a:f4:01:02",
-    "ether src 0242.0af4.0102 or dst 02-42-0a-f4-01-02",
-    "ether broadcast",
-    "ip broadcast",
-    "ip multicast or ip6 multicast",
-    "multicast and not broadcast",
-    "less 60",
-    "less (5)",
-    "greater 100 and less 200",
-    "len >= 60 and len <= 100",
-    "len-5=3",
-    "len - 5 = 61",
-    "len",
-    "5",
-    "5 = 5",
-    "5 = 6",
-    "not 5 = 6",
-    "- 5 % 3 = 1",
-    "- - 5 = 5",
-    "ip[0]%3*2=1",
-    "2*ip[0]%3=4",
-    "ip[0]^3&1=1",
-    "ip[9] - 1 * 2 = 4",
-    "ip[0] & 0 = 0",
-    "ip[0] & 0 != 0",
-    "ip[0] * 0 = 0",
-    "0 / len = 0",
-    "len / 0 = 1",
-    "len % 0 = 1",
-    "len / ( 1 - 1 ) = 1",
-    "len << 32 = 1",
-    "1 << ( 20 + 20 ) = 0",
-    "ip[9] / ip[8] = 0",
-    "ip[8] / udp[4] = 0",
-    "len << ip[9] = 0",
-    "ip[-2:2] = 0x800",
-    "tcp[-1] = 2",
-    "tcp[0xffffffff:4] = 1",
-    "ether[-1] = 1",
-    "ether[12:2] = 0x800",
-    "ip[0:3] = 1",
-    "tcp[13:(1)] = 2",
-    "5 + tcp[13] = 7",
-    "ip[0] + tcp[13] = 71",
-    "tcp[ip[0] & 15] = 2",
-    "ip[ip[ip[0]]] = 2",
-    "ip[icmp6[0]] = 2",
-    "tcp[icmp6[0]] = 2",
-    "ether[ip[0]] = 2",
-    "not tcp[13] = 2",
-    "ip[0] = ip[1]",
-    "5 < ip[8]",
-    "len = 0xffffffff",
-    "len = 4294967296",
-    "len = 089",
-    "ah[0] = 1",
-    "ip[0] = 5 or 6",
-    "ip[0] = (5 or 6)",
-    "tcp udp",
-    "tcp and",
-    "not",
-    "(tcp",
-    "tcp)",
-    "()",
-    "@",
-    "TCP",
-    "arp",
-    "host fd00::1",
-    "ip6 host fd00::1 and ip6 dst ff02::1",
-    "src and dst net fd00::/8",
-    "net ff02::/16 or fd00::/64",
-    "host ::1.2.3.4",
-    "host 10.244.1.2 or fd00::1",
-    "host fd00::1 or 10.244.1.2",
-    "host fd00::1/128",
-    "host fd00::1/64",
-    "net fd00::1/64",
-    "net ::/129",
-    "net fd00:: mask 255.0.0.0",
-    "fd00::1",
-    "ip6 fd00::1",
-    "ip host fd00::1",
-    "arp host fd00::1",
-    "ether host fd00::1",
-    "port fd00::1",
-    "port 80 or fd00::1",
-    "tcp or fd00::1",
-    "host :::",
-    "host 1:2:3",
-    "host 12345::",
-    "host fd00::1%eth0",
-    "vlan",
-    "vlan 5",
-    "vlan 6 and ip",
-    "vlan and ip host 10.244.1.2 and tcp port 80",
-    "vlan and vlan 7 and ip6",
-    "vlan or ip",
-    "ip or vlan or ip",
-    "not vlan and ip",
-    "(vlan) and tcp[13] = 2",
-    "vlan and ether[12:2] = 0x8100",
-    "vlan and ether dst ff:ff:ff:ff:ff:ff",
-    "vlan and stp",
-    "vlan and iso",
-    "vlan (5)",
-    "vlan ((5))",
-    "vlan (tcp)",
-    "vlan 5 or 6",
-    "vlan 4096",
-    "vlan -1",
-    "tcp vlan",
-    "mpls",
-    "mpls 100",
-    "mpls 101 and ip",
-    "mpls 100 and mpls 101 and host 10.244.1.2",
-    "mpls and ip6 and tcp port 80",
-    "mpls and arp",
-    "mpls and arp[0] = 1",
-    "mpls and arp host 10.244.1.2",
-    "mpls and net 10.244",
-    "mpls and ether proto 0x800",
-    "mpls and ether proto 0x806",
-    "mpls and clnp",
-    "mpls and len > 60",
-    "mpls and vlan",
-    "vlan and mpls and ip",
-    "mpls 1048576",
-    "pppoed",
-    "pppoed 5",
-    "pppoes",
-    "pppoes 7 and ip",
-    "pppoes and tcp port 80",
-    "pppoes and ip6",
-    "pppoes and arp",
-    "pppoes and iso",
-    "pppoes and clnp",
-    "pppoes and ether host 02:42:0a:f4:01:02",
-    "pppoes and ether[0] = 0",
-    "pppoes and multicast",
-    "pppoes and ip multicast",
-    "pppoes and vlan",
-    "pppoes and mpls and ip",
-    "pppoes and inbound",
-    "pppoes 65536",
-    "mpls and pppoes",
-    "inbound",
-    "outbound",
-    "inbound and tcp",
-    "not outbound",
-    "inbound or 5",
-    "ifindex 2",
-    "ifindex 3 and icmp",
-    "ifindex",
-    "ifindex eth0",
-    "ifindex 2 or 3",
-    "protochain 6",
-    "ip protochain 6",
-    "ip6 protochain 6",
-    "ip6 protochain \\tcp and not ip6 proto 6",
-    "protochain 59",
-    "vlan and ip6 protochain 6",
-    "src protochain 6",
-    "tcp protochain 6",
-    "iso proto 0x83",
-    "iso proto \\clnp or \\isis",
-    "isis proto 20",
-    "clnp host 10.244.1.2",
-    "atalk proto 5",
-    "gateway 10.244.1.1",
-    "1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + len)))))))))))))) = 80",
-    "1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + len))))))))))))))) = 80",
-    "port 1 or 2 or 3 or 4 or 5 or 6 or 7 or 8 or 9 or 10 or 11 or 12 or 13 or 14 or 15 or 16 or 17 or 18 or 80",
-    "not (host 1.1.1.1 or 1.1.1.2 or 1.1.1.3 or 1.1.1.4 or 1.1.1.5 or 1.1.1.6 or 1.1.1.7 or 1.1.1.8 or 1.1.1.9)",
-];
+const EXPRESSIONS: &str = include_str!("filter_libpcap/expressions.txt");
 
 const PROTOS: &[&str] = &[
     "", "ether", "link", "ip", "ip6", "arp", "rarp", "tcp", "udp", "sctp", "icmp", "icmp6", "igmp", "igrp", "pim",
     "vrrp", "carp", "ah", "esp", "atalk", "aarp", "decnet", "lat", "sca", "mopdl", "moprc", "iso", "clnp", "esis",
-    "isis", "stp", "ipx", "netbeui",
+    "isis", "stp", "ipx", "netbeui", "l1", "l2", "iih", "lsp", "snp", "csnp", "psnp",
 ];
 const DIRECTIONS: &[&str] = &["", "src", "dst", "src or dst", "src and dst", "dst or src"];
 const KINDS: &[&str] = &["", "host", "net", "port", "portrange", "proto", "protochain"];
@@ -440,6 +199,7 @@ const IDS: &[&str] = &[
     "fd00::1/64",
     "::/0",
     "fd00:0:0:0:0:0:0:1/128",
+    "1.2",
 ];
 /// Names, which libpcap looks up in the DNS wherever an address may stand.
 const NAMES: &[&str] =
@@ -450,9 +210,7 @@ fn grid() -> Vec<String> {
     const ADDRESSES: &[&str] = &["80", "10.244.1.2", "10.244.0.0/16", "02:42:0a:f4:01:02", "fd00::1", "ff00::/8"];
     let mut all = Vec::new();
     for proto in PROTOS {
-        // DECnet has addresses of its own, which are not supported.
-        let kinds = if *proto == "decnet" { &["port", "portrange", "proto", "protochain"] } else { KINDS };
-        for kind in kinds {
+        for kind in KINDS {
             let ids = [ADDRESSES, if takes_names(kind) { NAMES } else { &[] }].concat();
             for direction in DIRECTIONS {
                 all.extend(ids.iter().map(|id| format!("{proto} {direction} {kind} {id}")));
@@ -476,7 +234,7 @@ fn expression(random: &mut Random, depth: usize) -> String {
         0 => random.of(&PROTOS[1..]).to_owned(),
         1 | 2 => {
             let (proto, direction) =
-                (random.of(&["", "", "", "ip", "arp", "tcp", "udp", "ether"]), random.of(DIRECTIONS));
+                (random.of(&["", "", "", "ip", "arp", "tcp", "udp", "ether", "decnet"]), random.of(DIRECTIONS));
             let kind = random.of(KINDS);
             let ids = if takes_names(kind) && random.below(2) == 0 { NAMES } else { IDS };
             let id = random.of(ids);
@@ -488,8 +246,9 @@ fn expression(random: &mut Random, depth: usize) -> String {
             format!("{} {comparison} {}", arithmetic(random, 2), arithmetic(random, 1))
         }
         6 => {
-            let word = random.of(&["vlan", "vlan", "mpls", "pppoes", "pppoed", "inbound", "outbound", "ifindex"]);
-            let number = random.of(&["", "", "2", "5", "6", "7", "(7)", "100", "101"]);
+            let word =
+                random.of(&["vlan", "vlan", "mpls", "pppoes", "pppoed", "inbound", "outbound", "ifindex", "llc"]);
+            let number = random.of(&["", "", "2", "5", "6", "7", "(7)", "100", "101", "ui", "rnr", "s", "i"]);
             format!("{word} {number}")
         }
         7 | 8 => format!("{} and {}", expression(random, deeper), expression(random, deeper)),
@@ -500,6 +259,24 @@ fn expression(random: &mut Random, depth: usize) -> String {
             _ => format!("({})", expression(random, deeper)),
         },
     }
+}
+
+/// What a tunnel carries, or one in a tunnel. Where the packet is in none, nobody asks: libpcap's answer is by chance.
+fn in_tunnel(random: &mut Random) -> String {
+    let mut all = String::new();
+    while random.below(4) == 0 {
+        all += random.of(&["vlan and ", "mpls and ", "pppoes and ", "vlan 5 and ", "ip and ", "ip[0] & 0xf > 5 and "]);
+    }
+    for _ in 0..=random.below(6) / 4 {
+        all += random.of(&["geneve and ", "geneve 5 and ", "geneve 6 and ", "geneve (5) and "]);
+        if random.below(4) == 0 {
+            all += random.of(&["vlan and ", "mpls 100 and ", "pppoes and ", "ip[0] & 0xf = len and "]);
+        }
+    }
+    // The optimiser does not see all of the computed constants there that are no operands of these.
+    let computes = |text: &str| [" % ", " / ", " << ", " >> "].iter().any(|op| text.contains(op));
+    let inside = std::iter::repeat_with(|| expression(random, 2)).find(|text| !computes(text));
+    format!("{all}({})", inside.expect("most are none"))
 }
 
 fn arithmetic(random: &mut Random, depth: usize) -> String {
@@ -614,7 +391,7 @@ fn packets(link: LinkType, random: &mut Random) -> Vec<Packet> {
             let (at, bit) = (random.below(frame.len()), random.below(8));
             frame[at] ^= 1 << bit;
         }
-        frame.truncate(random.below(80));
+        frame.truncate(random.below(120));
         frames.push(frame);
     }
     let wire_len = |bytes: &Vec<u8>, more| u32::try_from(bytes.len() + more).expect("a short packet");
@@ -656,6 +433,9 @@ fn network_packets() -> Vec<(u16, Vec<u8>)> {
         (IP, ip(0, 5, 0, &[0; 20])),
     ];
     all.extend(wrapped());
+    all.extend(of_802_2());
+    all.extend(decnet());
+    all.extend(geneve());
     for (port, flags) in [(80, 0x02), (80, 0x12), (443, 0x18), (81, 0x04), (53, 0x11), (22, 0x10)] {
         all.push((IP, ip(6, 5, 0, &tcp(port, flags, 0))));
         all.push((IP, ip(6, 5, 0x4000, &tcp(port, flags, 20))));
@@ -716,6 +496,76 @@ fn wrapped() -> Vec<(u16, Vec<u8>)> {
         (0x6003, vec![0; 40]),
         (0x6004, vec![1; 40]),
     ]
+}
+
+/// Frames with an 802.2 header: of each kind, with and without the poll bit, and all packets of IS-IS.
+fn of_802_2() -> Vec<(u16, Vec<u8>)> {
+    let controls =
+        [0x00, 0x10, 0x01, 0x05, 0x09, 0x0d, 0x03, 0x13, 0x63, 0x73, 0x43, 0x0f, 0x1f, 0x6f, 0xe3, 0xaf, 0x87];
+    let frame = |control: u8| (35, [&[4, 4, control][..], &[0; 32]].concat());
+    let isis = |kind: u8| (35, [&[0xfe, 0xfe, 3, 0x83, 27, 1, 0, kind][..], &[0; 27]].concat());
+    let in_vlan = (0x8100, [&[0, 5, 0, 35, 4, 4, 3][..], &[0; 32]].concat());
+    controls.into_iter().map(frame).chain([15, 16, 17, 18, 20, 24, 25, 26, 27].map(isis)).chain([in_vlan]).collect()
+}
+
+/// Packets of DECnet: short and long headers, with and without padding in front.
+fn decnet() -> Vec<(u16, Vec<u8>)> {
+    const HIGH: [u8; 4] = [0xaa, 0, 4, 0];
+    let mut all = vec![];
+    for [from, to] in [[[2, 4], [3, 4]], [[3, 4], [2, 4]], [[2, 4], [2, 4]], [[0xff, 0xff], [244, 40]]] {
+        let short = [&[2][..], &to, &from, &[0; 20]].concat();
+        let long = [&[6, 0, 0][..], &HIGH, &to, &[0, 0], &HIGH, &from, &[0; 8]].concat();
+        for header in [short, long] {
+            all.push((0x6003, [&[40, 0][..], &header].concat()));
+            all.push((0x6003, [&[40, 0, 0x81][..], &header].concat()));
+        }
+    }
+    all
+}
+
+/// Tunnels of Geneve: over IPv4 and IPv6, with and without options, in others and what others are in.
+fn geneve() -> Vec<(u16, Vec<u8>)> {
+    const IP: u16 = 0x0800;
+    const IP6: u16 = 0x86dd;
+    const ETHERNET: u16 = 0x6558;
+    let tunnel = |options: u8, vni: u8, protocol: u16, payload: &[u8]| {
+        let protocol = protocol.to_be_bytes();
+        let udp = [0x9c, 0x40, 0x17, 0xc1, 0, 0, 0, 0];
+        let header = [options, 0, protocol[0], protocol[1], 0, 0, vni, 0];
+        [&udp[..], &header, &vec![1; 4 * usize::from(options & 0x3f)], payload].concat()
+    };
+    let frame = |ether_type: u16, payload: &[u8]| {
+        let addresses = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0x42, 10, 0xf4, 1, 2];
+        [&addresses[..], &ether_type.to_be_bytes(), payload].concat()
+    };
+    let inside = [
+        (IP, ip(6, 5, 0, &tcp(80, 0x02, 0))),
+        (IP, ip(17, 6, 0, &udp(53))),
+        (IP, ip(6, 5, 0x2001, &tcp(80, 0x02, 0))),
+        (IP6, ip6(6, &tcp(80, 0x12, 0))),
+        (0x0806, [&[0, 1, 8, 0, 6, 4, 0, 1, 2, 0x42, 10, 0xf4, 1, 2][..], &POD_1, &[0; 6], &POD_2].concat()),
+        (IP, ip(17, 5, 0, &tunnel(1, 5, ETHERNET, &frame(IP, &ip(6, 5, 0, &tcp(443, 0x02, 0)))))),
+        (IP6, ip6(17, &tunnel(0, 6, IP, &ip(6, 5, 0, &tcp(443, 0x02, 0))))),
+    ];
+    let others = wrapped().into_iter().chain(of_802_2().into_iter().step_by(5)).chain(decnet().into_iter().step_by(3));
+    let mut all = Vec::new();
+    for (n, (ether_type, payload)) in inside.into_iter().chain(others).enumerate() {
+        let options = [0, 2, 1, 0x40][n % 4];
+        let in_frame = tunnel(options, 5, ETHERNET, &frame(ether_type, &payload));
+        let alone = tunnel(options, 6, ether_type, &payload);
+        all.extend([(IP, ip(17, 5, 0, &in_frame)), (IP6, ip6(17, &alone))]);
+        if n < 4 {
+            let in_ip = ip(17, 7, 0, &alone);
+            all.extend([
+                (IP6, ip6(17, &in_frame)),
+                (0x8100, [&[0, 5, 8, 0][..], &in_ip].concat()),
+                (0x8847, [&[0, 6, 0x41, 64][..], &in_ip].concat()),
+                (0x8864, [&[0x11, 0, 0, 7, 0, 60, 0, 0x21][..], &in_ip].concat()),
+                (IP, in_ip),
+            ]);
+        }
+    }
+    all
 }
 
 /// An IPv4 packet with `words` of header and `fragment`, the flags and the offset.

@@ -4,7 +4,7 @@
 //! Where the facts have a TCP connection there is a datagram and its answer here, until TCP is simulated; a reset is
 //! the error of a closed port then. MASQUERADE keeps the port, where theirs chose one at random.
 
-use podhop_tests::judge::decode;
+use podhop_parity::judge::decode;
 use sim_core::observe::{Memory, Outputs};
 use sim_core::scenario::report::Report;
 use sim_core::scenario::{self, SourceFile};

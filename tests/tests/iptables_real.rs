@@ -1,11 +1,17 @@
 //! The real iptables loads what we print, and prints what we print. Each check runs in a network namespace of its own.
 
 use podhop_tests::iptables::{Random, rule_set};
-use podhop_tests::scenarios::root;
+use podhop_tests::scenarios::{self, root};
+use sim_core::engine::World;
+use sim_core::kernel::netfilter::ipset::{Change, SetType, Spec};
 use sim_core::kernel::netfilter::parse::parse;
 use sim_core::kernel::netfilter::restore::Restore;
 use sim_core::kernel::netfilter::save::Options;
 use sim_core::kernel::netfilter::{Backend, Iptables};
+use sim_core::kernel::show;
+use sim_core::observe::{Nowhere, Outputs};
+use sim_core::scenario::{self, Disk, Progress};
+use sim_core::testing::{Error, NetNs};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -80,6 +86,164 @@ fn rule_sets_of_nodes() {
         for file in ["kubeadm.restore", "kubeadm.save.nft", "node1-kubenet.restore", "node2-flannel.restore"] {
             let text = std::fs::read_to_string(root().join("tests/iptables").join(file)).expect("a golden");
             compare(&text);
+        }
+    }
+}
+
+/// What makes the sets that Felix's rules of a golden file ask.
+const CALICO_SETS: &str = "\
+create cali40all-hosts-net hash:net family inet maxelem 1048576
+create cali40s:LrVD8vMIGQDyv8Y7sPFB1Ge hash:net family inet maxelem 1048576
+";
+
+/// Felix's rules of a node with a NetworkPolicy: ours and the real ones print them as the file has them.
+#[test]
+fn rules_of_calico() {
+    let golden = std::fs::read_to_string(root().join("tests/iptables/calico-np.rules")).expect("a golden");
+    let rules = |text: &str| text.lines().filter(|l| l.starts_with("-A ")).map(str::to_owned).collect::<Vec<_>>();
+    let mut chains: Vec<_> = golden.lines().flat_map(|l| l.split(' ')).filter(|w| w.starts_with("cali-")).collect();
+    chains.sort_unstable();
+    chains.dedup();
+    let chains: String = chains.iter().map(|c| format!(":{c} - [0:0]\n")).collect();
+    let text = golden.replacen("*filter\n", &format!("*filter\n{chains}"), 1);
+    for (backend, name) in BACKENDS {
+        let mut ours = Iptables::new(backend);
+        let restore = Restore { text: text.clone(), ..Restore::default() };
+        assert!(ours.restore(&restore).is_err(), "the sets are not there");
+        for set in CALICO_SETS.lines().filter_map(|l| l.split(' ').nth(1)) {
+            let create = Change::Create { name: set.to_owned(), spec: Spec::new(SetType::HashNet), exist: false };
+            ours.change_sets(&create, 0).expect("a new set");
+        }
+        ours.restore(&restore).unwrap_or_else(|(line, e)| panic!("{name}: line {line}: {e:?}"));
+        let ours = ours.save(Options::default()).expect("no table was asked for");
+        assert_eq!(rules(&ours), rules(&golden), "{name}");
+        if have() && have_ipset() {
+            let restore = format!("iptables-{name}-restore");
+            let script = format!("ipset restore <<EOF\n{CALICO_SETS}EOF\n{restore} && iptables-{name}-save");
+            let real = shell(&script, &text).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(rules(&real), rules(&golden), "{name}: the real one");
+        }
+    }
+}
+
+/// What the real ipset lists of sets is what ours does, but for the order of members.
+#[test]
+fn sets_as_the_real_tool_shows_them() {
+    if !have_ipset() {
+        return;
+    }
+    let commands = [
+        "ipset create a hash:net initval 0x11223344",
+        "ipset add a 10.0.0.0/24",
+        "ipset add a 10.0.0.9/24",
+        "ipset -exist add a 10.0.0.0/24",
+        "ipset add a 10.1.0.0/16 nomatch",
+        "ipset add a 10.5.0.0-10.5.0.10",
+        "ipset add a 0.0.0.0/0",
+        "ipset test a 10.1.0.1",
+        "ipset create b hash:ip,port hashsize 100 maxelem 5 initval 0x1",
+        "ipset add b 10.0.0.1,80",
+        "ipset add b 10.0.0.1,udp:53-54",
+        "ipset add b 10.0.0.1,sctp:1-9",
+        "ipset create c bitmap:port range 0-1023",
+        "ipset add c 22-25",
+        "ipset add c 2000",
+        "ipset create d hash:ip initval 0x2",
+        "ipset add d 1.1.1.0/30",
+        "ipset del d 1.1.1.1",
+        "ipset del d 1.1.1.1",
+        "ipset -exist del d 1.1.1.1",
+        "ipset create d hash:net",
+        "ipset swap a b",
+        "ipset swap a nono",
+        "ipset rename c d",
+        "ipset rename c e",
+        "ipset destroy nono",
+        "ipset add nono 1.1.1.1",
+        "ipset list",
+        "ipset list -t a",
+        "ipset list -n",
+        "ipset save",
+        "ipset flush a",
+        "ipset list a",
+        "ipset restore <<EOF\nadd d 9.9.9.9\n\n# x\nadd d 9.9.9.9\nEOF",
+        "ipset destroy",
+        "ipset list",
+    ];
+    let mut net = NetNs::new(&[]).expect("a namespace");
+    let ours: String = commands.iter().map(|c| output(&mut net, c)).collect();
+    let script: String = commands.iter().map(|c| format!("{c}\n[ $? = 0 ] && echo done || echo failed\n")).collect();
+    let real = shell(&format!("exec 2>&1\n{script}"), "").expect("the last command succeeds");
+    assert_eq!(in_order(&ours), in_order(&real));
+}
+
+/// What a command printed, and whether it succeeded.
+fn output(net: &mut NetNs, command: &str) -> String {
+    match net.run(command) {
+        Ok(text) => format!("{text}done\n"),
+        Err(Error::Command { message, .. }) => format!("{message}\nfailed\n"),
+        Err(other) => panic!("{command}: {other}"),
+    }
+}
+
+/// The lines of a text, with runs of members and of lines that add them put in order.
+fn in_order(text: &str) -> Vec<String> {
+    let kind = |l: &String| l.starts_with("add ") || l.starts_with(|c: char| c.is_ascii_digit());
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.chunk_by_mut(|a, b| kind(a) && kind(b)).for_each(<[String]>::sort);
+    lines
+}
+
+fn have_ipset() -> bool {
+    let there = shell("ipset list", "").is_ok();
+    assert!(there || std::env::var("CI").is_err(), "skipped: needs root and ipset");
+    there
+}
+
+/// The rules of every namespace of every scenario, when its last command has ended.
+#[test]
+fn rule_sets_of_scenarios() {
+    if !have() {
+        return;
+    }
+    let mut rules = Rules::default();
+    for path in scenarios::all() {
+        let (_, plan) =
+            scenario::load(&Disk, &root().join(&path), None).unwrap_or_else(|e| panic!("{}", e.render(false)));
+        let options = scenario::Options { outputs: Outputs::NONE, ..scenario::Options::default() };
+        rules.namespaces = plan.namespaces.iter().map(|n| n.name.clone()).collect();
+        scenario::run(&plan, &mut Nowhere, options, &mut rules).unwrap_or_else(|e| panic!("{path:?}: {e:?}"));
+    }
+    assert!(rules.texts.len() > 10, "{} scenarios and namespaces have rules", rules.texts.len());
+    // Those that ask sets are loaded beside them, in rules_of_calico.
+    for (backend, text) in rules.texts.iter().filter(|(_, text)| !text.contains("--match-set")) {
+        // Whatever the legacy tables hold, nf_tables can hold too.
+        let names = BACKENDS.iter().filter(|(b, _)| b == backend || *b == Backend::Nft).map(|(_, name)| name);
+        for name in names {
+            let test = shell(&format!("iptables-{name}-restore --test"), text);
+            assert!(test.is_ok(), "{name}: {test:?}\n{text}");
+        }
+    }
+}
+
+/// The rules that namespaces have, each text once.
+#[derive(Default)]
+struct Rules {
+    namespaces: Vec<String>,
+    texts: Vec<(Backend, String)>,
+}
+
+impl Progress for Rules {
+    fn commands(&mut self, _: usize, _: usize) {}
+
+    fn settled(&mut self, world: &World, look: usize) {
+        for ns in self.namespaces.iter().filter(|_| look == 0).filter_map(|name| world.namespace(name)) {
+            let rules = show::iptables(world.machine(ns).spaces(), ns);
+            let text = rules.save(Options::default()).expect("no table is asked for");
+            let one = (rules.backend(), text);
+            if one.1.contains("\n-A ") && !self.texts.contains(&one) {
+                self.texts.push(one);
+            }
         }
     }
 }

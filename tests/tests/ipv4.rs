@@ -1,7 +1,7 @@
 //! IPv4 between namespaces, rule by rule: errors and their limits, fragments, redirects, path MTUs. What is expected
 //! stands in the facts as measured on Linux 6.18.
 
-use podhop_tests::judge::decode;
+use podhop_parity::judge::decode;
 use sim_core::observe::Memory;
 use sim_core::scenario::report::Report;
 use sim_core::scenario::{self, Options, SourceFile};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use podhop_tests::judge::{By, Case, Options, canon, compare, decode};
+use podhop_parity::judge::{By, Case, Options, canon, compare, decode};
 use podhop_tests::recordings::{LABS, Lab, Stability, stable};
 use proptest::prelude::*;
 
@@ -374,6 +374,7 @@ fn options(words: &str) -> Options {
         strict: words.contains(&"--strict"),
         namespaces: value("--ns").map_or_else(Vec::new, |names| names.split(',').map(str::to_owned).collect()),
         free_length: value("--free-length").map(|port| port.parse().expect("a port")),
+        ..Options::default()
     }
 }
 

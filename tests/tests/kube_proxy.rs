@@ -10,8 +10,11 @@ use sim_core::kernel::netfilter::eval::{Verdict, walk};
 use sim_core::kernel::netfilter::hook::{Hook, TableName};
 use sim_core::kernel::netfilter::packet::{AddrType, Connection, Ct, IfName, Packet, Surroundings, Tracked};
 use sim_core::kernel::netfilter::restore::Restore;
+use sim_core::kernel::netfilter::save;
 use sim_core::kernel::netfilter::targets::NatKind;
 use sim_core::kernel::netfilter::{self as nf, Iptables};
+use sim_core::scenario::{SourceFile, eval};
+use sim_core::testing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -131,10 +134,72 @@ fn the_text_of_1_21() {
     assert_eq!(text, want);
 }
 
+/// The chains of a node port that keeps sources, as `iptables -L` of a public cluster has them (minikube, on the node
+/// without the pod), and as they are beside the pod.
+#[test]
+fn the_text_of_1_21_for_a_local_node_port() {
+    let options = Options { version: Version::V1_21, ..kubeadm().0 };
+    let port = ServicePort {
+        node_port: Some(30080),
+        external_policy: TrafficPolicy::Local,
+        ..port("default/webapp", "10.104.12.37", 80)
+    };
+    let of = |endpoint: &str, chain: &str| {
+        let text = restore(options.clone(), &[Backend { port: port.clone(), endpoints: ready(&[endpoint]) }]);
+        let rules =
+            by_chain(&text)[chain].iter().map(|rule| rule.replace("-m comment --comment ", "")).collect::<Vec<_>>();
+        rules.iter().map(|rule| rule.split_once(' ').expect("a rule has words").1.to_owned()).collect::<Vec<_>>()
+    };
+    let node_port = [
+        "default/webapp -m tcp -p tcp --dport 30080 -s 127.0.0.0/8 -j KUBE-MARK-MASQ",
+        "default/webapp -m tcp -p tcp --dport 30080 -j KUBE-XLB-2IRACUALRELARSND",
+    ];
+    assert_eq!(of("10.244.1.5:8080", "nat KUBE-NODEPORTS"), node_port);
+    let all = [
+        "\"Redirect pods trying to reach external loadbalancer VIP to clusterIP\" -s 10.244.0.0/16 \
+         -j KUBE-SVC-2IRACUALRELARSND",
+        "\"masquerade LOCAL traffic for default/webapp LB IP\" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ",
+        "\"route LOCAL traffic for default/webapp LB IP to service chain\" -m addrtype --src-type LOCAL \
+         -j KUBE-SVC-2IRACUALRELARSND",
+    ];
+    let none = ["\"default/webapp has no local endpoints\" -j KUBE-MARK-DROP"];
+    assert_eq!(of("10.244.1.5:8080", "nat KUBE-XLB-2IRACUALRELARSND"), [&all[..], &none].concat());
+    let local = of("*10.244.1.5:8080", "nat KUBE-XLB-2IRACUALRELARSND");
+    assert_eq!(local[..3], all);
+    assert!(
+        local[3].starts_with("\"Balancing rule 0 for default/webapp\" -j KUBE-SEP-") && local.len() == 4,
+        "{local:?}"
+    );
+}
+
 /// A node, as in the tests of kube-proxy itself (pkg/proxy/iptables/proxier_test.go): pods are 10.0.0.0/8, the node has
 /// 192.168.0.2 and two more addresses.
 struct Node {
     iptables: Iptables,
+    /// The same rules on a whole node, to ask for every way (`podhop iptables eval --all-choices`). 1.21 leaves it to
+    /// the kubelet to drop.
+    whole: Option<eval::Node>,
+}
+
+/// Pods hang on cbr0, those of other nodes are behind 192.168.0.3.
+const LINKS: &str = include_str!("../iptables/node/links.json");
+const ADDRESSES: &str = include_str!("../iptables/node/addresses.json");
+const ROUTES: &str = include_str!("../iptables/node/routes.json");
+const SYSCTLS: &str = "net.ipv4.ip_forward = 1\nnet.ipv4.conf.all.route_localnet = 1\n";
+
+/// The node with these rules, as iptables-save prints them.
+fn whole(rules: &str) -> eval::Node {
+    let file = |name: &str, text: &str| Some(SourceFile::new(name, text));
+    let dumps = eval::Dumps {
+        links: file("links", LINKS),
+        addresses: file("addresses", ADDRESSES),
+        routes: file("routes", ROUTES),
+        sysctls: file("sysctl", SYSCTLS),
+        ..eval::Dumps::new(SourceFile::new("rules", rules))
+    };
+    let node = eval::Node::load(&dumps).unwrap_or_else(|e| panic!("{e}"));
+    assert!(node.warnings.is_empty(), "{}", node.warnings);
+    node
 }
 
 const NODE: &str = "192.168.0.2";
@@ -186,7 +251,8 @@ fn is_local(address: Ipv4Addr) -> bool {
 
 impl Node {
     fn new(options: Options, backends: &[Backend]) -> Node {
-        let mut node = Node { iptables: Iptables::new(nf::Backend::Legacy) };
+        let mut node = Node { iptables: Iptables::new(nf::Backend::Legacy), whole: None };
+        let old = options.version < Version::V1_30;
         let Sync { ensure, restore } = Proxier::new(options).sync(backends);
         let mut made = BTreeSet::new();
         for one in ensure {
@@ -198,6 +264,11 @@ impl Node {
             node.restore(format!("*{table}\n{line}\nCOMMIT\n"));
         }
         node.restore(restore.expect("everything is new"));
+        if old {
+            node.restore("*nat\n-A KUBE-MARK-DROP -j MARK --or-mark 0x8000\nCOMMIT\n".to_owned());
+        } else {
+            node.whole = Some(whole(&node.iptables.save(save::Options::default()).expect("all tables")));
+        }
         node
     }
 
@@ -220,7 +291,11 @@ impl Node {
         }
         assert_eq!(marks.len(), 1, "all or none are masqueraded: {seen:?}");
         let ends = seen.into_iter().collect::<Vec<_>>().join(" ");
-        if marks.contains(&true) { ends + " m" } else { ends }
+        let end = if marks.contains(&true) { ends + " m" } else { ends };
+        if let Some(whole) = &self.whole {
+            assert_eq!(all_ways(whole, protocol, ip(from), to), end, "{from} > {}:{} by all ways", to.0, to.1);
+        }
+        end
     }
 
     fn once(&mut self, protocol: u8, from: Ipv4Addr, to: (Ipv4Addr, u16), failures: u32) -> (String, bool) {
@@ -255,6 +330,10 @@ impl Node {
                 (other, _) => panic!("{other:?}"),
             }
         }
+        // The kubelet's rule, before 1.28.
+        if state.mark & 0x8000 != 0 {
+            return ("DROP".to_owned(), false);
+        }
         (end, state.mark & 0x4000 != 0)
     }
 
@@ -286,6 +365,48 @@ impl Node {
         state.mark = packet.mark;
         (verdict, around.accepted)
     }
+}
+
+/// As [`Node::ask`]. Every answer must come back as if its sender had been the destination that was asked for.
+fn all_ways(node: &eval::Node, protocol: u8, from: Ipv4Addr, to: (Ipv4Addr, u16)) -> String {
+    let origin = match from {
+        _ if is_local(from) => eval::Origin::Local,
+        _ if from.octets()[0] == 10 => eval::Origin::Device("veth0".to_owned()),
+        _ => eval::Origin::Device("eth0".to_owned()),
+    };
+    let packet = testing::Packet { sport: 1000, dport: to.1, ..testing::Packet::new(protocol, from, to.0) };
+    let question = eval::Question { from: origin, packet, mark: 0, established: false, packets: 2, all_choices: true };
+    let answer = node.ask(&question).unwrap_or_else(|e| panic!("{e}"));
+    let odds = answer.ways.iter().map(|w| w.odds.expect("all ways").to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(
+        odds,
+        BTreeSet::from([if answer.ways.len() == 1 { "1".to_owned() } else { format!("1/{}", answer.ways.len()) }])
+    );
+    let (mut seen, mut marks) = (BTreeSet::new(), BTreeSet::new());
+    for way in &answer.ways {
+        let accepted = |s: &eval::PathStep| s.text.starts_with("-A KUBE-NODEPORTS") && s.text.ends_with("-j ACCEPT");
+        seen.insert(match (&way.turns[0].end, &way.endpoint) {
+            (eval::Ending::Dropped { by: Some(_), .. }, _) => "DROP".to_owned(),
+            (eval::Ending::Rejected { .. }, _) => "REJECT".to_owned(),
+            (_, Some(endpoint)) => endpoint.clone(),
+            (eval::Ending::Local { .. }, None) if way.turns[0].path.iter().any(accepted) => "ACCEPT".to_owned(),
+            (_, None) => String::new(),
+        });
+        let counts = matches!(way.turns[0].end, eval::Ending::Sent { .. } | eval::Ending::Local { .. });
+        marks.insert(counts && way.masqueraded);
+        if way.endpoint.is_some() && counts {
+            let ends = (format!("{}:{}", to.0, to.1), format!("{from}:1000"));
+            match &way.turns[1].end {
+                eval::Ending::Sent { source, destination, .. } | eval::Ending::Local { source, destination } => {
+                    assert_eq!((source.clone(), destination.clone()), ends, "{}", answer.text(false));
+                }
+                other => panic!("the answer: {other}\n{}", answer.text(false)),
+            }
+        }
+    }
+    assert_eq!(marks.len(), 1, "all or none are masqueraded: {}", answer.text(true));
+    let ends = seen.into_iter().collect::<Vec<_>>().join(" ");
+    if marks.contains(&true) { ends + " m" } else { ends }
 }
 
 struct State {
@@ -580,4 +701,52 @@ fn j_who_is_masqueraded() {
     let mut node = matrix(Options { masquerade_all: true, ..options() });
     row(&mut node, POD, cluster_ip, ["both m", "both m", "local m"]);
     row(&mut node, CLIENT, cluster_ip, ["both m", "both m", "local m"]);
+}
+
+/// What is otherwise in 1.21: pods keep their source on the way to external addresses, and there is no policy for
+/// traffic inside the cluster.
+#[test]
+fn version_1_21() {
+    let range = |text: &str| text.parse().expect("a network");
+    let options = || Options { version: Version::V1_21, ..options() };
+    let (both, local) = ("10.180.0.1:80 10.180.2.1:80", "10.180.2.1:80");
+    let masqueraded = &format!("{both} m");
+    let endpoints = ready(&["10.180.0.1:80", "*10.180.2.1:80"]);
+    let ask = |port: ServicePort, lines: &[(&str, &str, &str)]| {
+        check(&mut Node::new(options(), &[Backend { port, endpoints: endpoints.clone() }]), lines);
+    };
+    let (outside, balancer, node_port) = ("192.168.99.11:80", "1.2.3.4:80", "192.168.0.2:3001");
+    ask(
+        full(),
+        &[
+            (POD, "172.30.0.41:80", both),
+            (NODE, "172.30.0.41:80", masqueraded),
+            (POD, outside, both),
+            (CLIENT, outside, masqueraded),
+            (POD, balancer, masqueraded),
+            (CLIENT, node_port, masqueraded),
+            (LO, "127.0.0.1:3001", masqueraded),
+        ],
+    );
+    let policy = TrafficPolicy::Local;
+    for to in [outside, balancer, node_port] {
+        let port = ServicePort { external_policy: policy, ..full() };
+        ask(port, &[(POD, to, both), (CLIENT, to, local), (NODE, to, masqueraded)]);
+    }
+    let ranges = vec![range("203.0.113.0/25"), range("192.168.0.0/24")];
+    ask(
+        ServicePort { load_balancer_source_ranges: ranges, ..full() },
+        &[
+            (CLIENT, balancer, masqueraded),
+            (BLOCKED, balancer, "DROP"),
+            (POD, balancer, "DROP"),
+            (NODE, balancer, masqueraded),
+        ],
+    );
+    ask(ServicePort { internal_policy: policy, ..full() }, &[(POD, "172.30.0.41:80", both)]);
+    let nobody = Backend { port: full(), endpoints: vec![] };
+    let mut node = Node::new(options(), &[nobody]);
+    for to in ["172.30.0.41:80", outside, balancer, node_port] {
+        check(&mut node, &[(POD, to, "REJECT"), (CLIENT, to, "REJECT")]);
+    }
 }

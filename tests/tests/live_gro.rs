@@ -3,7 +3,8 @@
 //!
 //! One write of a sender whose device cuts segments arrives in one poll, whatever the machine is like.
 
-use podhop_tests::live::{self, Compare};
+use podhop_parity::Compare;
+use podhop_tests::live;
 
 /// A client and a server with a router between them.
 const LAB: &str = r#"

@@ -176,7 +176,7 @@ live! {
     ttl_behind_nat: [
         ("node", rule!("-t nat -A PREROUTING -d 10.96.0.1 -j DNAT --to-destination 192.168.0.13")),
         ("node", rule!("-t nat -A POSTROUTING -o up0 -j MASQUERADE")),
-        ("d", "ip link add r0 type bridge"),
+        ("d", "ip link add r0 address 0a:00:00:00:0d:01 type bridge"),
         ("d", "ip link set r0 up"),
         ("a", "ping -c1 -W1 -t1 10.96.0.1"),
         ("a", "ping -c1 -W1 -t1 192.168.0.13"),

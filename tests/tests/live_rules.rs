@@ -200,6 +200,50 @@ live! {
         ("node", "ping -c1 -W1 192.168.0.13"),
         ("d", "ping -c1 -W1 192.168.0.1"),
     ];
+    /// Of two rules the first counts; replies stay outside of the zone, so each way is a connection of its own.
+    zones: [
+        ("node", rule!("-t raw -A PREROUTING -i br0 -p udp -j CT --zone 5")),
+        ("node", rule!("-t raw -A PREROUTING -i br0 -j CT --zone 6")),
+        ("node", rule!("-t raw -A PREROUTING -i up0 -p udp --sport 7 -j CT --zone 5")),
+        ("node", rule!("-t raw -A OUTPUT -j CT --zone 0x9")),
+        ("node", rule!("-t raw -A PREROUTING -m conntrack --ctstate NEW")),
+        ("node", rule!("-t raw -A PREROUTING -m conntrack --ctstate INVALID")),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate ESTABLISHED")),
+        ("a", udp!("192.168.0.13:7")),
+        ("node", "cat /proc/net/nf_conntrack"),
+        ("b", udp!("10.0.0.10:7")),
+        ("a", "ping -c1 192.168.0.13"),
+        ("node", "ping -c1 192.168.0.13"),
+        ("node", "conntrack -L -w 5"),
+        ("node", "conntrack -D -w 5"),
+        ("a", udp!("192.168.0.13:8")),
+        ("d", udp!("10.0.0.10:8")),
+    ];
+    /// What counts for one direction alone is found by its other one outside of the zone.
+    zones_of_one_direction: [
+        ("node", rule!("-t raw -A PREROUTING -i br0 -j CT --zone-orig 5")),
+        ("node", rule!("-t raw -A PREROUTING -i up0 -p icmp -j CT --zone-reply 6")),
+        ("node", rule!("-t raw -A OUTPUT -j CT --zone-reply 7")),
+        ("node", rule!("-t nat -A POSTROUTING -o up0 -j MASQUERADE")),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate NEW")),
+        ("node", rule!("-A FORWARD -m conntrack --ctstate ESTABLISHED")),
+        ("a", udp!("192.168.0.13:7")),
+        ("a", udp!("192.168.0.13:8")),
+        ("a", "ping -c1 192.168.0.13"),
+        ("d", "ping -c1 -W1 10.0.0.10"),
+        ("node", "ping -c1 -W1 192.168.0.13"),
+        ("node", "conntrack -L -w 5"),
+    ];
+    zones_by_mark: [
+        ("node", rule!("-t raw -A PREROUTING -s 10.0.0.10 -j MARK --set-mark 0x10001")),
+        ("node", rule!("-t raw -A PREROUTING -s 10.0.0.11 -j MARK --set-mark 2")),
+        ("node", rule!("-t raw -A PREROUTING -i br0 -j CT --zone-orig mark")),
+        ("node", rule!("-t nat -A POSTROUTING -o up0 -j MASQUERADE")),
+        ("a", udp!("192.168.0.13:7")),
+        ("b", udp!("192.168.0.13:7", 32, "5001")),
+        ("b", "ping -c1 10.0.0.10"),
+    ];
     connmark: [
         ("node", rule!("-t mangle -A PREROUTING -j CONNMARK --restore-mark")),
         ("node", rule!("-t mangle -A PREROUTING -m mark --mark 0x5 -j ACCEPT")),

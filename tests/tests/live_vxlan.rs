@@ -3,7 +3,8 @@
 //! Compared are every record, what every command and script printed, and at the end the rules with their counters and
 //! the connections of every namespace. Outer source ports are hashes, told apart by their order of appearance.
 
-use podhop_tests::live::{self, Compare};
+use podhop_parity::Compare;
+use podhop_tests::live;
 
 /// Three hosts on a switch. On a and b a VXLAN device with a far end each and one on top of it, on c
 /// one without.
@@ -80,7 +81,7 @@ fn check(name: &str, words: &str, traffic: &[(&str, &str)]) {
     let lab = ["10.0.0.10", "10.0.0.11"].iter().fold(LAB.to_owned(), |lab, remote| {
         lab.replace(&format!("remote {remote}\n"), &format!("remote {remote} {words}\n"))
     });
-    live::check(&lab, name, traffic, Compare { times: false, outputs: true, silent: false });
+    live::check(&lab, name, traffic, Compare::ALL);
 }
 
 /// Sends a datagram of so many bytes and waits for the answer.

@@ -1,7 +1,7 @@
 //! Labs of bare namespaces as text: commands, a packet, what every interface showed. What is expected stands in the
 //! facts as measured on Linux 6.18.
 
-use podhop_tests::judge::decode;
+use podhop_parity::judge::decode;
 use sim_core::kernel::netns::MAX_NAMESPACES;
 use sim_core::observe::Memory;
 use sim_core::scenario::report::Report;

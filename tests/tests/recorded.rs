@@ -1,71 +1,18 @@
 //! Every recorded case that is simulated, each a test: it must show what the real kernel showed.
 
-use podhop_tests::judge::{self, Case, Options};
-use podhop_tests::recordings::{LABS, Lab, Stability, stable};
-use podhop_tests::{lab, scenarios};
+use podhop_parity::judge::{self, Case};
+use podhop_tests::lab::{self, Workload};
+use podhop_tests::recordings::{LABS, Lab};
+use podhop_tests::verdict::{self, RULE_COUNTERS, Way};
+use podhop_tests::{live, scenarios};
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// As many cases are pending. The number only falls: whoever simulates a case takes its line out of
 /// recordings/pending.txt and lowers this.
 const PENDING: usize = 39;
-
-/// The file of a case that has the counters of rules.
-const RULE_COUNTERS: &str = "state.diff";
-
-/// Cases in which a name server answers: dnsmasq in the recordings, ours as CoreDNS. What the client sees is compared,
-/// but for the lengths of the messages, which is why the rules count other bytes.
-fn names_are_asked(case: &str) -> bool {
-    case.starts_with("dns_")
-}
-
-/// The case in which names are asked for over TCP: other lengths are other sequence numbers, too.
-const OVER_TCP: &str = "dns_tcp";
-
-/// What p1a sees, by interface, direction and flags.
-fn shapes(case: &Case) -> Vec<String> {
-    let options = Options { namespaces: vec!["p1a".to_owned()], ..Options::default() };
-    let shape = |line: &str| {
-        let flags = line.split_once("Flags [").and_then(|(_, rest)| rest.split(']').next());
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match flags {
-            Some(flags) => format!("{} [{flags}]", words[..words.len().min(2)].join(" ")),
-            None => words.join(" "),
-        }
-    };
-    judge::canon(case, &options).lines().map(shape).collect()
-}
-
-/// Cases in which the kernel draws at random: the same kinds of records, and probes within Linux's ranges.
-const STEADY: [&str; 2] = ["arp_steady", "link_down"];
-
-/// Cases that no two runs of the kernel show alike in every segment, since it depends on the processor when readers
-/// read. TCP's own part of them is compared.
-const BULK: [(&str, &str); 23] = [
-    ("labA-off", "delack"),
-    ("labA-off", "mtu_1400"),
-    ("labA-off", "tcp_abort"),
-    ("labA-off", "tcp_big"),
-    ("labA-off", "upload"),
-    ("labA-off-k618", "tcp_big"),
-    ("labA-off-legacy", "tcp_big"),
-    ("labA-off-nf0", "tcp_big"),
-    ("labA-on", "delack"),
-    ("labA-on", "tcp_abort"),
-    ("labB-off", "delack"),
-    ("labB-off", "mtu_1400"),
-    ("labB-off", "tcp_abort"),
-    ("labB-off", "tcp_big"),
-    ("labB-off", "tcp_big_same"),
-    ("labB-off", "upload"),
-    ("labB-off", "vx_podmtu1500"),
-    ("labB-on", "delack"),
-    ("labB-on", "mtu_1400"),
-    ("labB-on", "tcp_abort"),
-    ("labB-on", "tcp_big"),
-    ("labB-on", "upload"),
-    ("labB-on", "vx_podmtu1500"),
-];
 
 macro_rules! recorded {
     ($($lab:ident $name:literal { $($case:ident)* })*) => {
@@ -499,50 +446,25 @@ recorded! {
     }
 }
 
-/// The kernel's timing agreed in both of its runs.
-fn times_are_stable(lab: &str, case: &str) -> bool {
-    match stable().get(&format!("{lab}/{case}")) {
-        Some(Stability::Equal { times }) => *times,
-        // Either of the runs will do.
-        Some(Stability::Differs { .. }) | None => true,
-    }
-}
-
 fn check(lab: &str, case: &str) {
     let all = lab::workloads();
     let workload = all.iter().find(|w| w.lab == lab && w.case == case).expect("an entry in recordings/workloads.yaml");
-    let recorded = Lab::load(lab);
-    let want = recorded.case(case).expect("a recording");
-    if STEADY.contains(&case) {
-        let second = recorded.second(case).expect("a second recording");
-        let disturbed = case == "link_down";
-        for (one, other) in [(&want, &second), (&second, &want)] {
-            assert_eq!(judge::compare_steady(one, other, one, disturbed), Vec::<String>::new(), "the recording itself");
-        }
-        assert_eq!(judge::compare_steady(&want, &second, &lab::simulate(workload), disturbed), Vec::<String>::new());
-        return;
-    }
-    if BULK.contains(&(lab, case)) {
-        let report = judge::compare_bulk(&want, recorded.second(case).as_ref(), &lab::simulate(workload));
-        assert!(report.is_empty(), "{lab}/{case}\n{}", report.join("\n"));
-        return;
-    }
-    if case == OVER_TCP {
-        assert_eq!(shapes(&lab::simulate(workload)), shapes(&want), "{lab}/{case}");
-        return;
-    }
-    let times = times_are_stable(lab, case);
-    let options = if names_are_asked(case) {
-        Options { times, namespaces: vec!["p1a".to_owned()], free_length: Some(53), ..Options::default() }
-    } else {
-        Options { times, strict: true, ..Options::default() }
-    };
-    let mut got = lab::simulate(workload);
-    if names_are_asked(case) {
-        got.files.remove(RULE_COUNTERS);
-    }
-    let differences = judge::compare(&want, recorded.second(case).as_ref(), &got, &options);
+    let differences = verdict::differences(workload, lab::simulate(workload));
     assert!(differences.is_empty(), "{lab}/{case}\n{}", differences.join("\n"));
+}
+
+/// What the kernel draws at random is judged by ranges: its own two runs lie within them.
+#[test]
+fn the_recordings_are_steady() {
+    for w in lab::workloads().iter().filter(|w| Way::of(&w.lab, &w.case) == Way::Steady) {
+        let recorded = Lab::load(&w.lab);
+        let (one, other) = (recorded.case(&w.case), recorded.second(&w.case));
+        let (one, other) = (one.expect("a recording"), other.expect("a second recording"));
+        for (one, other) in [(&one, &other), (&other, &one)] {
+            let report = judge::compare_steady(one, other, one, w.case == "link_down");
+            assert_eq!(report, Vec::<String>::new(), "{}/{}", w.lab, w.case);
+        }
+    }
 }
 
 #[test]
@@ -570,38 +492,40 @@ fn judge_py_agrees() {
         return;
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
-    lab::write(dir.path(), &[]).expect("it can be written");
-    let otherwise = |w: &lab::Workload| {
-        STEADY.contains(&w.case.as_str()) || BULK.contains(&(&w.lab, &w.case)) || w.case == OVER_TCP
-    };
-    for w in lab::workloads().into_iter().filter(|w| !otherwise(w)) {
-        let recorded = Lab::load(&w.lab);
-        let place = |which: &str| dir.path().join("recordings").join(which).join(&w.lab).join(&w.case);
-        let want = place("").components().collect::<std::path::PathBuf>();
-        let second = place("second");
-        for (case, to) in [(recorded.case(&w.case), &want), (recorded.second(&w.case), &second)] {
-            let Some(case) = case else { continue };
-            std::fs::create_dir_all(to).expect("a folder");
-            for (name, bytes) in
-                case.order.map(|o| ("order.txt".to_owned(), o.into_bytes())).into_iter().chain(case.files)
-            {
-                std::fs::write(to.join(name), bytes).expect("a file");
-            }
-        }
-        let judge = scenarios::root().join("tests/oracles/judge.py");
-        let got = dir.path().join(&w.lab).join(&w.case);
-        let mut how = if names_are_asked(&w.case) {
-            std::fs::remove_file(got.join(RULE_COUNTERS)).expect("counters");
-            vec!["--ns", "p1a", "--free-length", "53"]
-        } else {
-            vec!["--strict"]
-        };
-        if times_are_stable(&w.lab, &w.case) {
-            how.push("--times");
-        }
-        let out = Command::new("python3").arg(judge).arg("diff").args([&want, &got]).args(how).output();
-        let out = out.expect("python3 runs");
-        let text = String::from_utf8_lossy(&out.stdout);
-        assert_eq!((text.trim(), out.status.code()), ("equal", Some(0)), "{}/{}", w.lab, w.case);
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    live::side_by_side(at_once, &lab::workloads(), |w| judge_py(w, dir.path()));
+}
+
+/// What judge.py says of a case in a folder of its own.
+fn judge_py(w: &Workload, dir: &Path) {
+    let way = Way::of(&w.lab, &w.case);
+    if ![Way::Strict, Way::Names].contains(&way) {
+        return;
     }
+    let write = |to: &Path, case: Case| {
+        fs::create_dir_all(to).expect("a folder");
+        let order = case.order.map(|o| ("order.txt".to_owned(), o.into_bytes()));
+        order.into_iter().chain(case.files).for_each(|(name, bytes)| fs::write(to.join(name), bytes).expect("a file"));
+    };
+    let recorded = Lab::load(&w.lab);
+    let place = |which: &str| dir.join(which).join(&w.lab).join(&w.case);
+    // judge.py looks for the second recording beside the first one's folder.
+    let (want, second, got) = (place("recordings"), place("recordings/second"), place("ours"));
+    write(&got, lab::simulate(w));
+    recorded.case(&w.case).into_iter().for_each(|case| write(&want, case));
+    recorded.second(&w.case).into_iter().for_each(|case| write(&second, case));
+    let judge = scenarios::root().join("tests/oracles/judge.py");
+    let mut how = if way == Way::Names {
+        fs::remove_file(got.join(RULE_COUNTERS)).expect("counters");
+        vec!["--ns", "p1a", "--free-length", "53"]
+    } else {
+        vec!["--strict"]
+    };
+    if verdict::times_are_stable(&w.lab, &w.case) {
+        how.push("--times");
+    }
+    let out = Command::new("python3").arg(judge).arg("diff").args([&want, &got]).args(how).output();
+    let out = out.expect("python3 runs");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert_eq!((text.trim(), out.status.code()), ("equal", Some(0)), "{}/{}", w.lab, w.case);
 }

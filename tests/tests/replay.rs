@@ -22,7 +22,7 @@ const LOOKS: [&str; 9] = [
 
 fn plan(lab: &str) -> Plan {
     let path = podhop_tests::scenarios::root().join(format!("scenarios/{lab}/scenario.yaml"));
-    scenario::load(&scenario::Disk, &path).unwrap_or_else(|e| panic!("{}", e.render(false))).1
+    scenario::load(&scenario::Disk, &path, None).unwrap_or_else(|e| panic!("{}", e.render(false))).1
 }
 
 /// 1, 2, …, n in an order that jumps about.

@@ -21,7 +21,7 @@ fn run(spec: &str) -> Result<Report, String> {
 }
 
 fn load(dir: &Path) -> Result<Report, String> {
-    let (_, plan) = scenario::load(&Disk, &dir.join("scenario.yaml")).map_err(|e| e.render(false))?;
+    let (_, plan) = scenario::load(&Disk, &dir.join("scenario.yaml"), None).map_err(|e| e.render(false))?;
     Ok(scenario::run(&plan, &mut Nowhere, Options::default(), &mut ()).expect("it runs"))
 }
 

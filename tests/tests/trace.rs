@@ -12,7 +12,7 @@ use std::path::Path;
 /// Runs a scenario as `podhop trace` does.
 fn run(path: &Path) -> Report {
     let (_, plan) =
-        scenario::load(&Disk, &scenarios::root().join(path)).unwrap_or_else(|e| panic!("{}", e.render(false)));
+        scenario::load(&Disk, &scenarios::root().join(path), None).unwrap_or_else(|e| panic!("{}", e.render(false)));
     let options = Options { outputs: Outputs::NONE, journeys: 100_000, prelude: 0 };
     scenario::run(&plan, &mut Memory::default(), options, &mut ()).expect("it runs")
 }

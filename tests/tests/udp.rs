@@ -1,7 +1,7 @@
 //! UDP in labs of bare namespaces: what sockets refuse, who gets a datagram, which errors come back, what stands in the
 //! headers. What is expected was measured on Linux 6.18 with the same calls from Python.
 
-use podhop_tests::judge::decode;
+use podhop_parity::judge::decode;
 use sim_core::base::{NsId, Time};
 use sim_core::engine::{Env, Program};
 use sim_core::kernel::syscall::{Call, Ret, SendTo, SocketKind};

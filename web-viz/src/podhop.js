@@ -28,7 +28,7 @@ export class Podhop {
    *
    * @param {Map<string, string | Uint8Array>} files
    * @param {string} scenario
-   * @returns {{exit: number, errors?: object[], text?: string, error?: string}}
+   * @returns {{exit: number, diagnostics?: object[], text?: string, error?: string}}
    */
   check(files, scenario) {
     return this.#call("podhop_check", { scenario }, files)[0];
@@ -40,7 +40,7 @@ export class Podhop {
    * @param {Map<string, string | Uint8Array>} files
    * @param {string} scenario
    * @param {{chainFrames?: number, frames?: number, events?: number, outputBytes?: number}} limits that shall hold, too
-   * @returns {{exit: number, summary?: object, errors?: object[], text?: string, error?: string,
+   * @returns {{exit: number, summary?: object, diagnostics?: object[], text?: string, error?: string,
    *   outputs: Map<string, Uint8Array>}}
    */
   run(files, scenario, limits = {}) {

@@ -59,6 +59,11 @@ impl Files {
         }
     }
 
+    /// All of them by path.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &File)> {
+        self.0.iter().map(|(path, file)| (path.as_str(), &**file))
+    }
+
     /// What lies in the directory `path`: names, those of directories with a slash behind.
     pub fn names(&self, path: &str) -> Vec<String> {
         let inside = format!("{}/", path.trim_end_matches('/'));

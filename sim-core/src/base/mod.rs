@@ -10,5 +10,5 @@ pub mod words;
 pub use addr::Mac;
 pub use files::Files;
 pub use id::{FlowId, FrameId, IfIndex, MachineId, NicId, NsId, PacketId, Pid};
-pub use rng::Prf;
+pub use rng::{Prf, Salt};
 pub use time::Time;

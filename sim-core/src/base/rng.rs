@@ -51,6 +51,10 @@ pub enum Purpose {
     EarlyDrop = 34,
     /// `-m statistic --mode random` (`statistic_mt`).
     StatisticMatch = 35,
+    /// A program's dice (`bpf_get_prandom_u32`).
+    BpfRandom = 36,
+    /// The key of a set's hash (`hash_ip_create`).
+    SetInitval = 37,
     /// The id of a DNS query.
     DnsId = 48,
     /// Which server is asked first (`options rotate`).
@@ -67,8 +71,57 @@ pub enum Purpose {
     ClusterIp = 58,
     /// The node port of a Service that has none.
     NodePort = 59,
+    /// When a readiness probe is made first.
+    ProbePhase = 60,
+    /// The hardware address of a device that a network plugin makes on a node.
+    PluginMac = 61,
     /// The cookie by which `iperf3` knows a test (`make_cookie`).
     IperfCookie = 64,
+    /// What an end of a TLS connection draws.
+    Tls = 65,
+    /// The private key of a certificate.
+    TlsKey = 66,
+    /// The key of a TLS server's session tickets.
+    TlsTicketKey = 67,
+}
+
+/// Who draws: the first word of most draws' input. Either a place, a number that one counts to, or a name, by which
+/// the draws stay the same when others come or go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Salt(u64);
+
+impl Salt {
+    /// Whoever has this place among its like.
+    pub fn place(number: u32) -> Self {
+        Salt(u64::from(number))
+    }
+
+    /// Whoever has these names, one within the other.
+    pub fn named(names: &[&str]) -> Self {
+        let mut h = SipHasher24::new_with_keys(0, 0);
+        for word in words(names) {
+            h.write(&word.to_le_bytes());
+        }
+        // No place is that high.
+        Salt(h.finish() | 1 << 63)
+    }
+
+    /// As a word of a draw's input.
+    pub fn word(self) -> u64 {
+        self.0
+    }
+}
+
+/// Words for a draw about somebody by name: the names' bytes, each behind its length.
+pub fn words(names: &[&str]) -> Vec<u64> {
+    let mut words = Vec::new();
+    for name in names {
+        words.push(name.len() as u64);
+        words.extend(
+            name.as_bytes().chunks(8).map(|chunk| chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))),
+        );
+    }
+    words
 }
 
 impl Prf {
@@ -104,6 +157,16 @@ mod tests {
         assert_eq!(prf.draw(Purpose::IpId, &[1, 2]), Prf::new(7).draw(Purpose::IpId, &[1, 2]));
         assert_ne!(prf.draw(Purpose::IpId, &[1, 2]), prf.draw(Purpose::IpIdSkip, &[1, 2]));
         assert_eq!(Prf::new(0).draw(Purpose::DeviceMac, &[]), 14_133_241_564_081_050_140);
+    }
+
+    #[test]
+    fn names_are_no_places_and_do_not_run_together() {
+        let named = |names: &[&str]| Salt::named(names).word();
+        assert_ne!(named(&["ab", "c"]), named(&["a", "bc"]));
+        assert_ne!(named(&["a"]), named(&["a", ""]));
+        assert_eq!(named(&["node-1", "web"]), named(&["node-1", "web"]));
+        assert!(named(&[]) > u64::from(u32::MAX), "a place");
+        assert_eq!(Salt::place(7).word(), 7);
     }
 
     #[test]

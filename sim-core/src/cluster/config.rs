@@ -1,6 +1,8 @@
 //! What a cluster is like before there is an object in it: kubeadm's defaults, and a scenario's choices.
 
-use super::kube_proxy::Version;
+use super::cni::Plugin;
+use super::kube_proxy::{DEFAULT_MIN_SYNC_PERIOD_NS, Version};
+use crate::kernel::netfilter::Backend;
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -13,7 +15,7 @@ pub const MAX_PODS: usize = 150_000;
 /// A cluster's settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// `--cluster-cidr`: where the pods' addresses lie. Nodes get a /24 of it each.
+    /// `--cluster-cidr`: where the pods' addresses lie. Nodes get a part of it each.
     pub cluster_cidr: Ipv4Net,
     /// `--service-cluster-ip-range`
     pub service_cidr: Ipv4Net,
@@ -23,8 +25,12 @@ pub struct Config {
     pub domain: String,
     /// The address of the Service kube-dns.
     pub dns_ip: Ipv4Addr,
+    /// There is CoreDNS where no object serves names.
+    pub core_dns: bool,
+    /// Which iptables the nodes have.
+    pub iptables: Backend,
     /// How pods are connected.
-    pub cni: Kubenet,
+    pub cni: Plugin,
     /// How Services work.
     pub kube_proxy: KubeProxy,
     /// The machines.
@@ -40,7 +46,9 @@ impl Config {
             node_ports: 30000..=32767,
             domain: "cluster.local".to_owned(),
             dns_ip: Ipv4Addr::new(10, 96, 0, 10),
-            cni: Kubenet::default(),
+            core_dns: true,
+            iptables: Backend::default(),
+            cni: Plugin::default(),
             kube_proxy: KubeProxy::default(),
             nodes,
         }
@@ -48,7 +56,7 @@ impl Config {
 }
 
 /// A network that is known to be one.
-fn net(address: [u8; 4], len: u8) -> Ipv4Net {
+pub(super) fn net(address: [u8; 4], len: u8) -> Ipv4Net {
     Ipv4Net::new(address.into(), len).unwrap_or_default()
 }
 
@@ -67,49 +75,51 @@ pub struct NodeConfig {
     pub pod_cidr: Option<Ipv4Net>,
 }
 
-/// kubenet, or the CNI plugin bridge, which sets a node up the same way: pods hang on a bridge of their node, and
-/// routes lead to the other nodes' pods.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Kubenet {
-    /// The bridge.
-    pub bridge: String,
-    /// Of the bridge and of the pods' interfaces.
-    pub mtu: u16,
-    /// How a pod reaches itself through a Service.
-    pub hairpin: HairpinMode,
-    /// `--non-masquerade-cidr`: what goes elsewhere has the node's address.
-    pub non_masquerade_cidr: Ipv4Net,
-}
-
-impl Default for Kubenet {
-    fn default() -> Self {
-        Kubenet {
-            bridge: "cbr0".to_owned(),
-            mtu: 1500,
-            hairpin: HairpinMode::HairpinVeth,
-            non_masquerade_cidr: net([10, 0, 0, 0], 8),
-        }
-    }
-}
-
-/// The kubelet's `hairpinMode`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum HairpinMode {
-    /// A port may send a frame back to where it came from.
-    HairpinVeth,
-    /// The bridge is promiscuous: the frame goes up to the node, which sends it back.
-    PromiscuousBridge,
-    /// It does not.
-    None,
-}
-
 /// kube-proxy's settings that are the same on all nodes.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KubeProxy {
     /// Which one it is.
     pub version: Version,
     /// `clusterCIDR`, if it differs from the cluster's.
     pub cluster_cidr: Option<Ipv4Net>,
+    /// `detectLocalMode`
+    pub detect_local: DetectLocalMode,
     /// `iptables.masqueradeAll`
     pub masquerade_all: bool,
+    /// `iptables.localhostNodePorts`
+    pub localhost_node_ports: bool,
+    /// `nodePortAddresses`: node ports are those of the node's addresses in these networks; of all, if there is none.
+    pub node_port_addresses: Vec<Ipv4Net>,
+    /// `conntrack.tcpBeLiberal`
+    pub tcp_be_liberal: bool,
+    /// `iptables.minSyncPeriod`, in nanoseconds.
+    pub min_sync_period_ns: u64,
+}
+
+impl Default for KubeProxy {
+    fn default() -> Self {
+        KubeProxy {
+            version: Version::default(),
+            cluster_cidr: None,
+            detect_local: DetectLocalMode::ClusterCidr,
+            masquerade_all: false,
+            localhost_node_ports: true,
+            node_port_addresses: Vec::new(),
+            tcp_be_liberal: false,
+            min_sync_period_ns: DEFAULT_MIN_SYNC_PERIOD_NS,
+        }
+    }
+}
+
+/// How kube-proxy tells pods' packets from others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DetectLocalMode {
+    /// By the network of all pods.
+    ClusterCidr,
+    /// By that of the node's own pods.
+    NodeCidr,
+    /// By the bridge that they come in by.
+    BridgeInterface(String),
+    /// By how the name of their device begins.
+    InterfaceNamePrefix(String),
 }

@@ -1,7 +1,7 @@
 //! What the kubelet and the container runtime put into a pod: /etc/resolv.conf, /etc/hosts, programs
 //! (pkg/kubelet/network/dns/dns.go, pkg/kubelet/kubelet_pods.go).
 
-use super::object::{ClusterIp, Container, DnsPolicy};
+use super::object::{ClusterIp, Container, DnsPolicy, ServiceKind};
 use super::store::{Cluster, PlacedPod};
 use crate::lab::lex;
 use crate::user;
@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 /// The limits of resolv.conf (pkg/apis/core/validation: MaxDNSNameservers, MaxDNSSearchPaths).
 const MAX_NAMESERVERS: usize = 3;
 const MAX_SEARCHES: usize = 32;
+/// What the pause container runs.
+pub(super) const PAUSE: &str = "/pause";
 /// Where nginx has its files in its own image.
 const NGINX_ROOT: &str = "/usr/share/nginx/html";
 
@@ -86,6 +88,20 @@ pub(super) fn server(container: &Container) -> Option<String> {
     known(&line)
 }
 
+/// The command line of a container whose program is none of the servers and stands in its manifest. It is taken to
+/// sleep.
+pub(super) fn sleeper(container: &Container) -> Option<String> {
+    let words = || container.command.iter().chain(&container.args).map(String::as_str).collect::<Vec<_>>().join(" ");
+    (!container.command.is_empty() && server(container).is_none()).then(words)
+}
+
+/// The program ends when it is told to. Process 1 of a container hears SIGTERM only if it asks for it
+/// (pid_namespaces(7)): nginx, CoreDNS and iperf3 do; Python's http.server and small servers do not, nor does a shell
+/// that sleeps.
+pub fn heeds_sigterm(line: &str) -> bool {
+    ["nginx", "coredns", "iperf3"].contains(&line.split(' ').next().unwrap_or_default())
+}
+
 /// The line, if it starts a server.
 fn known(line: &str) -> Option<String> {
     let words = lex::words(line).ok()?;
@@ -139,6 +155,10 @@ fn dns_records(cluster: &Cluster) -> String {
         let _ = writeln!(text, "namespace {namespace}");
     }
     for ((namespace, name), service) in &cluster.services {
+        if let ServiceKind::ExternalName(target) = &service.kind {
+            let _ = writeln!(text, "external {namespace}/{name} {target}");
+            continue;
+        }
         let address = match service.cluster_ip {
             ClusterIp::Fixed(ip) => ip.to_string(),
             ClusterIp::Headless => "None".to_owned(),
@@ -184,6 +204,8 @@ mod tests {
                 ..Container::default()
             };
             assert_eq!(server(&container).as_deref(), want, "{image} {command} {args}");
+            let sleeps = want.is_none() && !command.is_empty();
+            assert_eq!(sleeper(&container).as_deref(), sleeps.then_some(command), "{image} {command} {args}");
         }
     }
 

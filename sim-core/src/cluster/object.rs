@@ -55,6 +55,8 @@ pub enum Object {
     EndpointSlice(EndpointSlice),
     /// A ConfigMap.
     ConfigMap(ConfigMap),
+    /// An IPAddress.
+    IpAddress(IpAddress),
 }
 
 impl Object {
@@ -69,6 +71,7 @@ impl Object {
             Object::Endpoints(_) => "Endpoints",
             Object::EndpointSlice(_) => "EndpointSlice",
             Object::ConfigMap(_) => "ConfigMap",
+            Object::IpAddress(_) => "IPAddress",
         }
     }
 
@@ -83,8 +86,20 @@ impl Object {
             Object::Endpoints(e) => &e.meta,
             Object::EndpointSlice(e) => &e.meta,
             Object::ConfigMap(c) => &c.meta,
+            Object::IpAddress(a) => &a.meta,
         }
     }
+}
+
+/// An IPAddress of networking.k8s.io: which Service has it. The API server makes one for each cluster IP that it gives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IpAddress {
+    /// Its `metadata`; its name is the address.
+    pub meta: Meta,
+    /// The address.
+    pub ip: Ipv4Addr,
+    /// `spec.parentRef`: the Service's namespace and name.
+    pub service: (String, String),
 }
 
 /// A Node.
@@ -182,7 +197,7 @@ pub struct Container {
     pub ports: Vec<ContainerPort>,
     /// `readinessProbe`: while it fails, the pod is no endpoint.
     pub readiness: Option<Probe>,
-    /// `livenessProbe`, which is made and has no consequence.
+    /// `livenessProbe`, which has no effect.
     pub liveness: Option<Probe>,
     /// `securityContext.runAsUser`
     pub run_as_user: Option<u32>,
@@ -263,6 +278,14 @@ pub struct Workload {
     pub template: PodSpec,
 }
 
+impl Workload {
+    /// One is a version of the other: they have a kind and a name in common.
+    pub fn is_version_of(&self, other: &Workload) -> bool {
+        let Meta { namespace, name, .. } = &other.meta;
+        self.kind.name() == other.kind.name() && self.meta.namespace == *namespace && self.meta.name == *name
+    }
+}
+
 /// Which workload it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WorkloadKind {
@@ -338,7 +361,7 @@ pub fn selects(selector: &Labels, labels: &Labels) -> bool {
 }
 
 /// A Service.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Service {
     /// Its `metadata`.
     pub meta: Meta,

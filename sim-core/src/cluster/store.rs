@@ -1,21 +1,28 @@
 //! The control plane: what the API server, the scheduler and the controllers make of the objects that they are given.
-//! What nobody has fixed is chosen here, each choice by the object's own name, so that one more object changes no
-//! other's.
+//! What nobody has fixed is chosen here so that one more object changes nothing of the others: by the object's own
+//! name, or in turn. The order of the objects is the order in which they were made, as `kubectl apply` makes them: what
+//! comes later stands further down. Before others an object can stand that takes nothing from them: its node and its
+//! address are fixed.
 //!
-//! * Pods come in the order of the objects; a Deployment's where it stands. An unpinned pod goes to the node with the
-//!   fewest pods, the first of them (a simple scheduler: neither resources nor affinities count).
+//! * Pods come in the order of the objects; a Deployment's where it stands. A pod that no node has goes to the node
+//!   that the scheduler has given the fewest, the first of them (neither resources nor affinities count, nor pods that
+//!   came with their node).
 //! * Cluster IPs and node ports are drawn from the upper bands of their ranges (KEP-3070, KEP-3668), and the next free
 //!   one is taken.
-//! * Pods have the addresses of their node's network in turn (the plugin host-local).
+//! * A pod that a dump holds is its Deployment's or DaemonSet's: it is not made a second time.
+//! * Pods have the addresses of their node's network in turn.
+//! * Nodes have the free networks of the cluster's in turn.
 
+use super::cni::Ipam;
 use super::config::{Config, NodeConfig};
 use super::kube_proxy::{Backend, Endpoint, PortName, Protocol, ServicePort as ProxyPort, TrafficPolicy};
 use super::names;
 use super::object::{
-    ClusterIp, EndpointAddress, EndpointPort, EndpointSlice, Labels, Meta, Object, Pod, PodSpec, PortRef, Service,
-    ServiceKind, ServicePort, Workload, WorkloadKind, selects,
+    ClusterIp, EndpointAddress, EndpointPort, EndpointSlice, Labels, Meta, Object, OwnerReference, Pod, PodSpec,
+    PortRef, Service, ServiceKind, ServicePort, Workload, WorkloadKind, selects,
 };
-use crate::base::rng::{Prf, Purpose};
+use super::system;
+use crate::base::rng::{Prf, Purpose, words};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -52,6 +59,17 @@ pub struct Cluster {
     pub config_maps: BTreeMap<(String, String), Labels>,
     /// Endpoints that no selector makes.
     slices: Vec<EndpointSlice>,
+    /// The pods' places in `pods`, by namespace, label and value.
+    labelled: BTreeMap<[String; 3], Vec<usize>>,
+}
+
+/// A port of a Service and who serves it, for all nodes alike.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Served {
+    /// The port.
+    pub port: ProxyPort,
+    /// Its endpoints, each with its node; `local` is not set.
+    pub endpoints: Vec<(Endpoint, Option<String>)>,
 }
 
 /// A node.
@@ -63,6 +81,10 @@ pub struct Node {
     pub pod_cidr: Ipv4Net,
     /// Its labels.
     pub labels: Labels,
+    /// Its annotations.
+    pub annotations: Labels,
+    /// The scheduler gives it no pods.
+    pub unschedulable: bool,
 }
 
 impl Node {
@@ -75,12 +97,17 @@ impl Node {
     pub fn ip(&self) -> Ipv4Addr {
         self.config.address.addr()
     }
+
+    /// The scheduler may give it a pod.
+    pub(super) fn takes(&self, pod: &PodSpec) -> bool {
+        !self.unschedulable && selects(&pod.node_selector, &self.labels)
+    }
 }
 
 /// A pod with a node and an address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PlacedPod {
-    /// The object that it comes from, by its place in the list.
+    /// The object that keeps it, by its place in the list: its workload, or it itself.
     pub object: usize,
     /// Its `metadata`.
     pub meta: Meta,
@@ -90,6 +117,31 @@ pub struct PlacedPod {
     pub node: usize,
     /// Its address.
     pub ip: Ipv4Addr,
+    /// How far it has come.
+    pub state: PodState,
+}
+
+impl PlacedPod {
+    /// It is deleted.
+    pub fn is_terminating(&self) -> bool {
+        matches!(self.state, PodState::Terminating { .. })
+    }
+}
+
+/// How far a pod has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PodState {
+    /// It is made, and does not run yet.
+    Pending,
+    /// It runs and is not ready.
+    Running,
+    /// It runs and is ready.
+    Ready,
+    /// It is deleted, and has not gone.
+    Terminating {
+        /// It still does what it did when it was ready.
+        serving: bool,
+    },
 }
 
 /// Builds a cluster; how it goes wrong stands in `problems`.
@@ -105,6 +157,9 @@ impl Cluster {
         let mut problems = Vec::new();
         let mut admission = Admission { prf, problems: &mut problems };
         let nodes = admission.nodes(&config, objects);
+        let system = system::objects(&config, &nodes, objects, &prf);
+        let objects: Vec<&Object> = objects.iter().chain(&system).collect();
+        let objects = objects.as_slice();
         let mut cluster = Cluster {
             config,
             nodes,
@@ -113,6 +168,7 @@ impl Cluster {
             namespaces: ["default", "kube-node-lease", "kube-public", "kube-system"].map(str::to_owned).into(),
             config_maps: BTreeMap::new(),
             slices: Vec::new(),
+            labelled: BTreeMap::new(),
         };
         admission.names(objects);
         cluster.namespaces.extend(objects.iter().map(|o| o.meta().namespace.clone()).filter(|n| !n.is_empty()));
@@ -128,21 +184,37 @@ impl Cluster {
             }
         }
         admission.pods(&mut cluster, objects);
+        cluster.index_pods();
         admission.services(&mut cluster, objects);
         (cluster, problems)
     }
 
+    /// Finds pods by their labels from now on; to be called when a pod has come, gone or got other labels.
+    pub(super) fn index_pods(&mut self) {
+        self.labelled.clear();
+        for (n, pod) in self.pods.iter().enumerate() {
+            for (label, value) in &pod.meta.labels {
+                let key = [pod.meta.namespace.clone(), label.clone(), value.clone()];
+                self.labelled.entry(key).or_default().push(n);
+            }
+        }
+    }
+
     /// The EndpointSlice controller: who serves a Service.
+    /// A pod that ends serves on for those who have nobody else (conditions `serving` and `terminating`).
     pub fn endpoints(&self, service: &Service) -> Vec<EndpointSlice> {
         let Some(selector) = &service.selector else {
             let Meta { namespace, name, .. } = &service.meta;
             let own = |s: &&EndpointSlice| s.meta.namespace == *namespace && s.service.as_ref() == Some(name);
             return self.slices.iter().filter(own).cloned().collect();
         };
-        let chosen = |p: &&PlacedPod| {
-            p.meta.namespace == service.meta.namespace && !selector.is_empty() && selects(selector, &p.meta.labels)
-        };
-        self.pods.iter().filter(chosen).map(|pod| self.endpoint_slice(service, pod)).collect()
+        // A selector without labels chooses nobody.
+        let Some((label, value)) = selector.first_key_value() else { return Vec::new() };
+        let key = [service.meta.namespace.clone(), label.clone(), value.clone()];
+        let candidates = self.labelled.get(&key).map_or(&[][..], Vec::as_slice).iter().map(|n| &self.pods[*n]);
+        let is_up = |p: &&PlacedPod| p.state != PodState::Pending && !p.ip.is_unspecified();
+        let chosen = candidates.filter(is_up).filter(|p| selects(selector, &p.meta.labels));
+        chosen.map(|pod| self.endpoint_slice(service, pod)).collect()
     }
 
     /// The part of a Service's endpoints that is one pod: a port that the pod does not name is left out.
@@ -156,9 +228,9 @@ impl Cluster {
             ip: pod.ip,
             hostname: pod.spec.hostname.clone().filter(|_| named),
             node_name: Some(self.nodes[pod.node].config.name.clone()),
-            ready: true,
-            serving: true,
-            terminating: false,
+            ready: pod.state == PodState::Ready,
+            serving: matches!(pod.state, PodState::Ready | PodState::Terminating { serving: true }),
+            terminating: pod.is_terminating(),
             for_zones: Vec::new(),
             target: Some((pod.meta.namespace.clone(), pod.meta.name.clone())),
         };
@@ -170,32 +242,72 @@ impl Cluster {
         }
     }
 
-    /// What kube-proxy on a node is told: each port of each Service that has a cluster IP.
-    pub fn backends(&self, node: usize) -> Vec<Backend> {
+    /// Each port of each Service that has a cluster IP.
+    pub fn served(&self) -> Vec<Served> {
         let mut all = Vec::new();
         for service in self.services.values() {
             let ClusterIp::Fixed(cluster_ip) = service.cluster_ip else { continue };
             let slices = self.endpoints(service);
             for port in &service.ports {
-                let endpoints = slices.iter().flat_map(|s| self.proxy_endpoints(s, port, node)).collect();
-                all.push(Backend { port: proxy_port(service, port, cluster_ip), endpoints });
+                let endpoints = slices.iter().flat_map(|s| proxy_endpoints(s, port)).collect();
+                all.push(Served { port: proxy_port(service, port, cluster_ip), endpoints });
             }
         }
         all
     }
 
-    fn proxy_endpoints(&self, slice: &EndpointSlice, port: &ServicePort, node: usize) -> Vec<Endpoint> {
-        let Some(target) = slice.ports.iter().find(|p| p.name == port.name) else { return Vec::new() };
-        let one = |e: &EndpointAddress| Endpoint {
+    /// Services, their own endpoints and what stands beside them are as in `other`; nodes and pods stay.
+    pub(super) fn adopt(&mut self, other: &Cluster) {
+        self.services.clone_from(&other.services);
+        self.slices.clone_from(&other.slices);
+        self.config_maps.clone_from(&other.config_maps);
+        self.namespaces.clone_from(&other.namespaces);
+    }
+
+    /// What kube-proxy on a node is told of what is served.
+    pub fn backends(&self, node: usize, served: &[Served]) -> Vec<Backend> {
+        let own = &self.nodes[node].config.name;
+        let backend = |s: &Served| {
+            let local =
+                |(e, on): &(Endpoint, Option<String>)| Endpoint { local: on.as_ref() == Some(own), ..e.clone() };
+            Backend { port: s.port.clone(), endpoints: s.endpoints.iter().map(local).collect() }
+        };
+        served.iter().map(backend).collect()
+    }
+}
+
+/// The endpoints of a Service's port in a slice, each with its node.
+fn proxy_endpoints(slice: &EndpointSlice, port: &ServicePort) -> Vec<(Endpoint, Option<String>)> {
+    let Some(target) = slice.ports.iter().find(|p| p.name == port.name) else { return Vec::new() };
+    let one = |e: &EndpointAddress| {
+        let endpoint = Endpoint {
             ip: e.ip,
             port: target.port,
-            local: e.node_name.as_ref() == Some(&self.nodes[node].config.name),
+            local: false,
             ready: e.ready,
             serving: e.serving,
             terminating: e.terminating,
             for_zones: e.for_zones.clone(),
         };
-        slice.endpoints.iter().map(one).collect()
+        (endpoint, e.node_name.clone())
+    };
+    slice.endpoints.iter().map(one).collect()
+}
+
+/// Pods that are there, by the namespace, kind and name of the workload that has made them.
+type Adopted<'a> = BTreeMap<(String, (&'static str, String)), Vec<&'a Pod>>;
+
+/// The hash of a Deployment's template, by the ReplicaSet that has made its pods.
+pub(super) fn template_hash<'a>(mut pods: impl Iterator<Item = &'a Meta>) -> Option<&'a str> {
+    pods.find_map(|meta| meta.owner.as_ref()?.name.rsplit_once('-')).map(|(_, hash)| hash)
+}
+
+/// The workload behind what has made a pod: a Deployment's ReplicaSet has its name and the hash of its template.
+fn workload(owner: &OwnerReference) -> Option<(&'static str, String)> {
+    match owner.kind.as_str() {
+        "ReplicaSet" => owner.name.rsplit_once('-').map(|(name, _)| ("Deployment", name.to_owned())),
+        "DaemonSet" => Some(("DaemonSet", owner.name.clone())),
+        _ => None,
     }
 }
 
@@ -241,7 +353,7 @@ impl Admission<'_> {
     }
 
     /// No two objects of a kind have one name.
-    fn names(&mut self, objects: &[Object]) {
+    fn names(&mut self, objects: &[&Object]) {
         let mut seen = BTreeSet::new();
         for (n, object) in objects.iter().enumerate() {
             let meta = object.meta();
@@ -269,20 +381,34 @@ impl Admission<'_> {
                 self.problem(None, "nodes", message, Some("each node's pods need a network of their own"));
             }
         }
+        let prefix_len = config.cni.ipam().prefix_len;
         let mut nodes = Vec::new();
         for node in &config.nodes {
             let pod_cidr = asked(node).or_else(|| {
-                let free = config.cluster_cidr.subnets(24).ok()?.find(|net| !taken.iter().any(|t| overlap(t, net)))?;
+                let free =
+                    config.cluster_cidr.subnets(prefix_len).ok()?.find(|net| !taken.iter().any(|t| overlap(t, net)))?;
                 taken.push(free);
                 Some(free)
             });
             let Some(pod_cidr) = pod_cidr else {
-                let message = format!("{} has no /24 left for the pods of {}", config.cluster_cidr, node.name);
+                let message =
+                    format!("{} has no /{prefix_len} left for the pods of {}", config.cluster_cidr, node.name);
                 self.problem(None, "clusterCIDR", message, Some("a larger network, or fewer nodes"));
                 continue;
             };
-            let labels = object(&node.name).map_or_else(Labels::new, |o| o.meta().labels.clone());
-            nodes.push(Node { config: node.clone(), pod_cidr, labels });
+            // The kubelet's own (pkg/kubelet/kubelet_node_status.go: initialNode).
+            let own = [("hostname", node.name.as_str()), ("os", "linux"), ("arch", "amd64")];
+            let mut labels: Labels =
+                own.iter().map(|(key, value)| (format!("kubernetes.io/{key}"), (*value).to_owned())).collect();
+            labels.extend(object(&node.name).map_or_else(Labels::new, |o| o.meta().labels.clone()));
+            let unschedulable = matches!(object(&node.name), Some(Object::Node(o)) if o.unschedulable);
+            let annotations = object(&node.name).map_or_else(Labels::new, |o| o.meta().annotations.clone());
+            let node = Node { config: node.clone(), pod_cidr, labels, annotations, unschedulable };
+            if let Some((field, message)) = config.cni.check(&node) {
+                let at = objects.iter().position(|o| matches!(o, Object::Node(n) if n.meta.name == node.config.name));
+                self.problem(at, &field, message, Some("an address of the node's podCIDR"));
+            }
+            nodes.push(node);
         }
         for (n, o) in objects.iter().enumerate() {
             if matches!(o, Object::Node(node) if !config.nodes.iter().any(|c| c.name == node.meta.name)) {
@@ -294,27 +420,46 @@ impl Admission<'_> {
     }
 
     /// Makes the pods, finds each a node and an address.
-    fn pods(&mut self, cluster: &mut Cluster, objects: &[Object]) {
+    fn pods(&mut self, cluster: &mut Cluster, objects: &[&Object]) {
+        let mut adopted = Adopted::new();
+        for object in objects {
+            let Object::Pod(pod) = object else { continue };
+            if let Some(owner) = pod.meta.owner.as_ref().and_then(workload) {
+                adopted.entry((pod.meta.namespace.clone(), owner)).or_default().push(pod);
+            }
+        }
+        let mut keepers = BTreeMap::new();
         let mut wanted: Vec<(usize, Pod)> = Vec::new();
         for (n, object) in objects.iter().enumerate() {
             match object {
                 Object::Pod(pod) => wanted.push((n, pod.clone())),
-                Object::Workload(w) => wanted.extend(self.replicas(w, &cluster.nodes).into_iter().map(|p| (n, p))),
+                Object::Workload(w) => {
+                    let key = (w.meta.namespace.clone(), (w.kind.name(), w.meta.name.clone()));
+                    let there = adopted.get(&key).map_or(&[][..], Vec::as_slice);
+                    wanted.extend(self.replicas(w, there, &cluster.nodes).into_iter().map(|p| (n, p)));
+                    keepers.insert(key, n);
+                }
                 _ => {}
             }
         }
-        let mut addresses = Addresses::new(&cluster.nodes, &wanted);
+        let mut addresses = Addresses::new(cluster.config.cni.ipam(), &cluster.nodes, &wanted);
+        addresses.pinned.extend(cluster.nodes.iter().flat_map(|n| cluster.config.cni.node_addresses(n)));
         let mut load = vec![0; cluster.nodes.len()];
         for (object, pod) in wanted {
             let Some(node) = self.schedule(object, &pod, &cluster.nodes, &load) else { continue };
-            load[node] += 1;
+            load[node] += usize::from(pod.node_name.is_none());
             let ip = match (pod.spec.host_network, pod.pod_ip) {
                 (true, _) => Some(cluster.nodes[node].ip()),
                 (false, Some(ip)) => self.pinned(object, ip, &cluster.nodes[node], &mut addresses),
                 (false, None) => addresses.next(node, &cluster.nodes[node]),
             };
             match ip {
-                Some(ip) => cluster.pods.push(PlacedPod { object, meta: pod.meta, spec: pod.spec, node, ip }),
+                Some(ip) => {
+                    let key = pod.meta.owner.as_ref().and_then(workload).map(|w| (pod.meta.namespace.clone(), w));
+                    let object = key.and_then(|key| keepers.get(&key)).copied().unwrap_or(object);
+                    let (meta, spec, state) = (pod.meta, pod.spec, PodState::Ready);
+                    cluster.pods.push(PlacedPod { object, meta, spec, node, ip, state });
+                }
                 None if pod.pod_ip.is_some() => {}
                 None => {
                     let message =
@@ -330,25 +475,19 @@ impl Admission<'_> {
         }
     }
 
-    /// The pods of a workload.
-    fn replicas(&self, w: &Workload, nodes: &[Node]) -> Vec<Pod> {
-        let Meta { namespace, name, .. } = &w.meta;
-        let mut template = w.template_meta.clone();
-        let (count, prefix) = match w.kind {
-            WorkloadKind::Deployment { replicas } => {
-                let hash = names::template_hash(&self.prf, namespace, name);
-                template.labels.insert("pod-template-hash".to_owned(), hash.clone());
-                (replicas as usize, format!("{name}-{hash}"))
+    /// The pods that a workload makes besides those that it has.
+    fn replicas(&self, w: &Workload, there: &[&Pod], nodes: &[Node]) -> Vec<Pod> {
+        let hash = template_hash(there.iter().map(|p| &p.meta));
+        let replica = |n: usize| w.replica(&self.prf, hash, n as u64);
+        match w.kind {
+            WorkloadKind::Deployment { replicas } => (there.len()..replicas as usize).map(replica).collect(),
+            WorkloadKind::DaemonSet => {
+                let has = |node: &Node| there.iter().any(|p| p.node_name.as_ref() == Some(&node.config.name));
+                let lacking = nodes.iter().enumerate().filter(|(_, node)| !has(node));
+                let on = |(n, node): (usize, &Node)| Pod { node_name: Some(node.config.name.clone()), ..replica(n) };
+                lacking.map(on).collect()
             }
-            WorkloadKind::DaemonSet => (nodes.len(), name.clone()),
-        };
-        let pod = |n: usize| {
-            let suffix = names::suffix(&self.prf, namespace, &prefix, n as u64);
-            let meta = Meta { namespace: namespace.clone(), name: format!("{prefix}-{suffix}"), ..template.clone() };
-            let node = matches!(w.kind, WorkloadKind::DaemonSet).then(|| nodes[n].config.name.clone());
-            Pod { meta, node_name: node, pod_ip: None, spec: w.template.clone() }
-        };
-        (0..count).map(pod).collect()
+        }
     }
 
     fn schedule(&mut self, object: usize, pod: &Pod, nodes: &[Node], load: &[usize]) -> Option<usize> {
@@ -360,12 +499,17 @@ impl Admission<'_> {
             }
             return found;
         }
-        let fits = |n: &usize| selects(&pod.spec.node_selector, &nodes[*n].labels);
+        let fits = |n: &usize| nodes[*n].takes(&pod.spec);
         let best = (0..nodes.len()).filter(fits).min_by_key(|n| load[*n]);
         if best.is_none() {
-            let all = nodes.len();
-            let message =
-                format!("0/{all} nodes are available: {all} node(s) didn't match Pod's node affinity/selector.");
+            let (all, cordoned) = (nodes.len(), nodes.iter().filter(|n| n.unschedulable).count());
+            let reasons = [
+                (all - cordoned, "node(s) didn't match Pod's node affinity/selector"),
+                (cordoned, "node(s) were unschedulable"),
+            ];
+            let reasons = reasons.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("{n} {why}"));
+            let reasons = reasons.collect::<Vec<_>>().join(", ");
+            let message = format!("0/{all} nodes are available: {reasons}.");
             self.problem(Some(object), "spec.nodeSelector", message, Some("label a Node, or ask for less"));
         }
         best
@@ -391,18 +535,24 @@ impl Admission<'_> {
     }
 
     /// Gives Services their addresses and ports: first those that are fixed, then the others.
-    fn services(&mut self, cluster: &mut Cluster, objects: &[Object]) {
+    fn services(&mut self, cluster: &mut Cluster, objects: &[&Object]) {
         let numbered = objects.iter().enumerate();
-        let all: Vec<(usize, &Service)> =
-            numbered.filter_map(|(n, o)| if let Object::Service(s) = o { Some((n, s)) } else { None }).collect();
+        let service = |(n, o): (usize, &&Object)| if let Object::Service(s) = o { Some((n, s.clone())) } else { None };
+        let mut all: Vec<(usize, Service)> = numbered.filter_map(service).collect();
         let mut ips = BTreeSet::new();
         let mut ports = BTreeSet::new();
-        for (n, s) in &all {
+        let given = |o: &&Object| if let Object::IpAddress(a) = o { Some((a.service.clone(), a.ip)) } else { None };
+        let given: BTreeMap<(String, String), Ipv4Addr> = objects.iter().filter_map(given).collect();
+        for (n, s) in &mut all {
+            let key = (s.meta.namespace.clone(), s.meta.name.clone());
+            let open = s.cluster_ip == ClusterIp::Any && !matches!(s.kind, ServiceKind::ExternalName(_));
+            if let Some(ip) = given.get(&key).filter(|_| open) {
+                s.cluster_ip = ClusterIp::Fixed(*ip);
+            }
             self.fixed_ip(*n, s, &cluster.config, &mut ips);
             self.fixed_ports(*n, s, &cluster.config, &mut ports);
         }
-        for (n, s) in all {
-            let mut service = s.clone();
+        for (n, mut service) in all {
             if service.cluster_ip == ClusterIp::Any && !matches!(service.kind, ServiceKind::ExternalName(_)) {
                 match self.free_ip(&cluster.config, &service.meta, &mut ips) {
                     Some(ip) => service.cluster_ip = ClusterIp::Fixed(ip),
@@ -464,7 +614,7 @@ impl Admission<'_> {
         let size = 1u64.checked_shl(32 - u32::from(net.prefix_len())).unwrap_or(1).saturating_sub(2);
         let reserved = [offset(net, 1), config.dns_ip];
         let band = (size / 16).clamp(16, 256).min(size);
-        let draw = self.prf.draw(Purpose::ClusterIp, &names::key(&[&meta.namespace, &meta.name]));
+        let draw = self.prf.draw(Purpose::ClusterIp, &words(&[&meta.namespace, &meta.name]));
         let at = |n: u64| Ipv4Addr::from_bits(net.network().to_bits() + 1 + n as u32);
         let free = upper_band_first(size, band, draw).map(at).find(|ip| !ips.contains(ip) && !reserved.contains(ip))?;
         ips.insert(free);
@@ -479,12 +629,12 @@ impl Admission<'_> {
         };
         let Meta { namespace, name, .. } = &s.meta;
         for port in s.ports.iter_mut().filter(|p| wants && p.node_port.is_none()) {
-            let key = names::key(&[namespace, name, &port.name, port.protocol.lower()]);
+            let key = words(&[namespace, name, &port.name, port.protocol.lower()]);
             port.node_port = self.free_port(config, &key, port.protocol, taken);
         }
         let balanced = matches!(s.kind, ServiceKind::LoadBalancer { .. }) && s.external_policy == TrafficPolicy::Local;
         if balanced && s.health_check_node_port.is_none() {
-            let key = names::key(&[namespace, name, "health check"]);
+            let key = words(&[namespace, name, "health check"]);
             s.health_check_node_port = self.free_port(config, &key, Protocol::Tcp, taken);
         }
         if wants && s.ports.iter().any(|p| p.node_port.is_none()) {
@@ -509,38 +659,59 @@ impl Admission<'_> {
     }
 }
 
+impl Workload {
+    /// Its pod number `n`, which nobody has placed.
+    ///
+    /// `hash` is that of the Deployment's template, if pods that are there tell it.
+    pub(super) fn replica(&self, prf: &Prf, hash: Option<&str>, n: u64) -> Pod {
+        let Meta { namespace, name, .. } = &self.meta;
+        let mut template = self.template_meta.clone();
+        let prefix = match self.kind {
+            WorkloadKind::Deployment { .. } => {
+                let hash = hash.map_or_else(|| names::template_hash(prf, namespace, name), str::to_owned);
+                template.labels.insert("pod-template-hash".to_owned(), hash.clone());
+                format!("{name}-{hash}")
+            }
+            WorkloadKind::DaemonSet => name.clone(),
+        };
+        let suffix = names::suffix(prf, namespace, &prefix, n);
+        let meta = Meta { namespace: namespace.clone(), name: format!("{prefix}-{suffix}"), ..template };
+        Pod { meta, node_name: None, pod_ip: None, spec: self.template.clone() }
+    }
+}
+
 /// The numbers below `size`: those that are not in the lower band, from a drawn one on and round, then the band.
 fn upper_band_first(size: u64, band: u64, draw: u64) -> impl Iterator<Item = u64> {
     let upper = size - band;
     (0..upper).map(move |n| band + (draw % upper + n) % upper).chain(0..band)
 }
 
-/// The addresses of pods: the plugin host-local takes the one after the last, and leaves out the gateway.
+/// The addresses of pods: the plugin takes the one after the last.
 struct Addresses {
+    ipam: Ipam,
     used: BTreeSet<Ipv4Addr>,
     pinned: BTreeSet<Ipv4Addr>,
-    last: Vec<u32>,
+    /// The next number of each node.
+    next: Vec<u32>,
 }
 
 impl Addresses {
-    fn new(nodes: &[Node], pods: &[(usize, Pod)]) -> Addresses {
+    fn new(ipam: Ipam, nodes: &[Node], pods: &[(usize, Pod)]) -> Addresses {
         let pinned = pods.iter().filter_map(|(_, p)| p.pod_ip).collect();
-        Addresses { used: BTreeSet::new(), pinned, last: vec![1; nodes.len()] }
+        let next = nodes.iter().map(|n| ipam.numbers(n.pod_cidr).start).collect();
+        Addresses { ipam, used: BTreeSet::new(), pinned, next }
     }
 
     fn next(&mut self, node: usize, of: &Node) -> Option<Ipv4Addr> {
-        let size = 1u32.checked_shl(32 - u32::from(of.pod_cidr.prefix_len())).unwrap_or(u32::MAX);
-        loop {
-            self.last[node] += 1;
-            // The last address is the broadcast address.
-            if self.last[node] >= size - 1 {
-                return None;
-            }
-            let ip = offset(of.pod_cidr, self.last[node]);
+        let end = self.ipam.numbers(of.pod_cidr).end;
+        while self.next[node] < end {
+            let ip = offset(of.pod_cidr, self.next[node]);
+            self.next[node] += 1;
             if !self.pinned.contains(&ip) && self.used.insert(ip) {
                 return Some(ip);
             }
         }
+        None
     }
 }
 

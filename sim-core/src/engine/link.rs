@@ -2,7 +2,7 @@
 //! its last bit on a frame is the link's, until it arrives or is lost.
 
 use crate::base::rng::Purpose;
-use crate::base::{MachineId, NicId, Prf, Time};
+use crate::base::{MachineId, NicId, Prf, Salt, Time};
 use crate::kernel::frame::Frame;
 use std::collections::VecDeque;
 
@@ -31,6 +31,20 @@ impl Default for LinkSpec {
     }
 }
 
+/// What changes about a link that is there; what is none stays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LinkChange {
+    /// As [`LinkSpec::latency_ns`]. A frame that is sent later never overtakes.
+    pub latency_ns: Option<u64>,
+    /// As [`LinkSpec::rate_bps`]. What is being sent is sent at the old rate.
+    pub rate_bps: Option<u64>,
+    /// As [`LinkSpec::loss_ppm`].
+    pub loss_ppm: Option<u32>,
+    /// Whether it carries anything: both ends lose and find their carrier with it. What is on its way when it breaks is
+    /// lost.
+    pub up: Option<bool>,
+}
+
 /// A link's end: a nic of a machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct End {
@@ -43,11 +57,15 @@ pub(super) struct End {
 pub(super) struct Lane {
     pub from: End,
     pub to: End,
+    /// By whom its losses are drawn: the sending machine and its nic.
+    draws: [u64; 2],
     latency_ns: u64,
     loss_ppm: u32,
     flight: VecDeque<Flying>,
     /// Frames that were sent.
     sent: u64,
+    /// When the last of them arrives.
+    last: Time,
 }
 
 /// A frame on its way.
@@ -59,9 +77,10 @@ pub(super) struct Flying {
 }
 
 impl Lane {
-    pub fn new(from: End, to: End, spec: &LinkSpec) -> Self {
+    pub fn new(from: End, to: End, draws: [Salt; 2], spec: &LinkSpec) -> Self {
         let (latency_ns, loss_ppm) = (spec.latency_ns, spec.loss_ppm);
-        Lane { from, to, latency_ns, loss_ppm, flight: VecDeque::new(), sent: 0 }
+        let draws = draws.map(Salt::word);
+        Lane { from, to, draws, latency_ns, loss_ppm, flight: VecDeque::new(), sent: 0, last: Time(0) }
     }
 
     /// The last bit of `frame` leaves at `done`. When it arrives; the frame itself if the link is full.
@@ -72,7 +91,17 @@ impl Lane {
         self.sent += 1;
         let whole = self.loss_ppm == 0 || !self.loses(prf);
         self.flight.push_back(Flying { frame, whole });
-        Ok(done + self.latency_ns)
+        self.last = self.last.max(done + self.latency_ns);
+        Ok(self.last)
+    }
+
+    /// The link changes under what it carries.
+    pub fn change(&mut self, change: &LinkChange) {
+        self.latency_ns = change.latency_ns.unwrap_or(self.latency_ns);
+        self.loss_ppm = change.loss_ppm.unwrap_or(self.loss_ppm);
+        if change.up == Some(false) {
+            self.flight.iter_mut().for_each(|f| f.whole = false);
+        }
     }
 
     /// The frame that arrives next.
@@ -87,7 +116,7 @@ impl Lane {
 
     /// The fate of a frame depends on who sends it and on how many that end has sent before.
     fn loses(&self, prf: &Prf) -> bool {
-        let input = [u64::from(self.from.machine.0), u64::from(self.from.nic.0), self.sent];
+        let input = [self.draws[0], self.draws[1], self.sent];
         prf.below(Purpose::LinkLoss, &input, PARTS) < u64::from(self.loss_ppm)
     }
 }
@@ -100,7 +129,7 @@ mod tests {
 
     fn lane(spec: LinkSpec) -> Lane {
         let end = |machine| End { machine: MachineId(machine), nic: NicId(0) };
-        Lane::new(end(0), end(1), &spec)
+        Lane::new(end(0), end(1), [0, 1].map(Salt::place), &spec)
     }
 
     #[test]
@@ -131,6 +160,29 @@ mod tests {
         assert!((900..1_100).contains(&lost(&fates(1, 100_000))), "{}", lost(&fates(1, 100_000)));
         assert_eq!(fates(1, 100_000), fates(1, 100_000));
         assert_ne!(fates(1, 100_000), fates(2, 100_000));
+    }
+
+    #[test]
+    fn a_link_that_gets_shorter_keeps_the_order() {
+        let mut lane = lane(LinkSpec { latency_ns: 100, ..LinkSpec::default() });
+        let mut pool = Pool::default();
+        let mut send = |lane: &mut Lane, at| lane.send(&Prf::new(1), Time(at), pool.fresh(FrameId(at)));
+        assert_eq!(send(&mut lane, 0).expect("there is room"), Time(100));
+        lane.change(&LinkChange { latency_ns: Some(10), ..LinkChange::default() });
+        assert_eq!(send(&mut lane, 1).expect("there is room"), Time(100), "behind the one before");
+        assert_eq!(send(&mut lane, 95).expect("there is room"), Time(105));
+    }
+
+    #[test]
+    fn what_is_on_a_link_that_breaks_is_lost() {
+        let mut lane = lane(LinkSpec::default());
+        let mut pool = Pool::default();
+        lane.send(&Prf::new(1), Time(1), pool.fresh(FrameId(1))).expect("there is room");
+        lane.change(&LinkChange { up: Some(false), ..LinkChange::default() });
+        lane.change(&LinkChange { up: Some(true), ..LinkChange::default() });
+        lane.send(&Prf::new(1), Time(2), pool.fresh(FrameId(2))).expect("there is room");
+        let fates: Vec<bool> = std::iter::from_fn(|| lane.arrive()).map(|f| f.whole).collect();
+        assert_eq!(fates, [false, true]);
     }
 
     #[test]

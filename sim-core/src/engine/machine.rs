@@ -1,10 +1,11 @@
 //! One kernel with one CPU: its namespaces, its processes, its run queue. A heap event and the softirq work that it
 //! causes are one atomic chain.
 
+use super::link::LinkChange;
 use super::process::{Console, Env, Program, Task, Tasks};
 use super::world::{ConfigureError, LimitHit, Limits};
 use crate::base::rng::Purpose;
-use crate::base::{Files, MachineId, NicId, NsId, Pid, Prf, Time};
+use crate::base::{Files, FrameId, MachineId, NicId, NsId, Pid, Prf, Time};
 use crate::kernel::conntrack::gc;
 use crate::kernel::cx::{Cpu, Cx, Timer, Turn};
 use crate::kernel::errno::Errno;
@@ -29,13 +30,18 @@ const TIMER_SLACK_NS: u64 = 50_000;
 const BASE_SLICE_NS: u64 = 2_100_000;
 /// So many of a chain's last places are remembered.
 const LATELY: usize = 32;
+/// Pids begin here.
+const FIRST_PID: u32 = 300;
+/// kernel.pid_max of a 64-bit machine with systemd.
+const PID_MAX: u32 = 1 << 22;
+/// Where numbers are drawn, those of pause processes lie below.
+const FIRST_SLEEPER_MAX: u32 = 1 << 15;
 /// As many processes one machine runs at once.
 pub const MAX_PROCESSES: usize = 1 << 16;
 
 /// One kernel with one CPU.
 #[derive(Clone)]
 pub struct Machine {
-    id: MachineId,
     pub(super) cpu: Cpu,
     pub(super) spaces: Spaces,
     /// Of its namespaces; those that have none share `no_files`.
@@ -48,6 +54,8 @@ pub struct Machine {
     /// Who has the CPU, and since when.
     current: Option<(Pid, Time)>,
     last_pid: u32,
+    /// Where pids follow from names, how many processes each namespace has started.
+    spawned: BTreeMap<NsId, u32>,
     /// Processes that have ended since the world looked.
     pub(super) exits: VecDeque<Pid>,
     /// What the world's heap has to be told of.
@@ -139,11 +147,11 @@ pub struct Finished {
 }
 
 impl Machine {
-    pub(super) fn new(id: MachineId, profile: Profile, jiffies: u64) -> Self {
-        let mut cpu = Cpu::new(id, jiffies);
+    /// One that has a name draws by names.
+    pub(super) fn new(id: MachineId, name: Option<&str>, profile: Profile, jiffies: u64) -> Self {
+        let mut cpu = Cpu::new(id, name, jiffies);
         cpu.timers.arm(jiffies, jiffies + gc::FIRST_RUN, Timer::ConntrackGc);
         Machine {
-            id,
             cpu,
             spaces: Spaces::new(profile),
             files: BTreeMap::new(),
@@ -152,7 +160,8 @@ impl Machine {
             tasks: Tasks::new(),
             run_queue: VecDeque::new(),
             current: None,
-            last_pid: 300,
+            last_pid: FIRST_PID,
+            spawned: BTreeMap::new(),
             exits: VecDeque::new(),
             asks: Vec::new(),
             tick_event: None,
@@ -169,6 +178,11 @@ impl Machine {
     /// Its clock.
     pub fn now(&self) -> Time {
         self.cpu.now
+    }
+
+    /// Its processes that have not ended.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// Frames that began here, made or come over a link; frames that are gone, ended or left over a link; and frames
@@ -189,12 +203,7 @@ impl Machine {
     }
 
     pub(super) fn spawn(&mut self, prf: &Prf, ns: NsId, program: Box<dyn Program>, at: Time) -> Option<Pid> {
-        if self.processes.len() >= MAX_PROCESSES {
-            return None;
-        }
-        let input = [u64::from(self.id.0), u64::from(self.last_pid)];
-        self.last_pid += 1 + prf.below(Purpose::ProcessId, &input, 15) as u32;
-        let pid = Pid(self.last_pid);
+        let pid = self.fork(prf, Task { ns, cmdline: String::new() }, PID_MAX)?;
         let process = Process {
             ns,
             program,
@@ -208,9 +217,47 @@ impl Machine {
             ended: at,
         };
         self.processes.insert(pid, process);
-        self.tasks.insert(pid, Task { ns, cmdline: String::new() });
         self.asks.push(Ask { at, pid, what: Alarm::Start });
         Some(pid)
+    }
+
+    /// A process that only sleeps, until the machine ends. The first one of a namespace has a low number: what else is
+    /// there has started after it.
+    pub(super) fn sleeper(&mut self, prf: &Prf, ns: NsId, cmdline: &str) -> Option<Pid> {
+        let most = if self.spawned.contains_key(&ns) { PID_MAX } else { FIRST_SLEEPER_MAX };
+        self.fork(prf, Task { ns, cmdline: cmdline.to_owned() }, most)
+    }
+
+    /// A number for a process, and its place in /proc; none if there are [`MAX_PROCESSES`].
+    fn fork(&mut self, prf: &Prf, task: Task, most: u32) -> Option<Pid> {
+        if self.tasks.len().max(self.processes.len()) >= MAX_PROCESSES {
+            return None;
+        }
+        let pid = self.next_pid(prf, task.ns, most);
+        self.tasks.insert(pid, task);
+        Some(pid)
+    }
+
+    /// The number of a process that starts in `ns`: a little more than the last one, or where what is drawn follows
+    /// from names, any below `most` that is free.
+    fn next_pid(&mut self, prf: &Prf, ns: NsId, most: u32) -> Pid {
+        if !self.cpu.draws_by_name() {
+            let input = [self.cpu.salt().word(), u64::from(self.last_pid)];
+            self.last_pid += 1 + prf.below(Purpose::ProcessId, &input, 15) as u32;
+            return Pid(self.last_pid);
+        }
+        let count = self.spawned.entry(ns).or_default();
+        *count += 1;
+        let input = [self.cpu.salt_of(ns).word(), u64::from(*count)];
+        let drawn = FIRST_PID + prf.below(Purpose::ProcessId, &input, u64::from(most - FIRST_PID)) as u32;
+        let mut free = (drawn..PID_MAX).chain(FIRST_PID..drawn).map(Pid).filter(|pid| !self.tasks.contains_key(pid));
+        // There are fewer processes than numbers.
+        free.next().unwrap_or(Pid(drawn))
+    }
+
+    /// Processes are counted from here on.
+    pub(super) fn restart_pids(&mut self) {
+        self.spawned.clear();
     }
 
     /// What /proc says that a process runs.
@@ -234,6 +281,11 @@ impl Machine {
         Ok(self.drain(run)?)
     }
 
+    /// Its own namespace.
+    pub(super) fn boot(&mut self, run: &mut Run<'_>, name: &str) -> Result<(), ConfigureError> {
+        Ok(netlink::boot(&mut self.spaces, &mut cx(&mut self.cpu, run), name)?)
+    }
+
     /// A physical nic is plugged in.
     pub(super) fn probe(&mut self, run: &mut Run<'_>, ns: NsId, hardware: &Hardware) -> Result<NicId, ConfigureError> {
         Ok(netlink::probe(&mut self.spaces, &mut cx(&mut self.cpu, run), ns, hardware)?)
@@ -245,9 +297,29 @@ impl Machine {
         self.drain(run)
     }
 
+    /// As [`Machine::receive`], of a frame that somebody outside of the world has sent: its number.
+    pub(super) fn receive_foreign(&mut self, run: &mut Run<'_>, nic: NicId, bytes: &[u8]) -> Result<FrameId, LimitHit> {
+        let frame = cx(&mut self.cpu, run).foreign_frame(bytes);
+        let id = frame.id;
+        self.receive(run, nic, frame, true)?;
+        Ok(id)
+    }
+
     /// A nic's interrupt: it is free for the next frame.
     pub(super) fn nic_free(&mut self, run: &mut Run<'_>, nic: NicId) -> Result<(), LimitHit> {
         self.spaces.nic_free(&mut cx(&mut self.cpu, run), nic);
+        self.drain(run)
+    }
+
+    /// The link of `nic` has changed.
+    pub(super) fn plug(&mut self, run: &mut Run<'_>, nic: NicId, change: &LinkChange) -> Result<(), LimitHit> {
+        let cx = &mut cx(&mut self.cpu, run);
+        if let Some(rate_bps) = change.rate_bps {
+            self.spaces.nic_rate(nic, rate_bps);
+        }
+        if let Some(up) = change.up {
+            self.spaces.nic_carrier(cx, nic, up);
+        }
         self.drain(run)
     }
 
@@ -274,6 +346,7 @@ impl Machine {
     }
 
     /// Timers that are not on the wheel: all that are due, then the softirq queue.
+    #[inline(never)]
     pub(super) fn hrtimers(&mut self, run: &mut Run<'_>) -> Result<(), LimitHit> {
         while let Some(timer) = self.cpu.pop_hrtimer() {
             self.cpu.now += SOFTIRQ_NS;
@@ -316,6 +389,7 @@ impl Machine {
         self.cpu.now += SYSCALL_NS;
         let (call, deadline) = match std::mem::replace(&mut p.state, State::Ready(Ret::Done)) {
             State::Ready(ret) => {
+                let mut secrets = String::new();
                 let mut env = Env {
                     now: self.cpu.now,
                     epoch_ns: run.epoch_ns,
@@ -328,11 +402,16 @@ impl Machine {
                     log: &self.cpu.log,
                     files: self.files.get(&p.ns).map_or(&self.no_files, |f| f),
                     prf: run.prf,
+                    salt: self.cpu.salt(),
                     spent_ns: 0,
+                    secrets: &mut secrets,
                     console: &mut p.console,
                 };
                 let call = p.program.step(ret, &mut env);
                 self.cpu.now += env.spent_ns;
+                if !secrets.is_empty() {
+                    run.sink.secrets(&secrets);
+                }
                 (call, Deadline::Unset)
             }
             State::Retry(call, deadline) => (call, deadline),
@@ -446,13 +525,7 @@ impl Machine {
         let ns = p.ns;
         let now = self.cpu.now;
         let ret = match &call {
-            Call::Exit(code) => {
-                (p.state, p.ended) = (State::Exited(*code), now);
-                syscall::close_all(&mut self.spaces, &mut cx(&mut self.cpu, run), ns, pid);
-                self.exits.push_back(pid);
-                self.tasks.remove(&pid);
-                return;
-            }
+            Call::Exit(code) => return self.exit(run, pid, *code),
             Call::Sleep { ns } => {
                 p.wait += 1;
                 let what = Alarm::Wait(p.wait);
@@ -491,6 +564,28 @@ impl Machine {
             }
         };
         self.ended(pid, call, deadline, ret);
+    }
+
+    /// do_exit
+    #[cold]
+    fn exit(&mut self, run: &mut Run<'_>, pid: Pid, code: i32) {
+        let Some(p) = self.processes.get_mut(&pid) else { return };
+        (p.state, p.ended) = (State::Exited(code), self.cpu.now);
+        syscall::close_all(&mut self.spaces, &mut cx(&mut self.cpu, run), p.ns, pid);
+        self.exits.push_back(pid);
+        self.tasks.remove(&pid);
+    }
+
+    /// A signal ends a process, whatever it is at; a shell shows 128 and the signal's number.
+    pub(super) fn kill(&mut self, run: &mut Run<'_>, pid: Pid, signal: i32) -> Result<(), LimitHit> {
+        let Some(p) = self.processes.get(&pid).filter(|p| !matches!(p.state, State::Exited(_))) else {
+            return Ok(());
+        };
+        if let State::Waiting(_, Deadline::Wheel(id)) = p.state {
+            self.cpu.timers.cancel(id);
+        }
+        self.exit(run, pid, 128 + signal);
+        self.drain(run)
     }
 
     /// A call has ended, or waits.
@@ -577,8 +672,9 @@ pub(super) struct Run<'a> {
     pub epoch_ns: u64,
     pub sink: &'a mut dyn Sink,
     pub steps: bool,
+    pub taps: bool,
 }
 
 pub(super) fn cx<'a>(cpu: &'a mut Cpu, run: &'a mut Run<'_>) -> Cx<'a> {
-    Cx { ns: NsId::new(cpu.machine(), 0), cpu, prf: run.prf, sink: run.sink, steps: run.steps }
+    Cx { ns: NsId::new(cpu.machine(), 0), cpu, prf: run.prf, sink: run.sink, steps: run.steps, taps: run.taps }
 }

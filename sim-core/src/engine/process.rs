@@ -1,7 +1,7 @@
 //! Programs: what runs in user space. A program is a plain state machine: the engine tells it how its last system call
 //! ended, it answers with the next one.
 
-use crate::base::{Files, NsId, Pid, Prf, Time};
+use crate::base::{Files, NsId, Pid, Prf, Salt, Time};
 use crate::kernel::netns::Spaces;
 use crate::kernel::printk::KernelLog;
 use crate::kernel::syscall::{Call, Ret};
@@ -41,9 +41,13 @@ pub struct Env<'a> {
     pub files: &'a Files,
     /// The scenario's randomness.
     pub prf: &'a Prf,
+    /// By which its machine draws.
+    pub salt: Salt,
     /// What the program has computed since its last system call: the CPU is taken for so many nanoseconds before the
     /// next one.
     pub spent_ns: u64,
+    /// Where it puts lines of a key log (SSLKEYLOGFILE), when it knows them.
+    pub secrets: &'a mut String,
     /// Standard output and standard error.
     pub console: &'a mut Console,
 }
@@ -63,9 +67,21 @@ pub struct Task {
 impl Task {
     /// /proc/PID/comm: the name of its program, of at most 15 bytes (TASK_COMM_LEN).
     pub fn comm(&self) -> &str {
-        let program = self.cmdline.split(' ').next().unwrap_or_default();
-        let name = program.rsplit('/').next().unwrap_or_default();
+        let name = self.program();
+        let name = name.strip_suffix(':').unwrap_or(name);
         name.get(..15).unwrap_or(name)
+    }
+
+    /// What netstat(8) takes from /proc/PID/cmdline: the name of the program, or all of the title that a server has put
+    /// there (`nginx: master process …`).
+    pub fn title(&self) -> &str {
+        let name = self.program();
+        if name.ends_with(':') { &self.cmdline } else { name }
+    }
+
+    fn program(&self) -> &str {
+        let program = self.cmdline.split(' ').next().unwrap_or_default();
+        program.rsplit('/').next().unwrap_or_default()
     }
 }
 

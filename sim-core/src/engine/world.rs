@@ -1,25 +1,32 @@
 //! Machines and the heap. The key of an event is a fact of the model, not of the schedule: time, receiver, sender, the
 //! sender's own count.
 
-use super::link::{End, Lane, LinkSpec};
+mod outside;
+
+pub use outside::{Departed, MAX_DEPARTED, MAX_FRAME_BYTES};
+
+use super::link::{End, Lane, LinkChange, LinkSpec};
 use super::machine::{Alarm, Ask, Finished, Machine, Run};
 use super::process::Program;
-use crate::base::{Files, FrameId, IfIndex, MachineId, NicId, NsId, Pid, Prf, Time};
+use crate::base::{Files, FrameId, IfIndex, MachineId, NicId, NsId, Pid, Prf, Salt, Time};
 use crate::kernel::cx::Wire;
 use crate::kernel::errno::NlError;
+use crate::kernel::netfilter::choices::Choices;
 use crate::kernel::netlink::{Hardware, Request};
 use crate::kernel::netns::Spaces;
 use crate::kernel::profile::Profile;
 use crate::kernel::show;
 use crate::kernel::trace::Sink;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 use std::sync::Arc;
 
 /// INITIAL_JIFFIES of Linux at HZ=250: five minutes before the 32-bit counter wraps.
 pub const INITIAL_JIFFIES: u64 = 4_294_892_296;
 
+/// Where no lane begins: the other end of the link was never plugged in.
+const NO_LANE: usize = usize::MAX;
 /// As many machines one world has.
 pub const MAX_MACHINES: usize = 1 << 12;
 
@@ -34,18 +41,22 @@ pub struct Config {
     pub jiffies: u64,
     /// Which Linux the first machine runs.
     pub profile: Profile,
+    /// What is drawn follows from the names of machines and namespaces, not from their places among others: where more
+    /// of them may come, as to a cluster. Pids follow from them, too.
+    pub by_name: bool,
     /// When to give up.
     pub limits: Limits,
 }
 
 impl Default for Config {
-    /// Seed 1, 2022-01-01T00:00:00Z, [`INITIAL_JIFFIES`], the default profile.
+    /// Seed 1, 2022-01-01T00:00:00Z, [`INITIAL_JIFFIES`], the default profile, everything drawn by place.
     fn default() -> Self {
         Config {
             seed: 1,
             epoch_ns: 1_640_995_200_000_000_000,
             jiffies: INITIAL_JIFFIES,
             profile: Profile::default(),
+            by_name: false,
             limits: Limits::default(),
         }
     }
@@ -97,6 +108,7 @@ pub struct Place {
 impl LimitHit {
     /// The chain was at these places lately, the last one last. The last bridge port among them is shown, else the
     /// last place.
+    #[cold]
     pub(super) fn chain(limit: u64, spaces: &Spaces, at: Time, lately: &[Option<(NsId, IfIndex, FrameId)>]) -> Self {
         let place = |&(ns, dev, frame): &(NsId, IfIndex, FrameId)| {
             let link = show::links(spaces, ns, at).into_iter().find(|l| l.index == dev)?;
@@ -151,8 +163,17 @@ pub struct World {
     events: u64,
     /// The time of the last event: no machine starts anything new before it.
     now: Time,
-    /// What machines call namespaces that have another name here.
-    netns: BTreeMap<String, String>,
+    /// What machines do takes no time.
+    is_still: bool,
+    /// Where namespaces are that were given a name here, and what their machines call them.
+    netns: BTreeMap<String, (MachineId, String)>,
+    /// Frames made in all, and by each machine.
+    made: u64,
+    made_by: Vec<u64>,
+    /// Machines on which processes have ended that nobody was told of.
+    ended: BTreeSet<usize>,
+    /// What has left the world.
+    outside: outside::Outside,
 }
 
 /// One end of a link that is to be laid.
@@ -198,9 +219,13 @@ struct AlarmKey(u8, u32);
 impl World {
     /// A world with one machine and no namespaces.
     pub fn new(config: Config) -> Self {
-        let machine = Machine::new(MachineId(0), config.profile, config.jiffies);
+        let machine = Machine::new(MachineId(0), config.by_name.then_some(""), config.profile, config.jiffies);
         World {
             netns: BTreeMap::new(),
+            made: 0,
+            made_by: vec![0],
+            ended: BTreeSet::new(),
+            outside: outside::Outside::default(),
             machines: vec![machine],
             lanes: Vec::new(),
             plugs: vec![Vec::new()],
@@ -211,49 +236,103 @@ impl World {
             sequence: vec![0],
             events: 0,
             now: Time(0),
+            is_still: false,
         }
     }
 
     /// One more machine, without namespaces; none if there are [`MAX_MACHINES`].
-    pub fn add_machine(&mut self, profile: Profile) -> Option<MachineId> {
+    pub fn add_machine(&mut self, name: &str, profile: Profile) -> Option<MachineId> {
         if self.machines.len() >= MAX_MACHINES {
             return None;
         }
         let id = MachineId(self.machines.len() as u16);
-        self.machines.push(Machine::new(id, profile, self.config.jiffies));
+        let name = self.config.by_name.then_some(name);
+        self.machines.push(Machine::new(id, name, profile, self.config.jiffies));
         self.plugs.push(Vec::new());
         self.sequence.push(0);
+        self.made_by.push(0);
         Some(id)
     }
 
-    /// Lays a link between two new physical nics: in each namespace, one of this name.
+    /// A machine's own namespace, in which it starts. The others are made by [`Request::NetnsAdd`].
+    ///
+    /// # Errors
+    /// The name is taken or none.
+    pub fn boot(&mut self, machine: MachineId, name: &str, sink: &mut dyn Sink) -> Result<(), ConfigureError> {
+        self.machines[machine.0 as usize].boot(&mut run(&self.prf, &self.config, sink), name)
+    }
+
+    /// Lays a link between two new physical nics: in each namespace, one of this name. Links are numbered from 0 in the
+    /// order in which they are laid.
     ///
     /// # Errors
     /// A name is taken or none: its nic is not there then, and the other one, if it is, has no link.
     pub fn connect(&mut self, ends: [Plug<'_>; 2], spec: &LinkSpec, sink: &mut dyn Sink) -> Result<(), ConfigureError> {
-        let mut plugged = [End { machine: MachineId(0), nic: NicId(0) }; 2];
-        for (Plug { ns, name, vf }, end) in ends.into_iter().zip(&mut plugged) {
+        let mut plugged = [(End { machine: MachineId(0), nic: NicId(0) }, [Salt::place(0); 2]); 2];
+        for (Plug { ns, name, vf }, (end, draws)) in ends.into_iter().zip(&mut plugged) {
             let vf = vf.map(str::to_owned);
             let hardware = Hardware { name: name.to_owned(), vf, rate_bps: spec.rate_bps, queue: spec.queue };
             let mut run = run(&self.prf, &self.config, sink);
             let nic = self.machines[ns.machine().0 as usize].probe(&mut run, ns, &hardware)?;
             *end = End { machine: ns.machine(), nic };
-            self.plugs[ns.machine().0 as usize].push(usize::MAX);
+            let nic = if self.config.by_name { Salt::named(&[name]) } else { Salt::place(nic.0) };
+            *draws = [self.machine(ns).cpu.salt(), nic];
+            self.plugs[ns.machine().0 as usize].push(NO_LANE);
         }
         let [a, b] = plugged;
-        for (from, to) in [(a, b), (b, a)] {
+        for ((from, draws), (to, _)) in [(a, b), (b, a)] {
             self.plugs[from.machine.0 as usize][from.nic.0 as usize] = self.lanes.len();
-            self.lanes.push(Lane::new(from, to, spec));
+            self.lanes.push(Lane::new(from, to, draws, spec));
         }
         Ok(())
     }
 
-    /// Frames made, frames ended, and frames that wait or are on a link: made = ended + waiting, at every instant
-    /// between chains.
+    /// The nic at the other end of a nic's link.
+    pub fn far_end(&self, machine: MachineId, nic: NicId) -> Option<(MachineId, NicId)> {
+        let lane = *self.plugs.get(usize::from(machine.0))?.get(nic.0 as usize)?;
+        self.lanes.get(lane).map(|lane| (lane.to.machine, lane.to.nic))
+    }
+
+    /// Changes link number `link` at `at`, or now if that is past, at both ends; a link that is not there does not
+    /// change.
+    ///
+    /// # Errors
+    /// A limit that the frames it caused ran into.
+    pub fn change_link(
+        &mut self,
+        link: usize,
+        change: &LinkChange,
+        at: Time,
+        sink: &mut dyn Sink,
+    ) -> Result<(), LimitHit> {
+        self.now = self.now.max(at);
+        for lane in [2 * link, 2 * link + 1] {
+            let Some(lane) = self.lanes.get_mut(lane) else { return Ok(()) };
+            lane.change(change);
+            let (End { machine, nic }, at) = (lane.from, lane.from.machine.0 as usize);
+            let m = &mut self.machines[machine.0 as usize];
+            m.cpu.now = m.cpu.now.max(self.now);
+            m.plug(&mut run(&self.prf, &self.config, sink), nic, change)?;
+            self.carry(at, sink);
+            self.after(at);
+        }
+        Ok(())
+    }
+
+    /// Frames made, frames that ended or left the world, and frames that wait or are on a link: made = ended + waiting,
+    /// at every instant between chains.
     pub fn balance(&self) -> (u64, u64, usize) {
         let each = self.machines.iter().map(|m| (m.cpu.balance(), m.balance().2));
         let flying = self.lanes.iter().map(Lane::in_flight).sum();
-        each.fold((0, 0, flying), |(made, ended, waiting), ((m, e), w)| (made + m, ended + e, waiting + w))
+        each.fold((0, self.outside.count(), flying), |(made, ended, waiting), ((m, e), w)| {
+            (made + m, ended + e, waiting + w)
+        })
+    }
+
+    /// From now on what rules leave to chance is decided so on a machine, or drawn again; returns who decided it
+    /// before.
+    pub fn choose(&mut self, machine: MachineId, choices: Option<Box<Choices>>) -> Option<Box<Choices>> {
+        std::mem::replace(&mut self.machines[usize::from(machine.0)].cpu.choices, choices)
     }
 
     /// The latest clock of a machine.
@@ -271,15 +350,17 @@ impl World {
         &self.machines
     }
 
-    /// From now on `name` means the namespace that its machine calls `netns`.
-    pub fn call(&mut self, netns: &str, name: &str) {
-        self.netns.insert(name.to_owned(), netns.to_owned());
+    /// From now on `name` means the namespace that this machine calls `netns`.
+    pub fn call(&mut self, machine: MachineId, netns: &str, name: &str) {
+        self.netns.insert(name.to_owned(), (machine, netns.to_owned()));
     }
 
     /// The namespace called `name`.
     pub fn namespace(&self, name: &str) -> Option<NsId> {
-        let netns = self.netns.get(name).map_or(name, String::as_str);
-        self.machines.iter().find_map(|m| m.spaces().by_name(netns))
+        match self.netns.get(name) {
+            Some((machine, netns)) => self.machines.get(usize::from(machine.0))?.spaces().by_name(netns),
+            None => self.machines.iter().find_map(|m| m.spaces().by_name(name)),
+        }
     }
 
     /// Carries out a netlink request at the present instant, outside any process: how scenarios are set up.
@@ -313,6 +394,11 @@ impl World {
         Some(pid)
     }
 
+    /// Starts a process in `ns` that does nothing but sleep; none if there are too many processes.
+    pub fn sleeper(&mut self, ns: NsId, cmdline: &str) -> Option<Pid> {
+        self.machines[ns.machine().0 as usize].sleeper(&self.prf, ns, cmdline)
+    }
+
     /// Says what a process runs: its command line.
     pub fn set_cmdline(&mut self, ns: NsId, pid: Pid, cmdline: &str) {
         self.machines[ns.machine().0 as usize].set_cmdline(pid, cmdline);
@@ -323,6 +409,29 @@ impl World {
         let machine = ns.machine().0 as usize;
         self.machines[machine].sigint(pid);
         self.after(machine);
+    }
+
+    /// Ends a process by a signal at `at`, or now if that is past: its sockets are closed, its exit status is 128 and
+    /// the signal's number.
+    ///
+    /// # Errors
+    /// A limit that the frames it caused ran into.
+    pub fn kill(
+        &mut self,
+        machine: MachineId,
+        pid: Pid,
+        signal: i32,
+        at: Time,
+        sink: &mut dyn Sink,
+    ) -> Result<(), LimitHit> {
+        self.now = self.now.max(at);
+        let place = machine.0 as usize;
+        let Some(m) = self.machines.get_mut(place) else { return Ok(()) };
+        m.cpu.now = m.cpu.now.max(self.now);
+        m.kill(&mut run(&self.prf, &self.config, sink), pid, signal)?;
+        self.carry(place, sink);
+        self.after(place);
+        Ok(())
     }
 
     /// Takes a process that has ended out of its machine.
@@ -348,8 +457,7 @@ impl World {
     /// A limit was hit.
     pub fn run_to(&mut self, until: Time, events: u64, sink: &mut dyn Sink) -> Result<Option<Stopped>, LimitHit> {
         loop {
-            let exit = |(n, m): (usize, &mut Machine)| Some((MachineId(n as u16), m.exits.pop_front()?));
-            if let Some((machine, pid)) = self.machines.iter_mut().enumerate().find_map(exit) {
+            if let Some((machine, pid)) = self.next_exit() {
                 return Ok(Some(Stopped::Exit(machine, pid)));
             }
             if self.events >= events {
@@ -361,6 +469,17 @@ impl World {
             self.check(event.key.0)?;
             self.handle(event, sink)?;
         }
+    }
+
+    /// A process that has ended, on the first machine that has one.
+    fn next_exit(&mut self) -> Option<(MachineId, Pid)> {
+        while let Some(at) = self.ended.first().copied() {
+            match self.machines[at].exits.pop_front() {
+                Some(pid) => return Some((MachineId(at as u16), pid)),
+                None => self.ended.remove(&at),
+            };
+        }
+        None
     }
 
     /// How many events have happened.
@@ -406,9 +525,23 @@ impl World {
                 }
             }
         }
+        if self.is_still {
+            self.machines[at].cpu.now = event.key.0;
+        }
         self.carry(at, sink);
         self.after(at);
         Ok(())
+    }
+
+    /// Lets clocks stand still, or go on: a set-up that takes no time ends when it began, however much of it there is.
+    /// Only what is waited for takes its time.
+    pub fn hold_clocks(&mut self, still: bool) {
+        self.is_still = still;
+    }
+
+    /// From here on, pids that follow from names do not depend on how many processes there were before.
+    pub fn restart_pids(&mut self) {
+        self.machines.iter_mut().for_each(Machine::restart_pids);
     }
 
     /// After anything has run on a machine: what its nics have sent goes on its way.
@@ -422,7 +555,12 @@ impl World {
                     continue;
                 }
             };
-            let lane = self.plugs[at].get(nic.0 as usize).copied().unwrap_or(usize::MAX);
+            let lane = self.plugs[at].get(nic.0 as usize).copied().unwrap_or(NO_LANE);
+            if lane == outside::OUTSIDE && !self.outside.is_full() {
+                let buffer = self.outside.take(MachineId(at as u16), nic, done, frame);
+                self.machines[at].cpu.take_spare(buffer);
+                continue;
+            }
             let sent = match self.lanes.get_mut(lane) {
                 Some(l) => l.send(&self.prf, done, frame).map(|arrival| (arrival, l.to.machine)),
                 None => Err(frame),
@@ -441,6 +579,11 @@ impl World {
     /// After anything has run on a machine: what it wants from the heap is put there.
     fn after(&mut self, at: usize) {
         let m = &mut self.machines[at];
+        let made = m.cpu.balance().0;
+        self.made += made - std::mem::replace(&mut self.made_by[at], made);
+        if !m.exits.is_empty() {
+            self.ended.insert(at);
+        }
         let mut asks = std::mem::take(&mut m.asks);
         let tick = m.cpu.next_tick().filter(|t| m.tick_event.is_none_or(|planned| *t < planned));
         if tick.is_some() {
@@ -501,8 +644,7 @@ impl World {
 
     fn check(&self, at: Time) -> Result<(), LimitHit> {
         let limits = &self.config.limits;
-        let made: u64 = self.machines.iter().map(|m| m.cpu.balance().0).sum();
-        for (name, value, limit) in [("events", self.events, limits.events), ("frames", made, limits.frames)] {
+        for (name, value, limit) in [("events", self.events, limits.events), ("frames", self.made, limits.frames)] {
             if value > limit {
                 return Err(LimitHit { name, limit, at, place: None });
             }
@@ -512,8 +654,8 @@ impl World {
 }
 
 fn run<'a>(prf: &'a Prf, config: &'a Config, sink: &'a mut dyn Sink) -> Run<'a> {
-    let steps = sink.hears_steps();
-    Run { prf, limits: &config.limits, epoch_ns: config.epoch_ns, sink, steps }
+    let (steps, taps) = (sink.hears_steps(), sink.hears_taps());
+    Run { prf, limits: &config.limits, epoch_ns: config.epoch_ns, sink, steps, taps }
 }
 
 /// Why a request outside any process failed.

@@ -114,7 +114,7 @@ fn ignored(ns: &NetNs, dev: IfIndex, sip: Ipv4Addr, tip: Ipv4Addr) -> bool {
 }
 
 /// arp_filter: answer only on the device that leads back to who asks.
-fn filtered(ns: &NetNs, dev: IfIndex, sip: Ipv4Addr, tip: Ipv4Addr) -> bool {
+fn filtered(ns: &mut NetNs, dev: IfIndex, sip: Ipv4Addr, tip: Ipv4Addr) -> bool {
     ns.conf_or(dev, |c| c.arp_filter)
         && route::output(ns, &route::Flow4 { src: Some(tip), ..route::Flow4::to(sip) }).map_or(true, |r| r.oif != dev)
 }
@@ -218,7 +218,7 @@ fn proxy(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, arp: &Arp, f: Frame) -> 
     if ns.neigh.proxy.len() as u64 > parms.proxy_qlen {
         return cx.kill(f, DropReason::NotSpecified);
     }
-    let input = [u64::from(cx.ns.0), u64::from(dev.0), f.id.0];
+    let input = [cx.salt(), u64::from(dev.0), f.id.0];
     let delay = cx.prf.below(Purpose::ProxyDelay, &input, ms_to_jiffies(parms.proxy_delay_ms));
     let due = cx.jiffies() + delay;
     ns.neigh.proxy.waiting.push_back((due, dev, f));

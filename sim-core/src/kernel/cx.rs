@@ -1,16 +1,18 @@
 //! What a stage may touch besides its own namespace: the CPU that runs it, randomness and the listeners.
 
 use super::conntrack::{Conntrack, Nfct};
-use super::frame::{Frame, PacketType, Pool};
+use super::frame::{self, Frame, PacketType, Pool};
 use super::ip::frag;
 use super::neigh::NeighKey;
+use super::netfilter::choices::Choices;
 use super::printk::KernelLog;
 use super::socket::tcp;
 use super::softnet::Softnet;
 use super::syscall::Ret;
 use super::timer::{Jiffies, TimerId, Wheel};
 use super::trace::{DropReason, Edge, Fate, Flow, Sink, Step, Tap, What};
-use crate::base::{FrameId, IfIndex, MachineId, NicId, NsId, PacketId, Pid, Prf, Time};
+use crate::base::{FrameId, IfIndex, MachineId, NicId, NsId, PacketId, Pid, Prf, Salt, Time};
+use crate::wire::ETH_HLEN;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow::Break;
 
@@ -106,9 +108,16 @@ pub enum Continuation {
 #[derive(Clone, Debug)]
 pub struct Cpu {
     machine: MachineId,
+    /// Its name, if what is drawn here follows from names.
+    name: Option<String>,
+    /// By which the machine and its namespaces draw.
+    salt: Salt,
+    salts: Vec<Salt>,
     /// The clock.
     pub now: Time,
     jiffies: Jiffies,
+    /// net->ipv4.rt_genid of all namespaces: routes that were found before its last change are forgotten.
+    pub(in crate::kernel) rt_genid: u64,
     /// What waits to be received.
     pub(in crate::kernel) softnet: Softnet,
     /// The wheel.
@@ -121,8 +130,8 @@ pub struct Cpu {
     pub wire: Vec<Wire>,
     /// A system call is carried out: its frames are received as soon as they are sent, not when it ends.
     in_process: bool,
-    /// How many tunnels are at work in one another (xmit_recursion).
-    pub(in crate::kernel) tunnels: u8,
+    /// How many tunnels and redirects are at work in one another (softnet_data.xmit.recursion).
+    pub(in crate::kernel) xmit_recursion: u8,
     /// The CPU's own ICMP socket (ipv4_icmp_sk) is sending an answer.
     pub(in crate::kernel) icmp_busy: bool,
     /// What is left to do of a system call, the next first; and where that of a stage goes.
@@ -130,6 +139,8 @@ pub struct Cpu {
     rest_at: usize,
     /// A call that went on later has ended with this, or waits.
     pub finished: Option<(Pid, Option<Ret>)>,
+    /// Who decides what rules leave to chance; none for chance itself.
+    pub choices: Option<Box<Choices>>,
     /// Timers that are not on the wheel (hrtimers), by when they are due and in order.
     hrtimers: BTreeMap<(Time, u64), Timer>,
     hrtimers_armed: u64,
@@ -148,23 +159,29 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// An idle CPU at simulated time zero.
-    pub fn new(machine: MachineId, jiffies: u64) -> Self {
+    /// An idle CPU at simulated time zero. With a name, what is drawn here follows from names: its own and those of
+    /// its namespaces.
+    pub fn new(machine: MachineId, name: Option<&str>, jiffies: u64) -> Self {
         Cpu {
             machine,
+            name: name.map(str::to_owned),
+            salt: name.map_or(Salt::place(u32::from(machine.0)), |name| Salt::named(&[name])),
+            salts: Vec::new(),
             now: Time(0),
             jiffies: Jiffies::starting_at(jiffies),
+            rt_genid: 0,
             softnet: Softnet::default(),
             timers: Wheel::new(jiffies),
             wakes: Vec::new(),
             linkwatch: VecDeque::new(),
             wire: Vec::new(),
             in_process: false,
-            tunnels: 0,
+            xmit_recursion: 0,
             icmp_busy: false,
             rest: VecDeque::new(),
             rest_at: 0,
             finished: None,
+            choices: None,
             hrtimers: BTreeMap::new(),
             hrtimers_armed: 0,
             released: Vec::new(),
@@ -180,6 +197,27 @@ impl Cpu {
     /// Whose CPU it is.
     pub fn machine(&self) -> MachineId {
         self.machine
+    }
+
+    /// By which the machine draws.
+    pub fn salt(&self) -> Salt {
+        self.salt
+    }
+
+    /// By which a namespace draws.
+    pub fn salt_of(&self, ns: NsId) -> Salt {
+        self.salts.get(ns.index()).copied().unwrap_or(Salt::place(ns.0))
+    }
+
+    /// The next namespace is called `name`.
+    pub(in crate::kernel) fn add_namespace(&mut self, ns: NsId, name: &str) {
+        let named = |machine: &String| Salt::named(&[machine, name]);
+        self.salts.push(self.name.as_ref().map_or(Salt::place(ns.0), named));
+    }
+
+    /// What is drawn here follows from names.
+    pub fn draws_by_name(&self) -> bool {
+        self.name.is_some()
     }
 
     /// The clock in ticks.
@@ -245,7 +283,7 @@ impl Cpu {
         self.pool.take()
     }
 
-    /// A buffer in return for a frame that left.
+    /// A buffer in return for a frame that left, or its own.
     pub fn take_spare(&mut self, spare: Frame) {
         self.pool.give_back(spare);
     }
@@ -268,6 +306,8 @@ pub struct Cx<'a> {
     pub sink: &'a mut dyn Sink,
     /// [`Sink::hears_steps`]
     pub steps: bool,
+    /// [`Sink::hears_taps`]
+    pub taps: bool,
 }
 
 impl Cx<'_> {
@@ -279,6 +319,11 @@ impl Cx<'_> {
     /// The clock in ticks.
     pub fn jiffies(&self) -> u64 {
         self.cpu.jiffies()
+    }
+
+    /// The first word of the namespace's draws.
+    pub fn salt(&self) -> u64 {
+        self.cpu.salt_of(self.ns).word()
     }
 
     /// The simulated CPU works for `ns` nanoseconds.
@@ -302,6 +347,18 @@ impl Cx<'_> {
         let id = self.next_id();
         let f = self.cpu.pool.fresh(id);
         self.step(&f, IfIndex(0), What::Made(edge));
+        f
+    }
+
+    /// A frame that somebody outside of the world has sent, on the wire to this machine: an Ethernet header and what
+    /// follows. Bytes that are too few for a header are all there is of it.
+    pub fn foreign_frame(&mut self, bytes: &[u8]) -> Frame {
+        let (mac, l3) = bytes.split_at(bytes.len().min(ETH_HLEN));
+        let mut f = self.new_frame(None);
+        f.put_data([l3]);
+        f.push_mac(mac.len()).copy_from_slice(mac);
+        f.truesize = frame::truesize(l3.len());
+        self.cpu.left += 1;
         f
     }
 
@@ -349,12 +406,25 @@ impl Cx<'_> {
         self.cpu.log.printk(now, level, text);
     }
 
+    /// Out of the way of what runs unheard, whose code hardly fits into the instruction cache as it is.
+    #[cold]
+    #[inline(never)]
     fn tell(&mut self, f: &Frame, dev: IfIndex, what: What) {
         self.sink.step(&Step { at: self.cpu.now, ns: self.ns, dev, frame: f.id, packet: f.packet, what });
     }
 
     /// A frame passes the tap of `dev`: received ones keep the time at which they were queued.
+    #[inline]
     pub fn tap(&mut self, dev: IfIndex, pkt_type: PacketType, f: &Frame) {
+        if self.taps {
+            self.show(dev, pkt_type, f);
+        }
+    }
+
+    /// Out of the way, as [`Cx::tell`].
+    #[cold]
+    #[inline(never)]
+    fn show(&mut self, dev: IfIndex, pkt_type: PacketType, f: &Frame) {
         let at = if pkt_type == PacketType::Outgoing { self.cpu.now } else { f.tstamp };
         let tap = Tap {
             at,
@@ -423,6 +493,8 @@ impl Cx<'_> {
     }
 
     /// kfree_skb_reason
+    #[cold]
+    #[inline(never)]
     pub fn kill(&mut self, f: Frame, why: DropReason) -> Flow {
         self.end(f, Fate::Dropped(why))
     }

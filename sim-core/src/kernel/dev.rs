@@ -5,6 +5,7 @@ pub mod bridge;
 pub mod fdb;
 pub mod gro;
 pub mod gso;
+pub mod ipip;
 pub mod netvsc;
 pub mod nic;
 pub mod vxlan;
@@ -16,11 +17,13 @@ use super::netlink::{Feature, NudState, Scope};
 use super::netns::NetNs;
 use super::nf_hook::nf_reset_ct;
 use super::sysctl::Ipv4Conf;
+use super::tc::{self, Tcx};
 use super::trace::{DevName, DropReason, Fate, Flow};
 use super::{arp, ip, neigh, socket};
 use crate::base::{IfIndex, Mac, NsId};
-use crate::wire::{ETH_HLEN, ETH_P_ARP, ETH_P_IP, ethertype};
+use crate::wire::{ETH_HLEN, ETH_P_ARP, ETH_P_IP};
 use bridge::{Bridge, Port};
+use ipip::Ipip;
 use ipnet::Ipv4Net;
 use nic::Nic;
 use std::net::Ipv4Addr;
@@ -33,6 +36,8 @@ const VLAN_HLEN: usize = 4;
 const VETH_RING_SIZE: usize = 256;
 /// ARPHRD_ETHER
 pub const ARPHRD_ETHER: u16 = 1;
+/// ARPHRD_TUNNEL: IPv4 in IPv4, without a link-layer header.
+pub const ARPHRD_TUNNEL: u16 = 768;
 /// ARPHRD_LOOPBACK
 pub const ARPHRD_LOOPBACK: u16 = 772;
 
@@ -72,6 +77,8 @@ pub struct Dev {
     /// wanted_features, as far as `ethtool -K` has short names for them.
     pub(in crate::kernel) features: Vec<Feature>,
     pub(in crate::kernel) stats: Stats,
+    /// tcx_ingress and tcx_egress: programs, if there are any.
+    pub(in crate::kernel) tcx: Option<Box<Tcx>>,
 }
 
 /// What a device is. A closed set: each arm is a line into its file.
@@ -85,6 +92,8 @@ pub enum DevKind {
     Bridge(Box<Bridge>),
     /// drivers/net/vxlan
     Vxlan(Box<Vxlan>),
+    /// net/ipv4/ipip.c
+    Ipip(Box<Ipip>),
     /// A physical interface, at the end of a link.
     Nic(Box<Nic>),
     /// drivers/net/hyperv/netvsc_drv.c, with a VF below it.
@@ -143,7 +152,11 @@ pub struct Stats {
 impl Dev {
     /// ARPHRD_*
     pub(in crate::kernel) fn arphrd(&self) -> u16 {
-        if matches!(self.kind, DevKind::Loopback) { ARPHRD_LOOPBACK } else { ARPHRD_ETHER }
+        match self.kind {
+            DevKind::Loopback => ARPHRD_LOOPBACK,
+            DevKind::Ipip(_) => ARPHRD_TUNNEL,
+            _ => ARPHRD_ETHER,
+        }
     }
 
     /// netif_running and netif_oper_up.
@@ -175,6 +188,14 @@ impl Dev {
         if let DevKind::Vxlan(v) = &self.kind { Some(v) } else { None }
     }
 
+    pub(in crate::kernel) fn ipip(&self) -> Option<&Ipip> {
+        if let DevKind::Ipip(t) = &self.kind { Some(t) } else { None }
+    }
+
+    pub(in crate::kernel) fn ipip_mut(&mut self) -> Option<&mut Ipip> {
+        if let DevKind::Ipip(t) = &mut self.kind { Some(t) } else { None }
+    }
+
     pub(in crate::kernel) fn vxlan_mut(&mut self) -> Option<&mut Vxlan> {
         if let DevKind::Vxlan(v) = &mut self.kind { Some(v) } else { None }
     }
@@ -192,7 +213,7 @@ pub(in crate::kernel) fn receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
         return ip::input::ip_rcv(ns, cx, dev, f);
     }
     count(d, &f);
-    f.pkt_type = packet_type(Mac::read(f.bytes(), 0), d.mac);
+    f.pkt_type = packet_type(&f, d.mac);
     netif_receive(ns, cx, dev, f)
 }
 
@@ -201,7 +222,7 @@ fn arrive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     f.dev = dev;
     let Some(d) = ns.dev_mut(dev).filter(|d| d.up) else { return cx.kill(f, DropReason::DevReady) };
     count(d, &f);
-    f.pkt_type = packet_type(Mac::read(f.bytes(), 0), d.mac);
+    f.pkt_type = packet_type(&f, d.mac);
     // skb_unclone of a veth; a tunnel's are no clones.
     f.layout.cloned = false;
     pass(f)
@@ -210,11 +231,16 @@ fn arrive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
 fn count(d: &mut Dev, f: &Frame) {
     d.stats.rx_packets += u64::from(f.segments());
     // A tunnel counts what it carries, without the Ethernet header.
-    d.stats.rx_bytes += if matches!(d.kind, DevKind::Vxlan(_)) { f.l3().len() } else { f.bytes().len() } as u64;
+    let tunnel = matches!(d.kind, DevKind::Vxlan(_) | DevKind::Ipip(_));
+    d.stats.rx_bytes += if tunnel { f.l3().len() } else { f.bytes().len() } as u64;
 }
 
-/// eth_type_trans: how a frame to `to` is addressed, seen by a device with address `own`.
-fn packet_type(to: Mac, own: Mac) -> PacketType {
+/// eth_type_trans: how a frame is addressed, seen by a device with address `own`; without a link-layer header, to it.
+fn packet_type(f: &Frame, own: Mac) -> PacketType {
+    if f.mac_len() == 0 {
+        return PacketType::Host;
+    }
+    let to = Mac::read(f.bytes(), 0);
     if to == own {
         PacketType::Host
     } else if to.is_broadcast() {
@@ -237,7 +263,7 @@ pub(in crate::kernel) fn netif_receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfI
 fn netif_receive_list(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, gro: &mut gro::Gro) {
     while let Some(f) = gro.ready.pop_front() {
         let Continue(f) = netif_receive_core(ns, cx, dev, f) else { continue };
-        if ethertype(f.bytes()) == ETH_P_IP {
+        if f.protocol() == ETH_P_IP {
             gro.sublist.push_back(f);
         } else {
             ip::input::ip_list_rcv(ns, cx, dev, &mut gro.sublist);
@@ -247,11 +273,16 @@ fn netif_receive_list(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, gro: &mut g
     ip::input::ip_list_rcv(ns, cx, dev, &mut gro.sublist);
 }
 
-/// __netif_receive_skb_core: taps, then the bridge if the device is its port, or the synthetic interface above it.
-fn netif_receive_core(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
+/// __netif_receive_skb_core: taps, then programs, then the bridge if the device is its port, or the synthetic interface
+/// above it.
+fn netif_receive_core(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     cx.tap(dev, f.pkt_type, &f);
     socket::packet::deliver(ns, cx, dev, &f);
-    let d = ns.dev(dev);
+    let mut d = ns.dev(dev);
+    if d.is_some_and(|d| d.tcx.is_some()) {
+        f = tc::ingress(ns, cx, dev, f)?;
+        d = ns.dev(dev);
+    }
     match (d.and_then(|d| d.master), d.and_then(Dev::synthetic)) {
         (Some(br), _) => bridge::handle_frame(ns, cx, br, dev, f),
         (None, Some(synthetic)) => netvsc::vf_handle_frame(ns, cx, synthetic, f),
@@ -260,16 +291,24 @@ fn netif_receive_core(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -
 }
 
 fn protocol(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
-    match ethertype(f.bytes()) {
+    match f.protocol() {
         ETH_P_IP => ip::input::ip_rcv(ns, cx, dev, f),
         ETH_P_ARP => arp::arp_rcv(ns, cx, dev, f),
         _ => cx.kill(f, DropReason::UnhandledProto),
     }
 }
 
-/// dev_queue_xmit: qdisc, tap, driver. The frame carries its link-layer header.
+/// dev_queue_xmit: programs, qdisc, tap, driver. The frame carries its link-layer header.
 pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     f.dev = dev;
+    if ns.dev(dev).is_some_and(|d| d.tcx.is_some()) {
+        f = tc::egress(ns, cx, dev, f)?;
+    }
+    xmit_skb(ns, cx, dev, f)
+}
+
+/// __dev_xmit_skb: what follows the programs.
+fn xmit_skb(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     let Some(d) = ns.dev_mut(dev) else { return cx.kill(f, DropReason::DevReady) };
     if !d.up && !matches!(d.kind, DevKind::Nic(_)) {
         // The noqueue branch of __dev_queue_xmit finds the device down.
@@ -281,7 +320,7 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
         return cx.kill(f, DropReason::QdiscDrop);
     }
     if gso::needed(ns, dev, &f) {
-        return gso::segment(ns, cx, dev, f, |ns, cx, s| xmit(ns, cx, dev, s));
+        return gso::segment(ns, cx, dev, f, |ns, cx, s| xmit_skb(ns, cx, dev, s));
     }
     let Some(d) = ns.dev(dev) else { return cx.kill(f, DropReason::DevReady) };
     if f.layout.frags > 0 && !d.features.contains(&Feature::Sg) {
@@ -328,6 +367,7 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
             Break(Fate::Queued)
         }
         DevKind::Vxlan(_) => vxlan::xmit(ns, cx, dev, f),
+        DevKind::Ipip(_) => ipip::xmit(ns, cx, dev, f),
         DevKind::Nic(_) => nic::enqueue(ns, cx, dev, f),
         DevKind::Netvsc { vf } => netvsc::vf_xmit(ns, cx, dev, vf, f),
     }
@@ -336,7 +376,7 @@ pub(in crate::kernel) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut
 /// skb_scrub_packet: what a frame loses as it goes through a veth pair or a tunnel, and more if that leads elsewhere.
 pub(in crate::kernel) fn scrub(ns: &mut NetNs, here: NsId, there: NsId, f: &mut Frame) {
     nf_reset_ct(ns, f);
-    (f.nf_bridge, f.ignore_df) = (None, false);
+    (f.nf_bridge, f.ignore_df, f.tunnel) = (None, false, None);
     if here != there {
         f.mark = 0;
     }
@@ -370,6 +410,7 @@ pub(in crate::kernel) fn linkwatch(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex
     d.linked = carrier;
     ns.fib.set_linkdown(dev, !carrier);
     if !carrier {
+        nic::stop(ns, cx, dev);
         // neigh_carrier_down (arp_evict_nocarrier)
         neigh::remove(ns, cx, |k, n| k.dev == dev && n.state != NudState::Permanent);
     }

@@ -39,6 +39,7 @@ errno! {
     ESRCH = 3, "No such process";
     EINTR = 4, "Interrupted system call";
     ENXIO = 6, "No such device or address";
+    E2BIG = 7, "Argument list too long";
     EBADF = 9, "Bad file descriptor";
     EAGAIN = 11, "Resource temporarily unavailable";
     ENOMEM = 12, "Cannot allocate memory";

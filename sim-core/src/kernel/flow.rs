@@ -2,26 +2,24 @@
 
 use super::frame::Frame;
 use crate::base::rng::Purpose;
-use crate::base::{MachineId, Prf};
-use crate::wire::{ETH_P_IP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, be16, ethertype};
+use crate::base::{Prf, Salt};
+use crate::wire::{ETH_P_IP, IPPROTO_IPIP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, be16};
 use smoltcp::wire::Ipv4Packet;
 use std::ops::RangeInclusive;
 
-/// The IP protocol number of IPv4 in IPv4, which the dissector looks into.
-const IPPROTO_IPIP: u8 = 4;
 /// MAX_FLOW_DISSECT_HDRS
 const MAX_HEADERS: usize = 15;
 
 /// skb_get_hash: the sender's own hash of its connection, if it gave one; else that of addresses and ports, which is
 /// the same both ways (`__flow_hash_consistentify`). One machine has one key (`hashrnd`). A hash that ports are part of
 /// stays with the packet.
-pub(in crate::kernel) fn get_hash(prf: &Prf, machine: MachineId, f: &mut Frame) -> u32 {
+pub(in crate::kernel) fn get_hash(prf: &Prf, machine: Salt, f: &mut Frame) -> u32 {
     if f.hash != 0 {
         return f.hash;
     }
-    let proto = ethertype(f.bytes());
+    let proto = f.protocol();
     let [protocol, addrs, ports] = if proto == ETH_P_IP { ipv4(f.l3()) } else { [0; 3] };
-    let input = [u64::from(machine.0), u64::from(proto), protocol, addrs, ports];
+    let input = [machine.word(), u64::from(proto), protocol, addrs, ports];
     let hash = (prf.draw(Purpose::FlowHash, &input) as u32).max(1);
     if ports != 0 {
         f.hash = hash;
@@ -84,7 +82,7 @@ mod tests {
     #[test]
     fn both_ways_hash_the_same() {
         let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
-        let hash = |f: &mut Frame| get_hash(&Prf::new(3), MachineId(0), f);
+        let hash = |f: &mut Frame| get_hash(&Prf::new(3), Salt::place(0), f);
         let mut first = packet(a, b, 17, 0, [5000, 53]);
         let there = hash(&mut first);
         assert_eq!((first.hash, there), (there, hash(&mut packet(b, a, 17, 0, [53, 5000]))));

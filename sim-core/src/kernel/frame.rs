@@ -9,7 +9,8 @@
 use super::conntrack::{Csum, Nfct};
 use super::dev::br_netfilter::NfBridge;
 use crate::base::{FrameId, IfIndex, PacketId, Time};
-use crate::wire::{ETH_HLEN, IPPROTO_TCP, IPPROTO_UDP, checksum};
+use crate::wire::{self, ETH_HLEN, IPPROTO_TCP, IPPROTO_UDP, checksum};
+use std::net::Ipv4Addr;
 
 /// struct sk_buff. A handle of one pointer that owns its buffer: moved by value, copied only by name.
 #[derive(Debug)]
@@ -64,10 +65,27 @@ pub struct Skb {
     pub confirm: bool,
     /// skb->mark
     pub mark: u32,
+    /// rt_nexthop of its route, which it keeps on its way into a tunnel that asks for it (netif_keep_dst).
+    pub next_hop: Option<Ipv4Addr>,
     /// skb->_nfct: the connection that it belongs to. It counts as a user of it: see [`super::cx::Cx::end`].
     pub nfct: Nfct,
     /// SKB_EXT_BRIDGE_NF: what br_netfilter remembers of a frame that a bridge received.
     pub nf_bridge: Option<NfBridge>,
+    /// skb_tunnel_info: what a tunnel without a far end of its own is told, or has found outside.
+    pub tunnel: Option<TunnelKey>,
+}
+
+/// struct ip_tunnel_info, as bpf_skb_set_tunnel_key and bpf_skb_get_tunnel_key see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TunnelKey {
+    /// IP_TUNNEL_INFO_TX: it says how to send the frame, not how the frame came.
+    pub tx: bool,
+    /// tun_id: the tunnel's network identifier.
+    pub id: u32,
+    /// remote_ipv4: to whom, or from whom.
+    pub remote: Ipv4Addr,
+    /// IP_TUNNEL_CSUM_BIT, which BPF_F_ZERO_CSUM_TX leaves out: the outer UDP checksum is there.
+    pub csum: bool,
 }
 
 /// How a payload lies in memory, which decides whether a receiver can put two buffers together (skb_try_coalesce).
@@ -192,8 +210,10 @@ impl Frame {
             layout: Layout::default(),
             confirm: false,
             mark: 0,
+            next_hop: None,
             nfct: Nfct::None,
             nf_bridge: None,
+            tunnel: None,
         }))
     }
 
@@ -227,8 +247,10 @@ impl Frame {
             layout: Layout::default(),
             confirm: false,
             mark: 0,
+            next_hop: None,
             nfct: Nfct::None,
             nf_bridge: None,
+            tunnel: None,
         };
     }
 
@@ -261,6 +283,11 @@ impl Frame {
     pub fn l3_mut(&mut self) -> &mut [u8] {
         let at = self.0.head + self.0.mac_len;
         &mut self.0.buf[at..]
+    }
+
+    /// skb->protocol: an Ethertype.
+    pub fn protocol(&self) -> u16 {
+        wire::protocol(self.bytes(), self.0.mac_len)
     }
 
     /// Bytes of the link-layer header in front: 14 or 0.
@@ -297,16 +324,19 @@ impl Frame {
             hash,
             confirm,
             mark,
+            next_hop,
             nfct,
             nf_bridge,
+            tunnel,
         } = &mut *self.0;
         debug_assert_eq!(*nfct, Nfct::None, "its connection has been let go of");
         frag_list.clear();
         (*dev, *iif, *tstamp) = (IfIndex::default(), IfIndex::default(), Time::default());
         (*pkt_type, *frag_max_size, *frag_pmtu) = (PacketType::default(), 0, false);
-        (*ignore_df, *csum_valid, *mark, *nf_bridge) = (false, false, 0, None);
+        (*ignore_df, *csum_valid, *mark, *nf_bridge, *tunnel) = (false, false, 0, None, None);
         (*confirm, *csum_partial, layout.cloned) = (false, false, false);
         (*encap, *csum_valid_inside, *csum_partial_inside, *hash) = (0, false, false, 0);
+        *next_hop = None;
     }
 
     /// gso_segs of skb_shared_info: so many segments it is cut into.
@@ -367,6 +397,7 @@ impl Frame {
     /// skb_linearize of a TCP segment, for a device that takes no fragments: the payload moves into a head of its own,
     /// with 128 bytes to spare (__pskb_pull_tail). What that head is longer is counted where no socket here counts the
     /// frame (pskb_expand_head).
+    #[inline(never)]
     pub(in crate::kernel) fn linearize(&mut self) {
         let used = MAX_TCP_HEADER + self.l3().len().saturating_sub(self.tcp_headers());
         let head = alloc_truesize(used + 128);
@@ -436,12 +467,12 @@ impl Frame {
         &mut skb.buf[at..at + n]
     }
 
-    /// What a tunnel carried is the frame again: the first `n` bytes behind the link-layer header go, and an Ethernet
-    /// header is next.
-    pub(in crate::kernel) fn decapsulate(&mut self, n: usize) {
+    /// What a tunnel carried is the frame again: the first `n` bytes behind the link-layer header go, and another one
+    /// of `mac_len` bytes is next.
+    pub(in crate::kernel) fn decapsulate(&mut self, n: usize, mac_len: usize) {
         let skb = &mut *self.0;
         skb.head += skb.mac_len + n;
-        skb.mac_len = ETH_HLEN;
+        skb.mac_len = mac_len;
         skb.encap = 0;
         // CHECKSUM_PARTIAL of a header that is gone is CHECKSUM_NONE (skb_postpull_rcsum).
         skb.csum_partial = std::mem::take(&mut skb.csum_partial_inside);
@@ -553,7 +584,7 @@ mod tests {
         }
         assert_eq!(f.bytes().len(), 18 + 4 * 50);
         for left in (0..4).rev() {
-            f.decapsulate(36);
+            f.decapsulate(36, 14);
             assert_eq!((f.bytes().len(), f.mac_len()), (18 + left * 50, 14));
         }
         assert_eq!((f.bytes()[0], f.l3()), (9, &b"data"[..]));

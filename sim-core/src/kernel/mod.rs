@@ -5,6 +5,7 @@
 //! [`cx::Cx`].
 
 mod arp;
+pub mod bpf;
 pub mod conntrack;
 pub mod cx;
 mod dev;
@@ -28,6 +29,7 @@ mod socket;
 mod softnet;
 pub mod syscall;
 mod sysctl;
+pub mod tc;
 mod tcpmss;
 pub mod timer;
 pub mod trace;

@@ -230,9 +230,12 @@ pub(in crate::kernel) fn output(
         n.confirmed = cx.jiffies();
     }
     let (state, ha, hh) = (n.state, n.ha, n.hh);
-    cx.step(&f, dev, What::Neigh { addr: next_hop, state, lladdr: state.is_valid().then_some(ha) });
+    if cx.steps {
+        let lladdr = state.is_valid() && ns.dev(dev).is_some_and(|d| d.ipip().is_none());
+        cx.step(&f, dev, What::Neigh { addr: next_hop, state, lladdr: lladdr.then_some(ha) });
+    }
     if state.is_connected() && hh {
-        return send(ns, cx, dev, ha, f);
+        return send(ns, cx, key, ha, f);
     }
     resolve_output(ns, cx, key, f)
 }
@@ -267,7 +270,7 @@ fn resolve_output(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey, f: Frame) -> F
     if n.state != NudState::Incomplete {
         n.hh = true;
         let ha = n.ha;
-        return send(ns, cx, key.dev, ha, f);
+        return send(ns, cx, key, ha, f);
     }
     cx.step(&f, key.dev, What::NeighWait { addr: key.ipv4() });
     n.enqueue(cx, &parms, f);
@@ -277,10 +280,16 @@ fn resolve_output(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey, f: Frame) -> F
     Break(Fate::Queued)
 }
 
-fn send(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, to: Mac, mut f: Frame) -> Flow {
-    let Some(from) = ns.dev(dev).map(|d| d.mac) else { return cx.kill(f, DropReason::DevReady) };
-    put_ethernet(f.push_mac(ETH_HLEN), to, from, ETH_P_IP);
-    xmit(ns, cx, dev, f)
+/// dev_hard_header and dev_queue_xmit: to `to`, or without a link-layer header where the device has none.
+fn send(ns: &mut NetNs, cx: &mut Cx<'_>, key: NeighKey, to: Mac, mut f: Frame) -> Flow {
+    let Some(d) = ns.dev(key.dev) else { return cx.kill(f, DropReason::DevReady) };
+    if d.ipip().is_some() {
+        f.push_mac(0);
+        f.next_hop = Some(key.ipv4());
+    } else {
+        put_ethernet(f.push_mac(ETH_HLEN), to, d.mac, ETH_P_IP);
+    }
+    xmit(ns, cx, key.dev, f)
 }
 
 /// The hardware address of a neighbour can be used.
@@ -424,7 +433,7 @@ fn reachable_time(ns: &NetNs, cx: &Cx<'_>, dev: IfIndex) -> u64 {
     let Some(d) = ns.dev(dev) else { return 0 };
     let base = ms_to_jiffies(d.neigh.base_reachable_ms);
     let epoch = cx.now().0 / (300 * crate::base::time::SEC);
-    let input = [u64::from(cx.ns.0), u64::from(dev.0), epoch];
+    let input = [cx.salt(), u64::from(dev.0), epoch];
     base / 2 + cx.prf.below(Purpose::ReachableTime, &input, base)
 }
 

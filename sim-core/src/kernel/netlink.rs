@@ -3,6 +3,8 @@
 //! requests and prints requests as commands.
 
 mod addr;
+mod bpf;
+mod ipip;
 mod iptables;
 mod link;
 mod neigh;
@@ -10,19 +12,25 @@ mod netns;
 mod route;
 mod vxlan;
 
-use super::conntrack::{CtCx, Tuple};
+use super::bpf::{Entry, Key, Program};
+use super::conntrack::{CtCx, NewConnection, Tuple};
 use super::cx::Cx;
 use super::errno::{Errno, NlError};
 use super::netfilter::Backend;
+use super::netfilter::ipset::Change;
 use super::netfilter::parse::Command;
 use super::netfilter::restore::Restore;
 use super::netns::Spaces;
+use super::tc::Attach;
 
 use crate::base::{Mac, NsId};
+pub(in crate::kernel) use ipip::fallback_tunnel;
 use ipnet::Ipv4Net;
 pub(in crate::kernel) use link::loopback;
 pub use link::{Hardware, probe, valid_name};
+pub use netns::boot;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// What a process asks of the kernel in its own network namespace.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +46,20 @@ pub enum Request {
     },
     /// RTM_DELLINK: `ip link del`.
     LinkDel {
+        /// The device.
+        dev: String,
+    },
+    /// finit_module of ipip: `modprobe ipip`.
+    LoadIpip,
+    /// SIOCADDTUNNEL of `tunl0`: `ip tunnel add … mode ipip`.
+    TunnelAdd {
+        /// Left out, the kernel numbers it: `ipip0`.
+        name: Option<String>,
+        /// What it is made with.
+        tunnel: Box<Ipip>,
+    },
+    /// SIOCDELTUNNEL: `ip tunnel del`.
+    TunnelDel {
         /// The device.
         dev: String,
     },
@@ -98,6 +120,8 @@ pub enum Request {
     /// IPCTNL_MSG_CT_GET of all connections, before they are read (`conntrack -L`, `-D`): what has expired is deleted
     /// in all namespaces, since they share the kernel's table (ctnetlink_dump_table).
     ConntrackDump,
+    /// IPCTNL_MSG_CT_NEW with NLM_F_CREATE and NLM_F_EXCL: `conntrack -I`.
+    ConntrackNew(Box<NewConnection>),
     /// IPCTNL_MSG_CT_DELETE of one connection: `conntrack -D`.
     ConntrackDel {
         /// Its original tuple.
@@ -124,8 +148,12 @@ pub enum Request {
         /// The backend that the program is of; left out, the namespace's own.
         backend: Option<Backend>,
         /// Options and text.
-        restore: Box<Restore>,
+        restore: Arc<Restore>,
     },
+    /// IPSET_CMD_*: `ipset create|add|del|flush|destroy|swap|rename`.
+    Ipset(Box<Change>),
+    /// bpf(2): programs and maps.
+    Bpf(Bpf),
     /// `ethtool -K`: a feature of a device, by ethtool's short name.
     Feature {
         /// The device.
@@ -135,6 +163,31 @@ pub enum Request {
         /// On or off.
         on: bool,
     },
+}
+
+/// bpf(2), as far as an agent needs it to have its programs run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Bpf {
+    /// BPF_PROG_LOAD and BPF_LINK_CREATE: the program runs at a device from now on, behind those that are there.
+    Link {
+        /// The device.
+        dev: String,
+        /// Which way.
+        attach: Attach,
+        /// What runs.
+        program: Program,
+    },
+    /// BPF_LINK_DETACH
+    Detach {
+        /// The device.
+        dev: String,
+        /// Which way.
+        attach: Attach,
+    },
+    /// BPF_MAP_UPDATE_ELEM
+    Update(Entry),
+    /// BPF_MAP_DELETE_ELEM
+    Delete(Key),
 }
 
 /// What a request returns when it succeeds.
@@ -196,6 +249,8 @@ pub enum LinkKind {
     Bridge(Vec<BridgeChange>),
     /// drivers/net/vxlan: a tunnel for Ethernet frames in UDP.
     Vxlan(Box<Vxlan>),
+    /// net/ipv4/ipip.c: a tunnel for IPv4 packets in IPv4.
+    Ipip(Box<Ipip>),
 }
 
 /// A VNI has 24 bits (RFC 7348 section 5): it is below this.
@@ -229,6 +284,8 @@ pub struct Vxlan {
     pub df: TunnelDf,
     /// IFLA_VXLAN_UDP_CSUM: the outer UDP checksum is there.
     pub udp_csum: bool,
+    /// IFLA_VXLAN_COLLECT_METADATA: each frame says where it goes (`external`); the device has no VNI of its own.
+    pub external: bool,
 }
 
 impl Vxlan {
@@ -247,8 +304,28 @@ impl Vxlan {
             tos: 0,
             df: TunnelDf::Unset,
             udp_csum: true,
+            external: false,
         }
     }
+}
+
+/// IFLA_IPTUN_* (RFC 2003): what an IPIP device is made with.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Ipip {
+    /// IFLA_IPTUN_PROTO is IPPROTO_IPIP; otherwise zero, for whatever it can carry.
+    pub only_ipv4: bool,
+    /// IFLA_IPTUN_LINK: the device underneath.
+    pub link: Option<String>,
+    /// IFLA_IPTUN_LOCAL: the outer source; left out, as the route says.
+    pub local: Option<Ipv4Addr>,
+    /// IFLA_IPTUN_REMOTE: the far end; left out, the next hop of a packet's route.
+    pub remote: Option<Ipv4Addr>,
+    /// IFLA_IPTUN_TTL; zero takes over the inner one.
+    pub ttl: u8,
+    /// IFLA_IPTUN_TOS; 1 takes over the inner one.
+    pub tos: u8,
+    /// IFLA_IPTUN_PMTUDISC: DF is always set, and not only where the inner packet has it.
+    pub pmtudisc: bool,
 }
 
 /// The TTL of a tunnel's outer packets.
@@ -617,10 +694,15 @@ pub enum Feature {
 /// The error that Linux 6.18 returns for it; nothing is changed then.
 pub fn request(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, request: &Request) -> Result<Reply, NlError> {
     cx.ns = ns;
+    // rt_genid_bump_all
+    cx.cpu.rt_genid += 1;
     match request {
         Request::LinkAdd(link) => link::add(spaces, cx, ns, link)?,
         Request::LinkSet { dev, changes } => link::set(spaces, cx, ns, dev, changes)?,
         Request::LinkDel { dev } => link::del(spaces, cx, ns, dev)?,
+        Request::LoadIpip => ipip::load(spaces, cx)?,
+        Request::TunnelAdd { name, tunnel } => ipip::tunnel_add(spaces, cx, ns, name.as_deref(), tunnel)?,
+        Request::TunnelDel { dev } => ipip::tunnel_del(spaces, cx, ns, dev)?,
         Request::AddrAdd(a) => addr::add(spaces.get_mut(ns), cx, a)?,
         Request::AddrDel(a) => addr::del(spaces.get_mut(ns), cx, a)?,
         Request::AddrFlush { dev } => addr::flush(spaces.get_mut(ns), cx, dev)?,
@@ -644,6 +726,7 @@ pub fn request(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, request: &Request
         Request::NetnsDel { name } => netns::del(spaces, cx, name)?,
         Request::Sysctl { name, value } => spaces.get_mut(ns).sysctl_set(name, value)?,
         Request::ConntrackDump => spaces.conntrack_dump(cx),
+        Request::ConntrackNew(new) => spaces.get_mut(ns).ct.create(&CtCx::of(cx), new)?,
         Request::ConntrackDel { tuple, id, portid } => {
             if !spaces.get_mut(ns).ct.del(&CtCx::of(cx), tuple, *id, *portid) {
                 return Err(Errno::ENOENT.into());
@@ -652,6 +735,8 @@ pub fn request(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, request: &Request
         Request::ConntrackFlush { portid } => spaces.get_mut(ns).ct.flush(&CtCx::of(cx), *portid),
         Request::Iptables { backend, command } => iptables::run(spaces.get_mut(ns), cx, *backend, command)?,
         Request::IptablesRestore { backend, restore } => iptables::restore(spaces.get_mut(ns), cx, *backend, restore)?,
+        Request::Ipset(change) => iptables::change_sets(spaces.get_mut(ns), cx, change)?,
+        Request::Bpf(b) => bpf::request(spaces.get_mut(ns), b)?,
         Request::Feature { dev, feature, on } => link::feature(spaces, ns, dev, *feature, *on)?,
     }
     Ok(Reply::Done)

@@ -1,9 +1,10 @@
 //! struct net: the state of one network namespace, and the namespaces of one kernel.
 
+use super::bpf::Maps;
 use super::conntrack::{Conntrack, CtCx, Gc};
 use super::cx::{Continuation, Cpu, Cx, Timer};
 use super::dev::bridge::{self, Port};
-use super::dev::{Dev, DevKind, VethPeer};
+use super::dev::{Dev, DevKind, VethPeer, ipip};
 use super::fib::Fib;
 use super::ip::Ipv4;
 use super::ip::ident::IpIds;
@@ -30,6 +31,8 @@ pub struct NetNs {
     clock: Jiffies,
     /// The clock in ticks when this namespace last began to do something.
     pub(in crate::kernel) now: u64,
+    /// The generation of routes at that moment; none while it is configured, which can change where routes lead.
+    rt_genid: Option<u64>,
     pub(in crate::kernel) devs: Devs,
     /// netns_ids: the other namespaces that devices here are linked to, numbered in order.
     nsids: Vec<NsId>,
@@ -41,6 +44,9 @@ pub struct NetNs {
     pub(in crate::kernel) ipv4: Ipv4,
     pub(in crate::kernel) ct: Conntrack,
     pub(in crate::kernel) iptables: Iptables,
+    pub(in crate::kernel) ipip: ipip::Tunnels,
+    /// Maps of eBPF programs.
+    pub(in crate::kernel) bpf: Maps,
 }
 
 /// The devices of one namespace, by index; an index is never reused.
@@ -50,6 +56,14 @@ pub(in crate::kernel) struct Devs(Vec<Option<Box<Dev>>>);
 impl Devs {
     pub(in crate::kernel) fn get(&self, index: IfIndex) -> Option<&Dev> {
         self.0.get(index.0 as usize)?.as_deref()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Dev> {
+        self.0.iter().filter_map(|d| d.as_deref())
+    }
+
+    pub(in crate::kernel) fn by_name(&self, name: &str) -> Option<IfIndex> {
+        self.iter().find(|d| d.name == name).map(|d| d.index)
     }
 
     fn get_mut(&mut self, index: IfIndex) -> Option<&mut Dev> {
@@ -63,6 +77,7 @@ impl NetNs {
             id,
             clock,
             now: 0,
+            rt_genid: None,
             devs: Devs(vec![None]),
             nsids: Vec::new(),
             sysctl: Sysctl::default(),
@@ -73,7 +88,14 @@ impl NetNs {
             ipv4: Ipv4::default(),
             ct: Conntrack::default(),
             iptables: Iptables::default(),
+            ipip: ipip::Tunnels::default(),
+            bpf: Maps::default(),
         }
+    }
+
+    /// The generation of routes that may be remembered, of which an exception makes a new one; none if they may not.
+    pub(in crate::kernel) fn rt_genid(&self) -> Option<u64> {
+        self.rt_genid.map(|genid| genid + self.ipv4.exceptions.genid)
     }
 
     /// A frame that was sent has not left: it waits for a neighbour, or for a nic to be free.
@@ -118,7 +140,7 @@ impl NetNs {
 
     /// All devices, by index.
     pub(in crate::kernel) fn devs(&self) -> impl Iterator<Item = &Dev> {
-        self.devs.0.iter().filter_map(|d| d.as_deref())
+        self.devs.iter()
     }
 
     pub(in crate::kernel) fn devs_mut(&mut self) -> impl Iterator<Item = &mut Dev> {
@@ -127,7 +149,7 @@ impl NetNs {
 
     /// __dev_get_by_name
     pub fn dev_by_name(&self, name: &str) -> Option<IfIndex> {
-        self.devs().find(|d| d.name == name).map(|d| d.index)
+        self.devs.by_name(name)
     }
 
     /// The index that the next device gets (dev_index_reserve).
@@ -159,6 +181,8 @@ pub struct Spaces {
     spaces: Vec<Space>,
     /// Those that exist, by name.
     names: BTreeMap<String, NsId>,
+    /// The module ipip is loaded: each namespace has its fallback device.
+    pub(in crate::kernel) ipip: bool,
     /// Where a socket listens to connection tracking.
     listening: Vec<NsId>,
     /// Where each physical nic is, by its number.
@@ -168,6 +192,8 @@ pub struct Spaces {
 #[derive(Clone, Debug)]
 struct Space {
     name: String,
+    /// init_net: the machine's own, for which there is no file in /run/netns.
+    own: bool,
     /// Deleted ones keep their place: ids are never reused.
     ns: NetNs,
     gone: bool,
@@ -192,11 +218,15 @@ impl Spaces {
         cx.ns = id;
         let ns = self.get_mut(id);
         ns.now = cx.jiffies();
+        ns.rt_genid = Some(cx.cpu.rt_genid);
         ns
     }
 
+    /// The namespace with this id, to be configured.
     pub(in crate::kernel) fn get_mut(&mut self, id: NsId) -> &mut NetNs {
-        &mut self.spaces[id.index()].ns
+        let ns = &mut self.spaces[id.index()].ns;
+        ns.rt_genid = None;
+        ns
     }
 
     /// The id of the namespace called `name`.
@@ -204,9 +234,15 @@ impl Spaces {
         self.names.get(name).copied()
     }
 
-    /// The name of a namespace.
+    /// What a namespace is called here.
     pub fn name(&self, id: NsId) -> &str {
         &self.spaces[id.index()].name
+    }
+
+    /// The name of its file in /run/netns; the machine's own namespace has none.
+    pub(in crate::kernel) fn file(&self, id: NsId) -> Option<&str> {
+        let space = &self.spaces[id.index()];
+        (!space.own && !space.gone).then_some(space.name.as_str())
     }
 
     /// All namespaces that exist, in order of creation.
@@ -220,15 +256,24 @@ impl Spaces {
             return None;
         }
         let id = NsId::new(cx.ns.machine(), self.spaces.len());
+        cx.cpu.add_namespace(id, name);
         let mut ns = NetNs::new(id, cx.cpu.clock(), self.profile);
         ns.insert(super::netlink::loopback(&ns));
         cx.sink.namespace(id, name);
         if let Some(lo) = ns.dev(LOOPBACK) {
             cx.sink.device(&lo.describe(id));
         }
+        if self.ipip {
+            super::netlink::fallback_tunnel(&mut ns, cx);
+        }
         self.names.insert(name.to_owned(), id);
-        self.spaces.push(Space { name: name.to_owned(), ns, gone: false });
+        self.spaces.push(Space { name: name.to_owned(), own: false, ns, gone: false });
         Some(id)
+    }
+
+    /// Says that a namespace is the machine's own.
+    pub(in crate::kernel) fn set_own(&mut self, id: NsId) {
+        self.spaces[id.index()].own = true;
     }
 
     /// Marks a namespace as deleted; its devices have gone already.
@@ -244,6 +289,7 @@ impl Spaces {
     }
 
     /// The turn of a device whose frames are polled.
+    #[inline(never)]
     pub fn poll(&mut self, cx: &mut Cx<'_>, ns: NsId, dev: IfIndex) {
         super::dev::gro::poll(self.enter(cx, ns), cx, dev);
     }
@@ -268,6 +314,7 @@ impl Spaces {
         self.tell(cx);
         let Some((ns, dev)) = cx.cpu.linkwatch.pop_front() else { return false };
         cx.ns = ns;
+        cx.cpu.rt_genid += 1;
         super::dev::linkwatch(self.get_mut(ns), cx, dev);
         true
     }
@@ -344,9 +391,7 @@ impl Spaces {
     pub(in crate::kernel) fn peer(&self, ns: NsId, dev: IfIndex) -> Option<(NsId, IfIndex)> {
         match self.get(ns).dev(dev)?.kind {
             DevKind::Veth(VethPeer { ns, dev, .. }) => Some((ns, dev)),
-            DevKind::Loopback | DevKind::Bridge(_) | DevKind::Vxlan(_) | DevKind::Nic(_) | DevKind::Netvsc { .. } => {
-                None
-            }
+            _ => None,
         }
     }
 }

@@ -20,6 +20,7 @@ use super::netlink::{RouteType, Scope};
 use super::netns::{Devs, NetNs};
 use super::nf_log;
 use super::reject;
+use super::rules::Lookup;
 use super::tcpmss;
 use super::trace::{CtLabel, DropReason, Flow, What};
 use crate::base::IfIndex;
@@ -64,7 +65,7 @@ pub(in crate::kernel) fn nf_hook(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State,
     let (physin, physout) = (f.nf_bridge.map(|b| b.physin), f.nf_bridge.and_then(|b| b.physout));
     let (hook, indev, outdev) = (s.hook, s.indev, s.outdev);
     cx.step(&f, IfIndex(0), What::Hook { hook, indev, outdev, physin, physout });
-    for op in ns.iptables.ops(hook).into_iter().flatten() {
+    for op in ns.iptables.ops(hook).iter().map_while(|op| *op) {
         f = match op {
             Op::Defrag => defrag(ns, cx, s, f)?,
             Op::Conntrack => track(ns, cx, s, f)?,
@@ -98,13 +99,13 @@ fn defrag(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, f: Frame) -> Flow {
 /// nf_conntrack_in
 fn track(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, mut f: Frame) -> Flow {
     let had = f.nfct;
-    let packet = conntrack::Packet::new(f.l3(), f.csum()).verified(f.csum_valid);
+    let packet = conntrack::Packet::new(f.l3(), f.csum()).verified(f.csum_valid).in_zone(had.zone(f.mark));
     let (verdict, nfct) = nf_conntrack_in(&mut ns.ct, &CtCx::of(cx), &packet, had, s.hook);
     f.nfct = nfct;
     if verdict == CtVerdict::Drop {
         return cx.kill(f, DropReason::ConntrackFull);
     }
-    if had == Nfct::None {
+    if !had.is_seen() {
         let found = s.hook == Hook::Prerouting && matches!(nfct, Nfct::Ct { .. });
         f.csum_valid |= found && ns.ct.verifies(f.l3()[9]);
         cx.step(&f, IfIndex(0), What::Conntrack { state: label(nfct) });
@@ -135,6 +136,7 @@ fn filter(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, mut f: Fr
 }
 
 /// ipt_mangle_out: what the table changes may change the way out.
+#[inline(never)]
 fn mangle_output(ns: &mut NetNs, cx: &mut Cx<'_>, s: &mut State, f: Frame) -> Flow {
     let decisive = |f: &Frame| (f.mark, f.l3()[1], addresses(f.l3()));
     let before = decisive(&f);
@@ -268,6 +270,7 @@ fn stretch(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, f: &mut 
     match after {
         _ if after == before => {}
         Ct::Untracked => f.nfct = Nfct::Untracked,
+        Ct::Template(template) => f.nfct = Nfct::Template(template),
         Ct::Tracked(t) => conntrack::set_mark(ct, f.nfct, t.mark),
         Ct::None => {}
     }
@@ -278,6 +281,7 @@ fn stretch(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, f: &mut 
 fn seen(ct: &Conntrack, nfct: Nfct) -> Ct {
     match (nfct, ct.of(nfct)) {
         (Nfct::Untracked, _) => Ct::Untracked,
+        (Nfct::Template(template), _) => Ct::Template(template),
         (Nfct::Ct { info, .. }, Some(c)) => Ct::Tracked(Tracked { info, status: c.status(), mark: c.mark() }),
         _ => Ct::None,
     }
@@ -308,7 +312,16 @@ impl Surroundings for Around<'_, '_> {
         self.fib.addr_type(address, dev).into()
     }
 
+    fn route_back(&mut self, src: Ipv4Addr, dst: Ipv4Addr, mark: u32) -> Option<(AddrType, Option<IfIndex>)> {
+        let lookup = Lookup { src: dst, mark, ..Lookup::local(src, Scope::Global, None) };
+        let route = self.fib.lookup_flow(&lookup).ok()?.route;
+        Some((route.kind.into(), route.oif))
+    }
+
     fn draw(&mut self, rule: u32) -> u32 {
+        // The flow's draws are counted: the rule's place, which others in front of it move, is not needed to tell them
+        // apart.
+        let place = if self.cx.cpu.draws_by_name() { 0 } else { rule };
         let l3 = self.frame.l3();
         let (src, dst) = addresses(l3);
         let flow = Tuple::of(l3, 0).unwrap_or(Tuple {
@@ -322,14 +335,18 @@ impl Surroundings for Around<'_, '_> {
         let addresses = u64::from(u32::from(src)) << 32 | u64::from(u32::from(dst));
         let ports = u64::from(flow.sport) << 16 | u64::from(flow.dport);
         let input = [
-            u64::from(self.cx.ns.0),
-            u64::from(self.table as u8) << 32 | u64::from(rule),
+            self.cx.salt(),
+            u64::from(self.table as u8) << 32 | u64::from(place),
             u64::from(flow.proto),
             addresses,
             ports,
             self.ct.next_draw(&flow),
         ];
         self.cx.prf.below(Purpose::StatisticMatch, &input, 1 << 32) as u32
+    }
+
+    fn decide(&mut self, odds: u32, of: u32) -> Option<bool> {
+        self.cx.cpu.choices.as_mut().map(|choices| choices.decide(odds, of))
     }
 
     fn took(&mut self, chain: u32, rule: u32) {
@@ -362,7 +379,7 @@ impl From<RouteType> for AddrType {
 
 fn label(nfct: Nfct) -> CtLabel {
     match nfct {
-        Nfct::None => CtLabel::Invalid,
+        Nfct::None | Nfct::Template(_) => CtLabel::Invalid,
         Nfct::Untracked => CtLabel::Untracked,
         Nfct::Ct { info, .. } => match info {
             CtInfo::New => CtLabel::New,

@@ -10,20 +10,23 @@ pub use route_get::{RouteGet, RouteQuery, route_get};
 mod route_get;
 mod tunnel;
 
+use super::bpf::Program;
 use super::conntrack::{Conntrack, Info};
 use super::dev::bridge::{Port, PortState};
 use super::dev::fdb::FdbEntry;
-use super::dev::{Dev, DevKind, IfAddr};
+use super::dev::{ARPHRD_ETHER, Dev, DevKind, IfAddr};
 use super::fib::Alias;
 use super::neigh::{Neigh, NeighKey};
 use super::netfilter::Iptables;
-use super::netlink::{FdbRemote, FdbState, Feature, NudState, RouteType, Scope, Vxlan};
+use super::netlink::{FdbRemote, FdbState, Feature, Ipip, NudState, RouteType, Scope, Vxlan};
 use super::netns::{NetNs, Spaces};
 use super::socket::{self, tcp};
 use super::syscall::Fd;
+use super::tc::{self, Attach};
 use super::timer::{HZ, TICK_NS};
 use crate::base::{IfIndex, Mac, NsId, Time};
 use ipnet::Ipv4Net;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -34,7 +37,7 @@ pub struct Link {
     pub index: IfIndex,
     /// IFLA_IFNAME
     pub name: String,
-    /// IFLA_LINK of a veth: where the other end is.
+    /// IFLA_LINK: the other end of a veth, or the device underneath an IPIP tunnel.
     pub peer: Option<Peer>,
     /// ifi_flags: IFF_*.
     pub flags: Flags,
@@ -48,7 +51,7 @@ pub struct Link {
     pub operstate: &'static str,
     /// IFLA_TXQLEN
     pub txqlen: u32,
-    /// ARPHRD_*: 1 Ethernet, 772 loopback.
+    /// ARPHRD_*: 1 Ethernet, 768 IPIP, 772 loopback.
     pub arphrd: u16,
     /// IFLA_ADDRESS
     pub address: Mac,
@@ -70,7 +73,7 @@ pub struct Link {
     pub addrs: Vec<AddrInfo>,
 }
 
-/// The other end of a veth pair.
+/// What a device is joined to.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// Its index, in its own namespace.
@@ -86,8 +89,8 @@ pub struct Peer {
 /// The namespace that the other end of a veth pair is in.
 #[derive(Clone, Debug)]
 pub struct PeerNetns {
-    /// Its name.
-    pub name: String,
+    /// Its name in /run/netns, if it has one.
+    pub name: Option<String>,
     /// IFLA_LINK_NETNSID: the id that it is known by here.
     pub id: u32,
 }
@@ -104,6 +107,8 @@ pub struct Flags {
     pub loopback: bool,
     /// IFF_BROADCAST
     pub broadcast: bool,
+    /// IFF_POINTOPOINT
+    pub point_to_point: bool,
     /// IFF_MULTICAST
     pub multicast: bool,
     /// IFF_NOARP
@@ -127,8 +132,19 @@ pub enum KindInfo {
     Bridge(BridgeInfo),
     /// vxlan
     Vxlan(Box<Vxlan>),
+    /// ipip
+    Ipip(Box<IpipInfo>),
     /// None: a physical device, with its number on the machine.
     Nic(u32),
+}
+
+/// IFLA_IPTUN_*: an IPIP device's settings.
+#[derive(Clone, Debug)]
+pub struct IpipInfo {
+    /// What it was made with.
+    pub tunnel: Ipip,
+    /// IFLA_MIN_MTU and IFLA_MAX_MTU; zero for no bound.
+    pub mtu_bounds: (u32, u32),
 }
 
 /// IFLA_BR_*: a bridge's settings and state.
@@ -262,6 +278,31 @@ pub struct FdbInfo {
     pub updated_ns: u64,
 }
 
+/// A program at a device (struct bpf_link_info).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BpfLink {
+    /// Its number.
+    pub id: u32,
+    /// The program's number.
+    pub prog_id: u32,
+    /// The device.
+    pub dev: (IfIndex, String),
+    /// Which way.
+    pub attach: Attach,
+    /// What runs.
+    pub program: Program,
+}
+
+/// BPF_LINK_GET_NEXT_ID: the programs at devices of `ns`, by device, on what comes in first.
+pub fn bpf_links(spaces: &Spaces, ns: NsId) -> Vec<BpfLink> {
+    let link = |d: &Dev, attach| {
+        let tc::Link { id, program, .. } = *d.tcx.as_ref()?.at(attach)?;
+        Some(BpfLink { id, prog_id: id, dev: (d.index, d.name.clone()), attach, program })
+    };
+    let both = |d: &Dev| [Attach::Ingress, Attach::Egress].map(|attach| link(d, attach));
+    spaces.get(ns).devs().flat_map(both).flatten().collect()
+}
+
 /// RTM_GETLINK: the devices of `ns`, by index.
 pub fn links(spaces: &Spaces, ns: NsId, now: Time) -> Vec<Link> {
     spaces.get(ns).devs().map(|d| link(spaces, ns, d, now)).collect()
@@ -269,7 +310,7 @@ pub fn links(spaces: &Spaces, ns: NsId, now: Time) -> Vec<Link> {
 
 fn link(spaces: &Spaces, ns: NsId, d: &Dev, now: Time) -> Link {
     let space = spaces.get(ns);
-    let loopback = matches!(d.kind, DevKind::Loopback);
+    let ether = d.arphrd() == ARPHRD_ETHER;
     let name_of = |i: IfIndex| space.dev(i).map(|d| (i, d.name.clone()));
     Link {
         index: d.index,
@@ -278,9 +319,10 @@ fn link(spaces: &Spaces, ns: NsId, d: &Dev, now: Time) -> Link {
         flags: Flags {
             up: d.up,
             lower_up: d.up && d.carrier,
-            loopback,
-            broadcast: !loopback,
-            multicast: !loopback,
+            loopback: matches!(d.kind, DevKind::Loopback),
+            broadcast: ether,
+            point_to_point: d.ipip().is_some_and(|t| t.parms.remote.is_some()),
+            multicast: ether,
             noarp: d.noarp,
             promisc: d.promisc,
             allmulti: d.allmulti,
@@ -304,6 +346,11 @@ fn link(spaces: &Spaces, ns: NsId, d: &Dev, now: Time) -> Link {
     }
 }
 
+/// The other end of a veth pair; none for any other device.
+pub fn veth_peer(spaces: &Spaces, ns: NsId, dev: IfIndex) -> Option<(NsId, IfIndex)> {
+    spaces.peer(ns, dev)
+}
+
 /// attach_default_qdiscs: a virtual device has no queue.
 fn qdisc(d: &Dev) -> &'static str {
     match d.kind {
@@ -319,7 +366,7 @@ fn qdisc(d: &Dev) -> &'static str {
 fn operstate(d: &Dev) -> &'static str {
     match &d.kind {
         _ if !d.up => "DOWN",
-        DevKind::Loopback | DevKind::Vxlan(_) => "UNKNOWN",
+        DevKind::Loopback | DevKind::Vxlan(_) | DevKind::Ipip(_) => "UNKNOWN",
         DevKind::Veth(_) if !d.linked => "LOWERLAYERDOWN",
         DevKind::Bridge(b) if d.linked && b.ports.is_empty() => "UNKNOWN",
         _ if d.linked => "UP",
@@ -328,7 +375,14 @@ fn operstate(d: &Dev) -> &'static str {
 }
 
 fn peer(spaces: &Spaces, ns: NsId, d: &Dev) -> Option<Peer> {
-    let DevKind::Veth(p) = &d.kind else { return None };
+    let p = match &d.kind {
+        DevKind::Veth(p) => p,
+        DevKind::Ipip(t) => {
+            let below = spaces.get(ns).dev(t.parms.link?)?;
+            return Some(Peer { index: below.index, name: Some(below.name.clone()), down: !below.up, netns: None });
+        }
+        _ => return None,
+    };
     let other = spaces.get(p.ns).dev(p.dev)?;
     let same = p.ns == ns;
     let netns = spaces.get(ns).nsid(p.ns).filter(|_| !same);
@@ -336,7 +390,7 @@ fn peer(spaces: &Spaces, ns: NsId, d: &Dev) -> Option<Peer> {
         index: p.dev,
         name: same.then(|| other.name.clone()),
         down: same && !other.up,
-        netns: netns.map(|id| PeerNetns { name: spaces.name(p.ns).to_owned(), id }),
+        netns: netns.map(|id| PeerNetns { name: spaces.file(p.ns).map(str::to_owned), id }),
     })
 }
 
@@ -345,6 +399,7 @@ fn kind(space: &NetNs, d: &Dev, now: u64) -> KindInfo {
         DevKind::Loopback => KindInfo::Loopback,
         DevKind::Veth(_) => KindInfo::Veth,
         DevKind::Vxlan(v) => KindInfo::Vxlan(Box::new(tunnel::vxlan(space, v))),
+        DevKind::Ipip(t) => KindInfo::Ipip(Box::new(tunnel::ipip(space, t))),
         DevKind::Nic(nic) => KindInfo::Nic(nic.id().0),
         DevKind::Netvsc { vf } => match space.dev(*vf).map(|d| &d.kind) {
             Some(DevKind::Nic(nic)) => KindInfo::Nic(nic.id().0),
@@ -391,7 +446,8 @@ fn address(a: &IfAddr) -> AddrInfo {
     }
 }
 
-/// RTM_GETROUTE: the routes of one table, or of all, by prefix.
+/// RTM_GETROUTE: the routes of one table, or of all. Those of one address lie together, longer prefixes first
+/// (fib_insert_alias).
 pub fn routes(spaces: &Spaces, ns: NsId, table: Option<u32>) -> Vec<RouteInfo> {
     let space = spaces.get(ns);
     let tables: Vec<u32> = table.map_or_else(|| space.fib.tables().collect(), |t| vec![t]);
@@ -409,7 +465,11 @@ pub fn routes(spaces: &Spaces, ns: NsId, table: Option<u32>) -> Vec<RouteInfo> {
         linkdown: a.linkdown,
         mtu: a.mtu,
     };
-    let of = |t: u32| space.fib.iter(t).map(move |(dst, a)| info(t, dst, a));
+    let of = |t: u32| {
+        let mut all: Vec<RouteInfo> = space.fib.iter(t).map(|(dst, a)| info(t, dst, a)).collect();
+        all.sort_by_key(|r| (r.dst.network(), Reverse(r.dst.prefix_len())));
+        all
+    };
     tables.into_iter().flat_map(of).collect()
 }
 
@@ -488,12 +548,15 @@ pub fn fdb(spaces: &Spaces, ns: NsId, now: Time) -> Vec<FdbInfo> {
     all
 }
 
+/// IPV6_MIN_MTU: a device with less has no IPv6 (addrconf_notify).
+const IPV6_MIN_MTU: u32 = 1280;
+
 /// dev->mc: all nodes of IPv6 (joined even while IPv6 is disabled), a snooping bridge's all-snoopers, all hosts while
 /// it is up.
 fn groups(d: &Dev) -> impl Iterator<Item = Mac> {
     let snoops = d.up && d.bridge().is_some_and(|b| b.mcast_snooping);
     [
-        (true, [0x33, 0x33, 0, 0, 0, 0x01]),
+        (d.mtu >= IPV6_MIN_MTU, [0x33, 0x33, 0, 0, 0, 0x01]),
         (snoops, [0x01, 0x00, 0x5e, 0, 0, 0x6a]),
         (snoops, [0x33, 0x33, 0, 0, 0, 0x6a]),
         (d.up, [0x01, 0x00, 0x5e, 0, 0, 0x01]),
@@ -502,16 +565,34 @@ fn groups(d: &Dev) -> impl Iterator<Item = Mac> {
     .filter_map(|(joined, mac)| joined.then_some(Mac(mac)))
 }
 
-/// `ip netns list` in `ns`: the namespaces, the newest first, with the id that `ns` knows them by, if it has one.
+/// `ip netns list` in `ns`: the files in /run/netns, the newest first, with the id by which `ns` knows each, if it has
+/// one.
 pub fn netns_list(spaces: &Spaces, ns: NsId) -> Vec<(String, Option<u32>)> {
-    let mut all: Vec<_> = spaces.iter().map(|(id, name)| (name.to_owned(), spaces.get(ns).nsid(id))).collect();
+    let mut all = namespaces(spaces, ns);
     all.reverse();
-    all
+    all.into_iter().filter_map(|n| Some((n.file?, n.nsid))).collect()
 }
 
-/// The namespace called `name`.
+/// A namespace, as lsns(8) tells of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NetnsInfo {
+    /// Which.
+    pub id: NsId,
+    /// The name of its file in /run/netns, if it has one.
+    pub file: Option<String>,
+    /// The id by which the one who asks knows it (RTM_GETNSID).
+    pub nsid: Option<u32>,
+}
+
+/// The namespaces of the machine, in order of creation, as `ns` knows them.
+pub fn namespaces(spaces: &Spaces, ns: NsId) -> Vec<NetnsInfo> {
+    let info = |id| NetnsInfo { id, file: spaces.file(id).map(str::to_owned), nsid: spaces.get(ns).nsid(id) };
+    spaces.iter().map(|(id, _)| info(id)).collect()
+}
+
+/// The namespace whose file in /run/netns is called `name`.
 pub fn netns_by_name(spaces: &Spaces, name: &str) -> Option<NsId> {
-    spaces.by_name(name)
+    spaces.by_name(name).filter(|id| spaces.file(*id).is_some())
 }
 
 /// The connections of a namespace that have not expired, the oldest first.

@@ -49,9 +49,13 @@ struct Napi {
 impl Softnet {
     /// Frames that wait.
     pub fn len(&self) -> usize {
+        let backlog = self.input.len() + self.process.len();
+        if self.napis.is_empty() {
+            return backlog;
+        }
         let in_devices: usize =
             self.list.iter().chain(&self.poll_list).chain(&self.repoll).map(|i| self.waiting(*i)).sum();
-        self.input.len() + self.process.len() + in_devices
+        backlog + in_devices
     }
 
     fn waiting(&self, instance: Instance) -> usize {
@@ -96,8 +100,10 @@ impl Softnet {
     pub fn next(&mut self) -> Option<Turn> {
         loop {
             if self.list.is_empty() {
-                self.list.append(&mut self.poll_list);
-                self.list.append(&mut self.repoll);
+                std::mem::swap(&mut self.list, &mut self.poll_list);
+                if !self.repoll.is_empty() {
+                    self.list.append(&mut self.repoll);
+                }
             }
             match *self.list.front()? {
                 Instance::Device(at) => {

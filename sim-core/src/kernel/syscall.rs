@@ -33,6 +33,8 @@ pub enum SocketKind {
         /// Frames of this Ethertype only.
         ethertype: u16,
     },
+    /// `socket(AF_PACKET, SOCK_RAW, 0)`: whole frames out by the device that it is bound to, none in (packet(7)).
+    Frames,
     /// `socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER)` in connection tracking's groups: its events.
     Conntrack(CtGroups),
 }
@@ -55,6 +57,8 @@ pub enum SockOpt {
     Ttl(u8),
     /// IP_TOS
     Tos(u8),
+    /// SO_MARK: what is sent carries this mark, by which rules and policy routing know it.
+    Mark(u32),
     /// IP_MTU_DISCOVER
     MtuDiscover(PmtuDisc),
     /// IP_RECVERR: queue ICMP errors for MSG_ERRQUEUE.

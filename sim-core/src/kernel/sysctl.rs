@@ -412,8 +412,8 @@ mod tests {
 
     /// A kernel with one namespace.
     fn kernel(profile: Profile) -> (Spaces, NsId) {
-        let (prf, mut cpu, mut sink) = (Prf::new(1), Cpu::new(MachineId(0), 0), Mute);
-        let mut cx = Cx { ns: NsId::default(), cpu: &mut cpu, prf: &prf, sink: &mut sink, steps: false };
+        let (prf, mut cpu, mut sink) = (Prf::new(1), Cpu::new(MachineId(0), None, 0), Mute);
+        let mut cx = Cx { ns: NsId::default(), cpu: &mut cpu, prf: &prf, sink: &mut sink, steps: false, taps: false };
         let mut spaces = Spaces::new(profile);
         let ns = spaces.create(&mut cx, "a").unwrap();
         (spaces, ns)

@@ -26,7 +26,8 @@ const MSS_LEN: usize = 4;
 const MSS_DEFAULT: u16 = 536;
 
 /// tcpmss_tg4: false if the packet is to be dropped.
-pub(in crate::kernel) fn tcpmss(ns: &NetNs, target: TcpMss, outdev: Option<IfIndex>, f: &mut Frame) -> bool {
+#[inline(never)]
+pub(in crate::kernel) fn tcpmss(ns: &mut NetNs, target: TcpMss, outdev: Option<IfIndex>, f: &mut Frame) -> bool {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (src, dst) = (p.src_addr(), p.dst_addr());
     if p.frag_offset() != 0 {
@@ -71,7 +72,7 @@ fn announce(f: &mut Frame, mss: u16) -> bool {
 }
 
 /// dst_mtu of the way to `addr`, and tcpmss_reverse_mtu.
-fn path_mtu(ns: &NetNs, addr: Ipv4Addr, oif: Option<IfIndex>, mark: u32) -> u32 {
+fn path_mtu(ns: &mut NetNs, addr: Ipv4Addr, oif: Option<IfIndex>, mark: u32) -> u32 {
     let flow = Flow4 { oif, mark, any_src: true, ..Flow4::to(addr) };
     route::output(ns, &flow).map_or(u32::MAX, |r| r.mtu)
 }

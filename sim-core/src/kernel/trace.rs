@@ -1,11 +1,15 @@
 //! What happened, as data: `Copy`, ids only. Text is made in `observe/`.
 
+use super::bpf::Program;
 use super::conntrack::nat::Manip;
+use super::dev::ARPHRD_TUNNEL;
 use super::frame::{Frame, PacketType};
 use super::netfilter::hook::{Hook, TableName};
 use super::netfilter::table::Table;
 use super::netlink::NudState;
+use super::tc::Attach;
 use crate::base::{FrameId, IfIndex, Mac, NsId, PacketId, Time};
+use crate::wire;
 use ipnet::Ipv4Net;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::ControlFlow;
@@ -53,6 +57,9 @@ macro_rules! drop_reasons {
         pub enum DropReason { $($(#[doc = $doc])* $name,)* }
 
         impl DropReason {
+            /// All of them.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$name),*];
+
             /// The kernel's name, without its prefix.
             pub fn name(self) -> &'static str {
                 match self { $(DropReason::$name => $kernel,)* }
@@ -191,6 +198,12 @@ drop_reasons! {
     VxlanEntryExists = "VXLAN_ENTRY_EXISTS";
     /// Congestion was marked outside, where the packet inside cannot carry the mark.
     IpTunnelEcn = "IP_TUNNEL_ECN";
+    /// A tunnel that has no far end of its own was told none.
+    TunnelTxinfo = "TUNNEL_TXINFO";
+    /// A program of tc on a frame that came in.
+    TcIngress = "TC_INGRESS";
+    /// A program of tc on a frame that was to go out.
+    TcEgress = "TC_EGRESS";
     /// Tunnels in tunnels, deeper than Linux goes.
     RecursionLimit = "RECURSION_LIMIT";
     /// The TTL was used up.
@@ -328,10 +341,10 @@ pub enum What {
         /// Address and port as they are.
         to: SocketAddrV4,
     },
-    /// A tunnel wraps it: outer addresses and ports.
+    /// A tunnel wraps it: outer addresses and ports, which are zero where it has none.
     Encapsulated {
-        /// The tunnel's network identifier.
-        vni: u32,
+        /// Which.
+        tunnel: Tunnel,
         /// From where.
         from: SocketAddrV4,
         /// To where.
@@ -339,11 +352,13 @@ pub enum What {
     },
     /// A tunnel took the outer headers off.
     Decapsulated {
-        /// The tunnel's network identifier.
-        vni: u32,
+        /// Which.
+        tunnel: Tunnel,
         /// Who had wrapped it.
         from: Ipv4Addr,
     },
+    /// A program of tc ran, or looked something up.
+    Bpf(BpfStep),
     /// It waits in the queue of a physical nic that is busy.
     QdiscWait {
         /// So many frames wait before it.
@@ -358,6 +373,137 @@ pub enum What {
     Accept,
     /// The way ended.
     Ended(Fate),
+}
+
+/// What wraps packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tunnel {
+    /// VXLAN (RFC 7348)
+    Vxlan {
+        /// Its network identifier.
+        vni: u32,
+    },
+    /// IPv4 in IPv4 (RFC 2003)
+    Ipip,
+}
+
+/// What a program does with a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BpfStep {
+    /// It begins.
+    Run {
+        /// Which.
+        program: Program,
+        /// Where.
+        attach: Attach,
+    },
+    /// cilium_lxc: the address is here.
+    Endpoint {
+        /// Whose.
+        addr: Ipv4Addr,
+        /// lxc_id; zero for the host.
+        id: u16,
+    },
+    /// cilium_ipcache, and cilium_tunnel_map: whose address it is, and which node has it.
+    Ipcache {
+        /// Whose.
+        addr: Ipv4Addr,
+        /// The identity.
+        identity: u32,
+        /// The node.
+        tunnel: Option<Ipv4Addr>,
+    },
+    /// cilium_lb4_services_v2: who serves it.
+    Service {
+        /// The Service's address and port.
+        addr: SocketAddrV4,
+        /// The backend that is chosen, or was chosen for this connection; none if there is none.
+        backend: Option<SocketAddrV4>,
+    },
+    /// cilium_ct4_global, cilium_ct_any4_global
+    Conntrack {
+        /// How the packet belongs to its connection.
+        state: BpfCt,
+    },
+    /// It answers an ARP request, by making an answer of it.
+    Arp {
+        /// Whose hardware address is asked for.
+        addr: Ipv4Addr,
+        /// The answer.
+        mac: Mac,
+    },
+    /// It drops the frame.
+    Drop(BpfDrop),
+    /// bpf_redirect
+    Redirect(IfIndex),
+}
+
+/// enum ct_status of Cilium.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BpfCt {
+    /// CT_NEW
+    New,
+    /// CT_ESTABLISHED
+    Established,
+    /// CT_REPLY
+    Reply,
+    /// CT_RELATED
+    Related,
+}
+
+impl BpfCt {
+    /// As `cilium-dbg monitor` writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            BpfCt::New => "new",
+            BpfCt::Established => "established",
+            BpfCt::Reply => "reply",
+            BpfCt::Related => "related",
+        }
+    }
+}
+
+/// DROP_*: why a program of Cilium drops a frame (bpf/lib/common.h).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BpfDrop {
+    /// DROP_INVALID_SIP: the source is not the pod's own address.
+    InvalidSourceIp,
+    /// DROP_INVALID: no whole packet.
+    Invalid,
+    /// DROP_CT_UNKNOWN_PROTO
+    CtUnknownProto,
+    /// DROP_UNKNOWN_L3: neither IPv4 nor ARP.
+    UnknownL3,
+    /// DROP_NO_TUNNEL_KEY: the tunnel has not said who sent it.
+    NoTunnelKey,
+    /// DROP_UNROUTABLE: nobody known has the address.
+    Unroutable,
+    /// DROP_FRAG_NOT_FOUND: a fragment whose first one has not come by.
+    FragNotFound,
+    /// DROP_INVALID_IDENTITY: another node claims to be this one.
+    InvalidIdentity,
+    /// DROP_TTL_EXCEEDED
+    TtlExceeded,
+    /// DROP_WRITE_ERROR: the packet is too short to be translated.
+    WriteError,
+}
+
+impl BpfDrop {
+    /// As `cilium-dbg monitor --type drop` writes it (pkg/monitor/api/drop.go).
+    pub fn text(self) -> &'static str {
+        match self {
+            BpfDrop::InvalidSourceIp => "Invalid source ip",
+            BpfDrop::Invalid => "Invalid packet",
+            BpfDrop::CtUnknownProto => "CT: Unknown L4 protocol",
+            BpfDrop::UnknownL3 => "Unsupported L3 protocol",
+            BpfDrop::NoTunnelKey => "No tunnel/encapsulation key (datapath BUG!)",
+            BpfDrop::Unroutable => "Unknown L3 target address",
+            BpfDrop::FragNotFound => "First logical datagram fragment not found",
+            BpfDrop::InvalidIdentity => "Invalid identity",
+            BpfDrop::TtlExceeded => "TTL exceeded",
+            BpfDrop::WriteError => "Error writing to packet",
+        }
+    }
 }
 
 /// `--ctstate`
@@ -376,6 +522,10 @@ pub enum CtLabel {
 }
 
 impl CtLabel {
+    /// All of them.
+    pub const ALL: [CtLabel; 5] =
+        [CtLabel::New, CtLabel::Established, CtLabel::Related, CtLabel::Invalid, CtLabel::Untracked];
+
     /// As `-m conntrack --ctstate` writes it.
     pub fn name(self) -> &'static str {
         match self {
@@ -460,6 +610,18 @@ pub struct Tap<'a> {
     pub bytes: &'a [u8],
 }
 
+impl<'a> Tap<'a> {
+    /// skb->protocol: an Ethertype.
+    pub fn protocol(&self) -> u16 {
+        wire::protocol(self.bytes, self.mac_len)
+    }
+
+    /// What follows the link-layer header.
+    pub fn l3(&self) -> &'a [u8] {
+        &self.bytes[self.mac_len..]
+    }
+}
+
 /// A device as the listeners know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevName {
@@ -475,6 +637,13 @@ pub struct DevName {
     pub mac: Mac,
     /// Its addresses with their prefix lengths.
     pub addrs: Vec<Ipv4Net>,
+}
+
+impl DevName {
+    /// Its frames begin with an Ethernet header; loopback's do, too.
+    pub fn is_ether(&self) -> bool {
+        self.arphrd != ARPHRD_TUNNEL
+    }
 }
 
 /// Who listens to the datapath: the kernel's one open set. Sinks live outside the world.
@@ -495,12 +664,20 @@ pub trait Sink {
     fn table(&mut self, ns: NsId, table: &Arc<Table>) {
         let _ = (ns, table);
     }
+    /// A program told secrets by which packets that follow can be decrypted: lines of a key log (SSLKEYLOGFILE).
+    fn secrets(&mut self, lines: &str) {
+        let _ = lines;
+    }
     /// It also wants what did not happen: the candidates of a decision.
     fn details(&self) -> bool {
         false
     }
     /// It wants steps at all; asked once for each event.
     fn hears_steps(&self) -> bool {
+        true
+    }
+    /// It wants taps at all; asked once for each event.
+    fn hears_taps(&self) -> bool {
         true
     }
 }
@@ -515,6 +692,9 @@ impl Sink for Mute {
     fn namespace(&mut self, _: NsId, _: &str) {}
     fn device(&mut self, _: &DevName) {}
     fn hears_steps(&self) -> bool {
+        false
+    }
+    fn hears_taps(&self) -> bool {
         false
     }
 }

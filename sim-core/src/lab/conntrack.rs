@@ -1,14 +1,16 @@
-//! conntrack(8) of conntrack-tools 1.4.7: `-L`, `-E`, `-D`, `-F`, `-C` and `-S`, with their filters. Words are read as
-//! getopt_long does, one after the other: a protocol's own options are known once `-p` was given.
+//! conntrack(8) of conntrack-tools 1.4.7: `-L`, `-E`, `-D`, `-F`, `-C` and `-S`, with their filters, and `-I`. Words
+//! are read as getopt_long does, one after the other: a protocol's own options are known once `-p` was given.
 
+mod create;
 mod filter;
 pub(super) mod run;
 
+pub(super) use create::creation;
 pub use filter::{Filter, Net};
 
 use super::args::not_simulated;
 use super::{SyntaxError, Word};
-use crate::kernel::conntrack::{Status, TcpState, Tuple};
+use crate::kernel::conntrack::{NewConnection, Status, TcpState, Tuple};
 use std::net::IpAddr;
 
 /// What a call of conntrack(8) does.
@@ -20,6 +22,8 @@ pub struct Conntrack {
     pub filter: Filter,
     /// How it prints them.
     pub output: Output,
+    /// The entry that `-I` makes.
+    pub new: Option<Box<NewConnection>>,
 }
 
 /// The command of a call.
@@ -37,6 +41,8 @@ pub enum Command {
     Count,
     /// `-S`
     Stats,
+    /// `-I`
+    Create,
 }
 
 impl Command {
@@ -75,6 +81,7 @@ enum Key {
     Nat(usize),
     Mark,
     Status,
+    Timeout,
     Zone,
     EventMask,
     Output,
@@ -110,14 +117,14 @@ const OPTIONS: &[(char, &[&str], Arg, Key)] = &[
     ('w', &["zone"], Arg::Yes, Key::Zone),
     ('e', &["event-mask"], Arg::Yes, Key::EventMask),
     ('o', &["output"], Arg::Yes, Key::Output),
-    ('I', &["create"], Arg::No, Key::NotSimulated),
+    ('I', &["create"], Arg::No, Key::Command(Command::Create)),
     ('U', &["update"], Arg::No, Key::NotSimulated),
     ('G', &["get"], Arg::No, Key::NotSimulated),
     ('A', &["add"], Arg::No, Key::NotSimulated),
     ('R', &["load-file"], Arg::Yes, Key::NotSimulated),
     ('V', &["version"], Arg::No, Key::NotSimulated),
     ('h', &["help"], Arg::No, Key::NotSimulated),
-    ('t', &["timeout"], Arg::Yes, Key::NotSimulated),
+    ('t', &["timeout"], Arg::Yes, Key::Timeout),
     ('z', &["zero"], Arg::No, Key::NotSimulated),
     ('i', &["id"], Arg::Yes, Key::NotSimulated),
     ('l', &["label"], Arg::Yes, Key::NotSimulated),
@@ -157,17 +164,25 @@ const PROTOCOLS: &[(&str, u8)] = &[
 /// # Errors
 /// What the real tool would say about its words, or that a part of it is not simulated.
 pub fn parse(words: &[Word]) -> Result<Conntrack, SyntaxError> {
-    let mut reader = Reader { words, at: 1, command: None, filter: Filter::default(), output: Output::default() };
+    let (filter, output) = (Filter::default(), Output::default());
+    let mut reader = Reader { words, at: 1, command: None, filter, output, timeout_s: None, nat_ports: [0; 2] };
     while let Some(word) = reader.words.get(reader.at) {
         reader.at += 1;
         reader.word(word)?;
     }
     let last = words.last().map_or(0..0, |w| w.span.clone());
     let command = reader.command.ok_or_else(|| {
-        SyntaxError::new(last, "help texts are not simulated").hint("the commands are -L, -E, -D, -F, -C and -S")
+        SyntaxError::new(last, "help texts are not simulated").hint("the commands are -L, -E, -D, -I, -F, -C and -S")
     })?;
+    let new = match (command, &words[0]) {
+        (Command::Create, word) => {
+            Some(Box::new(create::connection(&reader).map_err(|message| error(word, &message))?))
+        }
+        (_, word) if reader.timeout_s.is_some() || reader.nat_ports != [0; 2] => return Err(not_simulated(word)),
+        _ => None,
+    };
     let (filter, output) = (reader.filter, reader.output);
-    Ok(Conntrack { command, filter, output })
+    Ok(Conntrack { command, filter, output, new })
 }
 
 /// The call that deletes the connection with this original tuple.
@@ -193,6 +208,10 @@ struct Reader<'a> {
     command: Option<Command>,
     filter: Filter,
     output: Output,
+    /// `-t`
+    timeout_s: Option<u32>,
+    /// The ports behind the addresses of `-n` and `-g`.
+    nat_ports: [u16; 2],
 }
 
 impl<'a> Reader<'a> {
@@ -217,6 +236,7 @@ impl<'a> Reader<'a> {
             self.find(name).ok_or_else(|| error(word, &format!("unknown option `{}'", word.text)))?;
         let value = match (arg, value) {
             (Arg::Yes, None) => Some(self.next(word, &format!("--{name}"))?),
+            (Arg::Maybe, None) => self.next_value(),
             (_, value) => value.map(|v| Word { text: v.to_owned(), span: word.span.clone() }),
         };
         self.option(word, &format!("--{name}"), key, value)
@@ -247,12 +267,7 @@ impl<'a> Reader<'a> {
             let value = match arg {
                 Arg::No => None,
                 Arg::Yes if rest.is_empty() => Some(self.next(word, &name)?),
-                // The tool takes the next word, too, if it is no option.
-                Arg::Maybe if rest.is_empty() => {
-                    let next = self.words.get(self.at).filter(|w| !w.text.starts_with('-')).cloned();
-                    self.at += usize::from(next.is_some());
-                    next
-                }
+                Arg::Maybe if rest.is_empty() => self.next_value(),
                 Arg::Yes | Arg::Maybe => Some(Word { text: rest.to_owned(), span: word.span.clone() }),
             };
             self.option(word, &name, key, value)?;
@@ -261,6 +276,14 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The value of an option that may have none: the tool takes the next word, too, if it is no option
+    /// (get_optional_arg).
+    fn next_value(&mut self) -> Option<Word> {
+        let next = self.words.get(self.at).filter(|w| !w.text.starts_with(['-', '!'])).cloned();
+        self.at += usize::from(next.is_some());
+        next
     }
 
     fn next(&mut self, word: &Word, name: &str) -> Result<Word, SyntaxError> {
@@ -293,7 +316,12 @@ impl<'a> Reader<'a> {
                 }
             }
             Key::Nat(which) => {
-                f.nat[which] = Some(if text.is_empty() { None } else { Some(net(&value)?.addr) });
+                let (address, port) = text.split_once(':').unwrap_or((text, ""));
+                let address = Word { text: address.to_owned(), span: value.span.clone() };
+                f.nat[which] = Some(if text.is_empty() { None } else { Some(net(&address)?.addr) });
+                if let Some(known) = self.nat_ports.get_mut(which) {
+                    *known = atoi(port) as u16;
+                }
                 if f.nat[2].is_some() && (f.nat[0].is_some() || f.nat[1].is_some()) {
                     return Err(error(word, "cannot specify `--src-nat' or `--dst-nat' with `--any-nat'"));
                 }
@@ -303,6 +331,7 @@ impl<'a> Reader<'a> {
                 f.mark = Some((atoi(mark) as u32, atoi(mask) as u32));
             }
             Key::Status => text.split(',').try_for_each(|w| status(&value, w).map(|s| f.status.set(s)))?,
+            Key::Timeout => self.timeout_s = Some(atoi(text).min(u64::from(u32::MAX)) as u32),
             Key::Zone => f.zone = Some(atoi(text) as u16),
             Key::EventMask => f.events = events(&value)?,
             Key::Output => self.outputs(&value)?,

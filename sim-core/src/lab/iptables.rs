@@ -11,6 +11,7 @@ use crate::kernel::netfilter::Backend;
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::parse::{Action as Rules, Command, parse as parse_words};
 use crate::kernel::netfilter::restore::Restore;
+use std::sync::Arc;
 
 /// The commands that [`parse`] knows.
 pub const COMMANDS: [&str; 9] = [
@@ -51,7 +52,7 @@ pub enum Task {
         table: Option<String>,
     },
     /// Loads rules.
-    Restore(Box<Restore>),
+    Restore(Arc<Restore>),
 }
 
 /// Reads a call. The text of iptables-restore comes later, by [`Invocation::feed`].
@@ -91,7 +92,7 @@ impl Invocation {
         let unread =
             |input: &Input| SyntaxError::new(input.span().clone(), "the command does not read its standard input");
         let Task::Restore(restore) = &mut self.task else { return input.as_ref().map_or(Ok(()), |i| Err(unread(i))) };
-        restore.text = match (self.file.take(), input) {
+        Arc::make_mut(restore).text = match (self.file.take(), input) {
             (Some(_), Some(input)) => return Err(unread(&input)),
             (Some(file), None) | (None, Some(Input::File(file))) => read(&file)?,
             (None, Some(Input::Here(text))) => text.text,
@@ -154,7 +155,7 @@ fn restore(words: &[Word], file: &mut Option<Word>) -> Result<Task, SyntaxError>
             _ => *file = Some(word.clone()),
         }
     }
-    Ok(Task::Restore(Box::new(restore)))
+    Ok(Task::Restore(Arc::new(restore)))
 }
 
 fn value(option: &Word, value: Option<&Word>) -> Result<String, SyntaxError> {

@@ -1,19 +1,25 @@
 //! The command interpreter: commands as a person types them on a node become requests to the kernel, and what the
 //! kernel shows becomes the text that the real tools print. Grammar, abbreviations, messages, exit statuses and texts
 //! are those of iproute2 6.1, net-tools 2.10, bridge-utils 1.7, procps 4.0, coreutils 9.1, util-linux
-//! 2.38, ethtool 6.1, conntrack-tools 1.4.7 and iptables 1.8.9. A word that the real tool knows and this kernel does
+//! 2.38, ethtool 6.1, conntrack-tools 1.4.7, ipset 7.17, kmod 30 and
+//! iptables 1.8.9. A word that the real tool knows and this kernel does
 //! not is an error that says so.
 
 mod args;
+mod bpftool;
 mod brctl;
 mod bridge;
 mod cat;
+mod cilium_agent;
 pub mod conntrack;
 mod dmesg;
 mod ethtool;
 mod ip;
+pub mod ipset;
 pub mod iptables;
 pub mod lex;
+mod lsns;
+mod modprobe;
 mod nettools;
 pub mod print;
 mod run;
@@ -26,7 +32,7 @@ use crate::base::NsId;
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
 use crate::kernel::errno::Errno;
-use crate::kernel::netlink::Request;
+use crate::kernel::netlink::{LinkKind, Request};
 use crate::kernel::netns::Spaces;
 use crate::kernel::show as show_door;
 use crate::user::nc;
@@ -54,6 +60,8 @@ pub enum Action {
     Conntrack(Box<conntrack::Conntrack>),
     /// `iptables`, `iptables-save`, `iptables-restore`
     Iptables(Box<iptables::Invocation>),
+    /// `ipset`
+    Ipset(Box<ipset::Ipset>),
     /// `cat` of these files, which goes on after an error.
     Cat(Vec<String>),
     /// It prints what the kernel shows.
@@ -89,10 +97,16 @@ pub enum Tool {
     Ip,
     /// ip-netns(8), which goes through the file system.
     Netns,
+    /// ip-tunnel(8), which makes system calls.
+    Tunnel,
     /// bridge(8)
     Bridge,
     /// ethtool(8)
     Ethtool,
+    /// modprobe(8)
+    Modprobe,
+    /// cilium-agent
+    CiliumAgent,
 }
 
 /// Something that a tool looks up by name before it asks the kernel.
@@ -116,12 +130,14 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
-pub const COMMANDS: [&str; 25] = [
+pub const COMMANDS: [&str; 30] = [
     "arp",
     "arping",
+    "bpftool",
     "brctl",
     "bridge",
     "cat",
+    "cilium-agent",
     "conntrack",
     "curl",
     "dig",
@@ -131,9 +147,12 @@ pub const COMMANDS: [&str; 25] = [
     "hostname",
     "ip",
     "iperf3",
+    "ipset",
     "iptables",
     "iptables-restore",
     "iptables-save",
+    "lsns",
+    "modprobe",
     "nc",
     "netstat",
     "nslookup",
@@ -167,6 +186,7 @@ pub fn parse_with(line: &str, read: &mut Read<'_>) -> Result<Command, SyntaxErro
     let mut command = command(&words, Vec::new())?;
     match &mut command.action {
         Action::Iptables(call) => call.feed(input, read)?,
+        Action::Ipset(call) => call.feed(input, read)?,
         Action::Nc(nc) => match input {
             Some(lex::Input::File(file)) => nc.feed(read(&file)?),
             Some(lex::Input::Here(text)) => nc.feed(text.text),
@@ -186,11 +206,13 @@ pub type Read<'a> = dyn FnMut(&Word) -> Result<String, SyntaxError> + 'a;
 
 impl Command {
     /// Where to start it when `here` is where it was typed. A program with sockets cannot change its namespace, so it
-    /// starts in the one that the command enters; the other commands go there themselves. If there is no such
-    /// namespace, the program says so.
+    /// starts in the one that the command enters, and so does what finds itself among the processes there; the other
+    /// commands go there themselves. If there is no such namespace, the program says so.
     pub fn start_ns(&self, spaces: &Spaces, here: NsId) -> NsId {
         let entered = self.netns.last().and_then(|name| show_door::netns_by_name(spaces, name));
-        entered.filter(|_| matches!(self.action, Action::User(_) | Action::Nc(_)) || self.is_endless()).unwrap_or(here)
+        let counts_itself = matches!(&self.action, Action::Show { show, .. } if show.counts_itself());
+        let starts_there = counts_itself || matches!(self.action, Action::User(_) | Action::Nc(_)) || self.is_endless();
+        entered.filter(|_| starts_there).unwrap_or(here)
     }
 
     /// It goes on until it is interrupted.
@@ -203,6 +225,16 @@ impl Command {
         }
     }
 
+    /// It makes an IPIP tunnel, or loads the module.
+    pub fn makes_ipip(&self) -> bool {
+        let makes = |request: &Request| match request {
+            Request::LoadIpip | Request::TunnelAdd { .. } => true,
+            Request::LinkAdd(link) => matches!(link.kind, LinkKind::Ipip(_)),
+            _ => false,
+        };
+        matches!(&self.action, Action::Requests(r) if r.requests.iter().any(makes))
+    }
+
     /// It changes nothing, sends nothing and does not wait: run or not, all else goes on alike.
     pub fn only_shows(&self) -> bool {
         match &self.action {
@@ -210,6 +242,7 @@ impl Command {
             Action::Sysctl(s) => s.variables.iter().all(|v| v.value.is_none()),
             Action::Conntrack(call) => call.command.only_shows(),
             Action::Iptables(call) => call.only_shows(),
+            Action::Ipset(call) => call.only_shows(),
             Action::Requests(_) | Action::User(_) | Action::Nc(_) => false,
         }
     }
@@ -239,9 +272,12 @@ fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
         "bridge" => bridge::parse(words, netns)?,
         "cat" => (netns, cat::parse(words)?),
         "arp" => (netns, nettools::arp(words)?),
+        "bpftool" => (netns, bpftool::parse(words)?),
+        "cilium-agent" => (netns, cilium_agent::parse(words)?),
         "brctl" => (netns, brctl::parse(words)?),
         "dmesg" => (netns, dmesg::parse(words)?),
         "netstat" => (netns, nettools::netstat(words)?),
+        "lsns" => (netns, lsns::parse(words)?),
         "hostname" => (netns, nettools::hostname(words)?),
         "route" => (netns, nettools::route(words)?),
         "ss" => (netns, ss::parse(words)?),
@@ -250,6 +286,8 @@ fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
         "conntrack" => (netns, Action::Conntrack(Box::new(conntrack::parse(words)?))),
         "ethtool" => (netns, ethtool::parse(words)?),
         name if iptables::COMMANDS.contains(&name) => (netns, Action::Iptables(Box::new(iptables::parse(words)?))),
+        "modprobe" => (netns, modprobe::parse(words)?),
+        "ipset" => (netns, Action::Ipset(Box::new(ipset::parse(words)?))),
         "nc" => (netns, Action::Nc(Box::new(nc::parse(first, &words[1..])?))),
         name if crate::user::PROGRAMS.contains(&name) => {
             crate::user::parse(words)?;

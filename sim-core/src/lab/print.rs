@@ -4,7 +4,7 @@ use super::ip::link::words::{is_keyword, may_be_dev};
 use super::lex::quote;
 use super::show::{action, destination, kind, prefix, protocol, scope, selector, table};
 use crate::kernel::netlink::{
-    Addr, BridgeChange, Fdb, FdbState, Feature, LinkAdd, LinkChange, LinkKind, LinkPeer, Neigh, Op, PortChange,
+    Addr, BridgeChange, Fdb, FdbState, Feature, Ipip, LinkAdd, LinkChange, LinkKind, LinkPeer, Neigh, Op, PortChange,
     Request, Route, RouteFlush, RouteType, Rule, RuleAction, TunnelDf, TunnelTtl, Vxlan,
 };
 
@@ -14,6 +14,9 @@ pub fn command(request: &Request) -> String {
     match request {
         Request::LinkAdd(link) => link_add(link),
         Request::LinkSet { dev, changes } => link_set(dev, changes),
+        Request::LoadIpip => "modprobe ipip".to_owned(),
+        Request::TunnelAdd { name, tunnel } => tunnel_add(name.as_deref(), tunnel),
+        Request::TunnelDel { dev } => format!("ip tunnel del name {}", quote(dev)),
         Request::LinkDel { dev } => format!("ip link del {}", device(dev)),
         Request::AddrAdd(addr) => format!("ip addr add {}", address(addr)),
         Request::AddrDel(addr) => format!("ip addr del {}", address(addr)),
@@ -27,23 +30,19 @@ pub fn command(request: &Request) -> String {
         Request::NeighDel { addr, dev } => format!("ip neigh del {addr} dev {}", quote(dev)),
         Request::NeighFlush { dev: None } => "ip neigh flush all".to_owned(),
         Request::NeighFlush { dev: Some(dev) } => format!("ip neigh flush dev {}", quote(dev)),
-        Request::FdbAdd(op, entry) => {
-            let state = match entry.state {
-                FdbState::Local => "permanent",
-                FdbState::Static => "static",
-                FdbState::Dynamic => "dynamic",
-            };
-            format!("bridge fdb {} {} {state}", verb(*op), fdb(entry))
-        }
+        Request::FdbAdd(op, entry) => format!("bridge fdb {} {}", verb(*op), fdb(entry)),
         Request::FdbDel(entry) => format!("bridge fdb del {}", fdb(entry)),
         Request::NetnsAdd { name } => format!("ip netns add {}", quote(name)),
         Request::NetnsDel { name } => format!("ip netns del {}", quote(name)),
         Request::Sysctl { name, value } => sysctl(name, value),
+        Request::ConntrackNew(new) => super::conntrack::creation(new),
         Request::ConntrackDel { tuple, .. } => super::conntrack::deletion(tuple),
         Request::ConntrackDump => "conntrack -L".to_owned(),
         Request::ConntrackFlush { .. } => "conntrack -F".to_owned(),
         Request::Iptables { backend, command } => super::iptables::print::command(*backend, command),
         Request::IptablesRestore { backend, restore } => super::iptables::print::restore(*backend, restore),
+        Request::Ipset(change) => super::ipset::command(change),
+        Request::Bpf(bpf) => super::cilium_agent::command(bpf),
         Request::Feature { dev, feature, on } => {
             format!("ethtool -K {} {} {}", quote(dev), feature_name(*feature), on_off(*on))
         }
@@ -127,13 +126,47 @@ fn link_add(link: &LinkAdd) -> String {
             changes.iter().for_each(|c| bridge_change(&mut out, *c));
         }
         LinkKind::Vxlan(v) => vxlan(&mut out, v),
+        LinkKind::Ipip(t) => {
+            word(&mut out, "type ipip");
+            if t.only_ipv4 {
+                word(&mut out, "mode ipip");
+            }
+            ipip(&mut out, t);
+        }
     }
     out
 }
 
+fn tunnel_add(name: Option<&str>, t: &Ipip) -> String {
+    let mut out = "ip tunnel add".to_owned();
+    put(&mut out, "name", name);
+    word(&mut out, "mode ipip");
+    ipip(&mut out, t);
+    out
+}
+
+fn ipip(out: &mut String, t: &Ipip) {
+    put(out, "remote", t.remote);
+    put(out, "local", t.local);
+    put(out, "dev", t.link.as_ref());
+    put(out, "ttl", Some(t.ttl).filter(|ttl| *ttl != 0));
+    match t.tos {
+        0 => {}
+        1 => word(out, "tos inherit"),
+        tos => put(out, "tos", Some(format!("{tos:#x}"))),
+    }
+    if !t.pmtudisc {
+        word(out, "nopmtudisc");
+    }
+}
+
 fn vxlan(out: &mut String, v: &Vxlan) {
     let plain = Vxlan::new(v.id);
-    put(out, "type vxlan id", Some(v.id));
+    if v.external {
+        word(out, "type vxlan external");
+    } else {
+        put(out, "type vxlan id", Some(v.id));
+    }
     put(out, "remote", v.remote);
     put(out, "local", v.local);
     put(out, "dev", v.link.as_ref());
@@ -158,9 +191,12 @@ fn vxlan(out: &mut String, v: &Vxlan) {
         word(out, &v.src_ports.1.to_string());
     }
     put(out, "dstport", v.dst_port);
-    for (on, off) in [(v.learning, "nolearning"), (v.udp_csum, "noudpcsum")] {
-        if !on {
-            word(out, off);
+    // `external` switches learning off.
+    for (differs, words) in
+        [(v.learning && v.external, "learning"), (!v.learning && !v.external, "nolearning"), (!v.udp_csum, "noudpcsum")]
+    {
+        if differs {
+            word(out, words);
         }
     }
 }
@@ -310,6 +346,14 @@ fn fdb(entry: &Fdb) -> String {
         put(&mut out, "via", r.via.as_ref());
     }
     word(&mut out, if entry.master { "master" } else { "self" });
+    word(
+        &mut out,
+        match entry.state {
+            FdbState::Local => "permanent",
+            FdbState::Static => "static",
+            FdbState::Dynamic => "dynamic",
+        },
+    );
     out
 }
 

@@ -1,7 +1,7 @@
 //! A command as a program: it checks what the tool checks itself, makes the requests one by one, prints what the tool
 //! prints.
 
-use super::{Action, Check, Command, Requests, Subject, Tool};
+use super::{Action, Check, Command, Requests, Subject, Tool, cat};
 use crate::base::NsId;
 use crate::base::words::Word;
 use crate::engine::process::{Env, Program};
@@ -9,7 +9,7 @@ use crate::kernel::errno::NlError;
 use crate::kernel::netlink::Request;
 use crate::kernel::show;
 use crate::kernel::syscall::{Call, Ret};
-use crate::lab::show::{View, file};
+use crate::lab::show::View;
 use crate::user::nc::Nc;
 
 pub(super) fn program(command: Command) -> Box<dyn Program> {
@@ -18,6 +18,7 @@ pub(super) fn program(command: Command) -> Box<dyn Program> {
         Action::Nc(o) => Box::new(User { netns: command.netns, program: Box::new(Nc::new(*o)), checked: false }),
         Action::Conntrack(call) => super::conntrack::run::program(command.netns, *call),
         Action::Iptables(call) => super::iptables::run::program(command.netns, *call),
+        Action::Ipset(call) => super::ipset::run::program(command.netns, *call),
         action => Box::new(Run { netns: command.netns, action, next: 0, status: 0 }),
     }
 }
@@ -126,6 +127,7 @@ impl Run {
             | Action::Cat(_)
             | Action::Conntrack(_)
             | Action::Iptables(_)
+            | Action::Ipset(_)
             | Action::User(_)
             | Action::Nc(_) => Ok(()),
         }
@@ -153,7 +155,7 @@ impl Run {
                 let ns = enter(&self.netns, env)?;
                 let mut status = 0;
                 for name in files {
-                    match file(view(ns, env), name) {
+                    match cat::text(view(ns, env), env.files, name) {
                         Ok(text) => env.console.out(text),
                         Err(errno) => {
                             env.console.err(format!("cat: {name}: {errno}\n"));
@@ -163,7 +165,9 @@ impl Run {
                 }
                 Err(Exit(status))
             }
-            Action::Conntrack(_) | Action::Iptables(_) | Action::User(_) | Action::Nc(_) => Err(Exit(0)),
+            Action::Conntrack(_) | Action::Iptables(_) | Action::Ipset(_) | Action::User(_) | Action::Nc(_) => {
+                Err(Exit(0))
+            }
         }
     }
 
@@ -196,6 +200,7 @@ impl Run {
             | Action::Cat(_)
             | Action::Conntrack(_)
             | Action::Iptables(_)
+            | Action::Ipset(_)
             | Action::User(_)
             | Action::Nc(_) => &[],
         };
@@ -240,6 +245,11 @@ fn refused(requests: &Requests, request: Option<&Request>, error: &NlError) -> (
     match (requests.tool, request) {
         (Tool::Ip, Some(Request::RouteFlush(_))) => (format!("{error}\nFlush terminated"), 2),
         (Tool::Ip, _) => (error.to_string(), 2),
+        (Tool::Tunnel, Some(Request::TunnelDel { dev })) => {
+            (format!("delete tunnel \"{dev}\" failed: {}", error.errno), 1)
+        }
+        // By the device that it asks.
+        (Tool::Tunnel, _) => (format!("add tunnel \"tunl0\" failed: {}", error.errno), 1),
         (Tool::Netns, Some(Request::NetnsAdd { name })) => {
             (format!("Cannot create namespace file \"/run/netns/{name}\": {}", error.errno), 1)
         }
@@ -248,6 +258,8 @@ fn refused(requests: &Requests, request: Option<&Request>, error: &NlError) -> (
         }
         (Tool::Netns, _) => (error.to_string(), 1),
         (Tool::Bridge, _) => (error.to_string(), 255),
+        (Tool::Modprobe, _) => (format!("modprobe: ERROR: could not insert 'ipip': {}", error.errno), 1),
+        (Tool::CiliumAgent, _) => (format!("cilium-agent: {}", error.errno), 1),
         (Tool::Ethtool, _) => (format!("netlink error: {}", error.errno), 92),
     }
 }

@@ -5,7 +5,7 @@ use super::names::Names;
 use super::pcap;
 use crate::base::{FlowId, IfIndex, Mac, NsId};
 use crate::kernel::trace::Tap;
-use crate::wire::{ethertype, sll2};
+use crate::wire::sll2;
 use std::collections::BTreeMap;
 
 /// The captures of a run and `records.jsonl`.
@@ -17,8 +17,10 @@ pub(super) struct Captures {
     taken: BTreeMap<String, IfIndex>,
     records: FileNo,
     count: u64,
-    /// captures/cluster.pcapng gets a record of every frame at a tap, too.
+    /// captures/cluster.pcapng gets a record of every frame at an Ethernet interface's tap, too.
     cluster: bool,
+    /// Records there so far.
+    in_cluster: u64,
 }
 
 struct File {
@@ -38,6 +40,7 @@ impl Captures {
             records: files.create("records.jsonl".to_owned()),
             count: 0,
             cluster,
+            in_cluster: 0,
         }
     }
 
@@ -49,8 +52,10 @@ impl Captures {
     /// A frame at a tap goes into its interface's file and into its namespace's any.pcap.
     pub fn record(&mut self, files: &mut Files<'_>, names: &Names, tap: &Tap<'_>, flow: Option<FlowId>) {
         let at_ns = self.epoch_ns + tap.at.0;
-        // Two records a tap, and one in the cluster's capture.
-        let cluster = self.cluster.then_some(self.count / 2 + 1);
+        let cluster = (self.cluster && names.is_ether(tap.ns, tap.dev)).then(|| {
+            self.in_cluster += 1;
+            self.in_cluster
+        });
         let truth = Truth { no: self.records, names, tap, flow, cluster };
         self.count += 2;
         let one = self.interface(files, names, tap.ns, tap.dev);
@@ -60,8 +65,8 @@ impl Captures {
         let any = self.any(files, names, tap.ns);
         let arphrd = names.get(tap.ns, tap.dev).map_or(1, |d| d.arphrd);
         let source = (tap.mac_len > 0).then(|| Mac::read(tap.bytes, 6));
-        let pseudo = sll2::header(ethertype(tap.bytes), tap.dev.0, arphrd, tap.pkt_type.number(), source);
-        files.write(any.no, |w| pcap::record(w, at_ns, &pseudo, &tap.bytes[tap.mac_len..]));
+        let pseudo = sll2::header(tap.protocol(), tap.dev.0, arphrd, tap.pkt_type.number(), source);
+        files.write(any.no, |w| pcap::record(w, at_ns, &pseudo, tap.l3()));
         truth.write(files, any);
     }
 
@@ -76,7 +81,8 @@ impl Captures {
                     path = format!("captures/{}/{name}.{dev}.pcap", names.folder(ns));
                 }
                 self.taken.insert(path.clone(), dev);
-                File::create(files, path, pcap::LINKTYPE_ETHERNET)
+                let linktype = if names.is_ether(ns, dev) { pcap::LINKTYPE_ETHERNET } else { pcap::LINKTYPE_RAW };
+                File::create(files, path, linktype)
             })
             .next()
     }

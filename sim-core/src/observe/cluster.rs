@@ -1,4 +1,5 @@
-//! captures/cluster.pcapng: every interface of every machine in one file, in the order in which things happened.
+//! captures/cluster.pcapng: every Ethernet interface of every machine in one file, in the order in which things
+//! happened. Others have another link type, of which libpcap takes one a file.
 //!
 //! A record's packet id is the number of its frame, its comments name packet and flow, and say what became of it: that
 //! an address was translated before the frame got here, or that the frame was dropped after it had been here. The
@@ -58,7 +59,7 @@ impl Cluster {
 
     /// The capture begins: what is there now is described and named.
     pub fn start(&mut self, files: &mut Files<'_>, names: &Names) {
-        for dev in names.devices() {
+        for dev in names.devices().filter(|d| d.is_ether()) {
             self.number(files, names, dev.ns, dev.dev);
         }
         for (addr, ns) in names.devices().flat_map(addresses) {
@@ -79,8 +80,11 @@ impl Cluster {
         }
     }
 
-    /// A frame at a tap.
+    /// A frame at a tap of an Ethernet interface.
     pub fn record(&mut self, files: &mut Files<'_>, names: &Names, tap: &Tap<'_>, flow: Option<FlowId>) {
+        if !names.is_ether(tap.ns, tap.dev) {
+            return;
+        }
         let interface = self.number(files, names, tap.ns, tap.dev);
         if let Some(seen) = self.interfaces.get_mut(&(tap.ns, tap.dev)) {
             seen.records += 1;
@@ -100,6 +104,11 @@ impl Cluster {
         }
         self.held.push(tap.frame, bytes);
         self.held.release(files, self.no, HELD_BYTES);
+    }
+
+    /// Secrets of a program. They stand before all records that wait, and so before the packets that need them.
+    pub fn secrets(&self, files: &mut Files<'_>, lines: &str) {
+        files.write(self.no, |w| pcapng::secrets(w, lines));
     }
 
     /// What happened to a frame between its records.

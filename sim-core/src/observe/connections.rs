@@ -10,7 +10,7 @@ use crate::kernel::conntrack::nat::Manip;
 use crate::kernel::conntrack::{Info, Status, TcpState, Tuple};
 use crate::kernel::show;
 use crate::kernel::trace::{CtLabel, Step, Tap, What};
-use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, be16, ethertype};
+use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, be16};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -93,8 +93,8 @@ impl Connections {
 
     /// A frame at a tap; `first` if its packet was not seen before.
     pub fn record(&mut self, tap: &Tap<'_>, member: Member, first: bool) {
-        let l3 = &tap.bytes[tap.mac_len..];
-        let Some(ends) = Ends::of(ethertype(tap.bytes), l3) else { return };
+        let l3 = tap.l3();
+        let Some(ends) = Ends::of(tap.protocol(), l3) else { return };
         let way = usize::from(member.back);
         let forward = if member.back != ends.quoted { [ends.dst, ends.src] } else { [ends.src, ends.dst] };
         let len = u64::from(be16(l3, 2));

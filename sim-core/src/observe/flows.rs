@@ -2,7 +2,7 @@
 //! or not.
 
 use crate::base::{FlowId, PacketId};
-use crate::wire::{ETH_P_IP, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, be16, be32};
+use crate::wire::{ETH_P_IP, IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_TCP, IPPROTO_UDP, be16, be32};
 use rustc_hash::FxHashMap;
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
@@ -24,6 +24,17 @@ pub struct Member {
     pub back: bool,
     /// It is an ICMP error about a packet of the flow.
     pub error: bool,
+}
+
+impl Member {
+    /// `request` for the flow's own direction, `reply` for the other one, `error` for what ICMP says about it.
+    pub fn role(self) -> &'static str {
+        match self {
+            Member { error: true, .. } => "error",
+            Member { back: true, .. } => "reply",
+            Member { back: false, .. } => "request",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +62,9 @@ struct Known {
 
 /// An address and a port. The id of an ICMP echo stands for both ports; 0 where there is none.
 pub type End = (Ipv4Addr, u16);
+
+/// So many tunnels in one another are looked into.
+const MAX_TUNNELS: u8 = 16;
 
 /// As many flows are numbered; what comes later has none.
 pub const MAX_FLOWS: u32 = 1 << 22;
@@ -156,23 +170,24 @@ impl Key {
 impl Ends {
     /// The ends of an IPv4 packet; none for what is cut short and for other protocols.
     pub fn of(ethertype: u16, l3: &[u8]) -> Option<Ends> {
-        (ethertype == ETH_P_IP).then(|| ends(l3, false)).flatten()
+        (ethertype == ETH_P_IP).then(|| ends(l3, false, 0)).flatten()
     }
 }
 
-fn ends(l3: &[u8], quoted: bool) -> Option<Ends> {
+/// Inside of so many tunnels.
+fn ends(l3: &[u8], quoted: bool, inside: u8) -> Option<Ends> {
     let header = l3.get(..20)?;
     let p = Ipv4Packet::new_unchecked(header);
     let (src, dst, protocol, fragment) = (p.src_addr(), p.dst_addr(), l3[9], p.frag_offset() != 0);
     let payload = l3.get(p.header_len() as usize..)?;
-    if let Some(inner) = tunnelled(protocol, payload).filter(|_| !fragment && !quoted) {
-        return ends(inner, false);
+    if let Some(inner) = tunnelled(protocol, payload).filter(|_| !fragment && !quoted && inside < MAX_TUNNELS) {
+        return ends(inner, false, inside + 1);
     }
     let ports = match protocol {
         _ if fragment => (0, 0),
         IPPROTO_ICMP => match payload.first()? {
             0 | 8 | 13..=18 => (be16(payload, 4), be16(payload, 4)),
-            3..=5 | 11 | 12 if !quoted => return ends(payload.get(8..)?, true),
+            3..=5 | 11 | 12 if !quoted => return ends(payload.get(8..)?, true, inside),
             _ => (0, 0),
         },
         IPPROTO_TCP | IPPROTO_UDP => (be16(payload, 0), be16(payload, 2)),
@@ -181,7 +196,8 @@ fn ends(l3: &[u8], quoted: bool) -> Option<Ends> {
     Some(Ends { protocol, src: (src, ports.0), dst: (dst, ports.1), fragment, quoted })
 }
 
-/// The IPv4 packet that a VXLAN datagram carries: a tunnel is no connection of its own, what it carries belongs to one.
+/// The IPv4 packet that IPIP or a VXLAN datagram carries: a tunnel is no connection of its own, what it carries belongs
+/// to one.
 fn tunnelled(protocol: u8, datagram: &[u8]) -> Option<&[u8]> {
     /// The port of RFC 7348, and the one that Linux takes by default.
     const PORTS: [u16; 2] = [4789, 8472];
@@ -189,6 +205,9 @@ fn tunnelled(protocol: u8, datagram: &[u8]) -> Option<&[u8]> {
     const FLAGS: u32 = 0x0800_0000;
     const UDP_AND_VXLAN: usize = 16;
     const ETHERNET: usize = 14;
+    if protocol == IPPROTO_IPIP {
+        return Some(datagram);
+    }
     let told = protocol == IPPROTO_UDP && PORTS.contains(&be16(datagram, 2)) && be32(datagram, 8) == FLAGS;
     let inner = datagram.get(UDP_AND_VXLAN + ETHERNET..).filter(|_| told)?;
     let ip = be16(datagram, UDP_AND_VXLAN + ETHERNET - 2) == ETH_P_IP && inner.first()? >> 4 == 4;

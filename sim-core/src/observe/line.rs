@@ -6,7 +6,7 @@ mod tcp;
 
 use crate::base::Mac;
 use crate::wire::arp::Arp;
-use crate::wire::{ETH_P_ARP, ETH_P_IP, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, UDP_HLEN, be16, be32};
+use crate::wire::{ETH_P_ARP, ETH_P_IP, IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_TCP, IPPROTO_UDP, UDP_HLEN, be16, be32};
 use rustc_hash::FxHashMap;
 use smoltcp::wire::Ipv4Packet;
 use std::fmt::{self, Write};
@@ -17,6 +17,8 @@ const VXLAN: u16 = 4789;
 const OTV: u16 = 8472;
 /// The port of DNS.
 const DOMAIN: u16 = 53;
+/// So many tunnels in one another are looked into.
+const MAX_TUNNELS: u8 = 16;
 /// As many connections are remembered; then all are forgotten.
 const MAX_CONVERSATIONS: usize = 1 << 16;
 
@@ -33,22 +35,23 @@ impl Conversations {
         }
         let mut out = String::new();
         // A String takes everything.
-        let _ = self.frame(&mut out, ethertype, l3);
+        let _ = self.frame(&mut out, ethertype, l3, 0);
         out
     }
 
-    fn frame(&mut self, f: &mut String, ethertype: u16, l3: &[u8]) -> fmt::Result {
+    /// Inside of so many tunnels.
+    fn frame(&mut self, f: &mut String, ethertype: u16, l3: &[u8], inside: u8) -> fmt::Result {
         match ethertype {
             ETH_P_ARP => arp(f, l3),
             ETH_P_IP => {
                 f.write_str("IP ")?;
-                self.ip(f, l3)
+                self.ip(f, l3, inside)
             }
             other => write!(f, "ethertype 0x{other:04x}, length {}", l3.len()),
         }
     }
 
-    fn ip(&mut self, f: &mut String, l3: &[u8]) -> fmt::Result {
+    fn ip(&mut self, f: &mut String, l3: &[u8], inside: u8) -> fmt::Result {
         let Some(header) = l3.get(..20) else { return write!(f, "truncated-ip, length {}", l3.len()) };
         let p = Ipv4Packet::new_unchecked(header);
         let (src, dst, protocol) = (p.src_addr(), p.dst_addr(), l3[9]);
@@ -65,17 +68,21 @@ impl Conversations {
             }
             IPPROTO_UDP if payload.len() >= UDP_HLEN => {
                 write!(f, "{src}.{} > {dst}.{}: ", be16(payload, 0), be16(payload, 2))?;
-                self.udp(f, payload)
+                self.udp(f, payload, inside)
             }
             IPPROTO_TCP if payload.len() >= 20 => {
                 write!(f, "{src}.{} > {dst}.{}: ", be16(payload, 0), be16(payload, 2))?;
                 tcp::segment(f, &mut self.0, (src, dst), payload)
             }
+            IPPROTO_IPIP if inside < MAX_TUNNELS => {
+                write!(f, "{src} > {dst}: IP ")?;
+                self.ip(f, payload, inside + 1)
+            }
             _ => write!(f, "{src} > {dst}: ip-proto-{protocol} {}", payload.len()),
         }
     }
 
-    fn udp(&mut self, f: &mut String, datagram: &[u8]) -> fmt::Result {
+    fn udp(&mut self, f: &mut String, datagram: &[u8], inside: u8) -> fmt::Result {
         let (from, to, len) = (be16(datagram, 0), be16(datagram, 2), be16(datagram, 4).saturating_sub(8));
         let body = &datagram[UDP_HLEN..];
         match (to, body.get(22..)) {
@@ -83,7 +90,7 @@ impl Conversations {
                 Some(text) => f.write_str(&text),
                 None => write!(f, "domain, length {len}"),
             },
-            (VXLAN | OTV, Some(inner)) => {
+            (VXLAN | OTV, Some(inner)) if inside < MAX_TUNNELS => {
                 let (flag, vni) = (if body[0] & 8 == 0 { "." } else { "I" }, be32(body, 4) >> 8);
                 let what = if to == VXLAN { "VXLAN" } else { "OTV" };
                 write!(f, "{what}, flags [{flag}] (0x{:02x}), ", body[0])?;
@@ -91,7 +98,7 @@ impl Conversations {
                     VXLAN => write!(f, "vni {vni} | ")?,
                     _ => write!(f, "overlay 0, instance {vni} | ")?,
                 }
-                self.frame(f, be16(body, 20), inner)
+                self.frame(f, be16(body, 20), inner, inside + 1)
             }
             _ => write!(f, "UDP, length {len}"),
         }

@@ -5,7 +5,7 @@ mod cluster;
 pub mod connections;
 pub mod files;
 pub mod filter;
-mod flows;
+pub mod flows;
 pub mod line;
 pub mod names;
 pub mod pcap;
@@ -13,6 +13,8 @@ mod pcapng;
 pub mod recorder;
 pub mod steps;
 pub mod story;
+#[cfg(feature = "scenario")]
+pub mod topology;
 
 pub use files::{Memory, Nowhere, Store, Written};
 pub use recorder::{Outputs, Recorder};

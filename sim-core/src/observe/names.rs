@@ -37,6 +37,11 @@ impl Names {
         Names { labels, ..Names::default() }
     }
 
+    /// From now on people call a namespace so that its machine will call `netns`.
+    pub fn label(&mut self, netns: &str, label: Label) {
+        self.labels.insert(netns.to_owned(), label);
+    }
+
     /// A namespace was made.
     pub fn namespace(&mut self, ns: NsId, name: &str) {
         let own = || Label { name: name.to_owned(), folder: format!("namespaces/{name}") };
@@ -83,6 +88,11 @@ impl Names {
     /// What is known of a device.
     pub fn get(&self, ns: NsId, dev: IfIndex) -> Option<&DevName> {
         self.devices.get(&(ns, dev))
+    }
+
+    /// Its frames begin with an Ethernet header; loopback's do, too.
+    pub fn is_ether(&self, ns: NsId, dev: IfIndex) -> bool {
+        self.get(ns, dev).is_none_or(DevName::is_ether)
     }
 
     /// The devices that are there, by namespace and index.

@@ -2,6 +2,8 @@
 
 /// LINKTYPE_ETHERNET
 pub const LINKTYPE_ETHERNET: u32 = 1;
+/// LINKTYPE_RAW: IP packets without a link-layer header.
+pub const LINKTYPE_RAW: u32 = 101;
 /// The magic number of a file with nanoseconds.
 const MAGIC_NS: u32 = 0xa1b2_3c4d;
 /// tcpdump's default: nothing that is simulated is longer.

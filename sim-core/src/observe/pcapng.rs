@@ -24,6 +24,9 @@ const INTERFACE_DESCRIPTION: u32 = 1;
 const NAME_RESOLUTION: u32 = 4;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
+const DECRYPTION_SECRETS: u32 = 10;
+/// The secrets of a key log of TLS, `TLSK`.
+const TLS_KEY_LOG: u32 = 0x544c_534b;
 
 const OPT_END: u16 = 0;
 const OPT_COMMENT: u16 = 1;
@@ -104,6 +107,16 @@ pub(super) fn names<'a>(out: &mut Vec<u8>, names: impl IntoIterator<Item = (Ipv4
             option(out, NRB_RECORD_IPV4, &[&addr.octets()[..], name.as_bytes(), &[0]].concat());
         }
         option(out, NRB_RECORD_END, &[]);
+    });
+}
+
+/// Lines of a key log. They open packets that follow, not those before.
+pub(super) fn secrets(out: &mut Vec<u8>, lines: &str) {
+    block(out, DECRYPTION_SECRETS, |out| {
+        out.extend_from_slice(&TLS_KEY_LOG.to_le_bytes());
+        out.extend_from_slice(&(lines.len() as u32).to_le_bytes());
+        out.extend_from_slice(lines.as_bytes());
+        pad(out, lines.len());
     });
 }
 
@@ -267,6 +280,15 @@ mod tests {
         #[rustfmt::skip]
         let want: &[u8] = &[
             4, 0, 0, 0, 28, 0, 0, 0, 1, 0, 8, 0, 10, 1, 2, 3, b'p', b'o', b'd', 0, 0, 0, 0, 0, 28, 0, 0, 0,
+        ];
+        assert_eq!(out, want);
+
+        out.clear();
+        secrets(&mut out, "ab c\n");
+        #[rustfmt::skip]
+        let want: &[u8] = &[
+            10, 0, 0, 0, 28, 0, 0, 0, b'K', b'S', b'L', b'T', 5, 0, 0, 0,
+            b'a', b'b', b' ', b'c', b'\n', 0, 0, 0, 28, 0, 0, 0,
         ];
         assert_eq!(out, want);
 

@@ -13,7 +13,6 @@ use crate::base::{IfIndex, NsId, Time};
 use crate::engine::World;
 use crate::kernel::netfilter::table::Table;
 use crate::kernel::trace::{DevName, Fate, Sink, Step, Tap, What};
-use crate::wire::ethertype;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -27,7 +26,7 @@ pub trait Watcher {
 /// What a recorder writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outputs {
-    /// The captures of interfaces and namespaces, and records.jsonl.
+    /// The captures of interfaces and namespaces, the key log of their TLS, and records.jsonl.
     pub captures: bool,
     /// captures/cluster.pcapng.
     pub cluster: bool,
@@ -51,6 +50,8 @@ pub struct Recorder<'a, W> {
     cluster: Option<Cluster>,
     connections: Option<Connections>,
     trace: Option<FileNo>,
+    /// captures/sslkeys.log, once there is a line in it.
+    key_log: Option<FileNo>,
     /// Names of things, as announced.
     pub names: Names,
     flows: Flows,
@@ -91,6 +92,7 @@ impl<'a, W: Watcher> Recorder<'a, W> {
             cluster,
             connections: outputs.flows.then(Connections::default),
             trace,
+            key_log: None,
             names: Names::with(labels),
             flows: Flows::default(),
             journeys: None,
@@ -184,13 +186,13 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
 
     fn tap(&mut self, tap: &Tap<'_>) {
         let unseen = self.connections.is_some() && self.flows.known(tap.packet).is_none();
-        let member = self.flows.of(tap.packet, ethertype(tap.bytes), &tap.bytes[tap.mac_len..]);
+        let member = self.flows.of(tap.packet, tap.protocol(), tap.l3());
         if self.muted {
             return;
         }
         let flow = member.map(|m| m.flow);
         if let Some(j) = &mut self.journeys {
-            j.tap(tap, &self.names, flow, &mut self.conversations);
+            j.tap(tap, &self.names, member, &mut self.conversations);
         }
         self.watcher.tap(tap, &self.names, self.journeys.as_mut());
         self.story.tap(tap, &self.names, &mut self.conversations);
@@ -224,6 +226,19 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
 
     fn table(&mut self, ns: NsId, table: &Arc<Table>) {
         self.names.table(ns, table);
+    }
+
+    fn secrets(&mut self, lines: &str) {
+        if self.muted {
+            return;
+        }
+        if self.captures.is_some() {
+            let no = *self.key_log.get_or_insert_with(|| self.files.create("captures/sslkeys.log".to_owned()));
+            self.files.write(no, |w| w.extend_from_slice(lines.as_bytes()));
+        }
+        if let Some(c) = &self.cluster {
+            c.secrets(&mut self.files, lines);
+        }
     }
 
     fn details(&self) -> bool {

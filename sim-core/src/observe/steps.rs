@@ -5,7 +5,7 @@ use crate::base::{FlowId, IfIndex};
 use crate::kernel::conntrack::nat::Manip;
 use crate::kernel::mask;
 use crate::kernel::netlink::{NudState, RouteType};
-use crate::kernel::trace::{Consumer, CtLabel, Edge, Fate, FloodWhy, RouteStep, Step, What};
+use crate::kernel::trace::{BpfStep, Consumer, CtLabel, Edge, Fate, FloodWhy, RouteStep, Step, Tunnel, What};
 use serde_json::{Map, Value, json};
 use std::net::Ipv4Addr;
 
@@ -47,10 +47,17 @@ pub fn sentence(step: &Step, before: Option<What>, names: &Names) -> Option<Stri
         What::Nat { manip, from, to } => format!("  {} NAT: {from} becomes {to}", end(manip)),
         What::Made(Edge::MergedFrom(_)) => "  the fragments are put together".to_owned(),
         What::Made(Edge::FragmentOf(_)) => "cuts off a fragment".to_owned(),
-        What::Encapsulated { vni, from, to } => {
+        What::Encapsulated { tunnel: Tunnel::Vxlan { vni }, from, to } => {
             format!("{} wraps it: VXLAN {vni} from {from} to {to}", dev(step.dev))
         }
-        What::Decapsulated { vni, from } => format!("{} unwraps it: VXLAN {vni} from {from}", dev(step.dev)),
+        What::Encapsulated { tunnel: Tunnel::Ipip, from, to } => {
+            format!("{} wraps it: IPIP from {} to {}", dev(step.dev), from.ip(), to.ip())
+        }
+        What::Decapsulated { tunnel: Tunnel::Vxlan { vni }, from } => {
+            format!("{} unwraps it: VXLAN {vni} from {from}", dev(step.dev))
+        }
+        What::Decapsulated { tunnel: Tunnel::Ipip, from } => format!("{} unwraps it: IPIP from {from}", dev(step.dev)),
+        What::Bpf(step) => return Some(bpf_sentence(step, dev)),
         What::QdiscWait { ahead } => format!("{} is busy: the frame waits, {ahead} before it", dev(step.dev)),
         What::Ended(Fate::Delivered) => "delivered to a socket".to_owned(),
         What::Ended(Fate::Dropped(why)) => format!("dropped: {}: {}", why.name(), why.words()),
@@ -62,6 +69,29 @@ pub fn sentence(step: &Step, before: Option<What>, names: &Names) -> Option<Stri
         | What::Accept
         | What::Ended(Fate::Consumed(_) | Fate::Queued) => return None,
     })
+}
+
+/// What a program of tc does.
+fn bpf_sentence<'a>(step: BpfStep, dev: impl Fn(IfIndex) -> &'a str) -> String {
+    match step {
+        BpfStep::Run { program, attach } => format!("{}: {}", attach.name(), program.name()),
+        BpfStep::Endpoint { addr, id: 0 } => format!("  cilium_lxc: {addr} is this node's own"),
+        BpfStep::Endpoint { addr, id } => format!("  cilium_lxc: {addr} is endpoint {id} here"),
+        BpfStep::Ipcache { addr, identity, tunnel } => {
+            let node = tunnel.map_or("no tunnel leads there".to_owned(), |node| format!("behind the tunnel to {node}"));
+            format!("  cilium_ipcache: {addr} has identity {identity}, {node}")
+        }
+        BpfStep::Service { addr, backend: Some(backend) } => {
+            format!("  cilium_lb4_services_v2: {addr} is a Service, {backend} serves it")
+        }
+        BpfStep::Service { addr, backend: None } => {
+            format!("  cilium_lb4_services_v2: {addr} is a Service that nobody serves: an error goes back")
+        }
+        BpfStep::Conntrack { state } => format!("  connection tracking of the programs: {}", state.name()),
+        BpfStep::Arp { addr, mac } => format!("  answers the ARP request: {addr} is at {mac}"),
+        BpfStep::Drop(why) => format!("  drops it: {}", why.text()),
+        BpfStep::Redirect(to) => format!("  redirects it to {}", dev(to)),
+    }
 }
 
 /// The route as `ip route` writes it, and what is to become of the packet.
@@ -184,14 +214,39 @@ fn what(step: &Step, names: &Names) -> (&'static str, Value) {
         What::Nat { manip, from, to } => {
             ("nat", json!({"end": end(manip), "from": from.to_string(), "to": to.to_string()}))
         }
-        What::Encapsulated { vni, from, to } => {
+        What::Encapsulated { tunnel: Tunnel::Vxlan { vni }, from, to } => {
             ("encapsulated", json!({"vni": vni, "from": from.to_string(), "to": to.to_string()}))
         }
-        What::Decapsulated { vni, from } => ("decapsulated", json!({"vni": vni, "from": from})),
+        What::Encapsulated { tunnel: Tunnel::Ipip, from, to } => {
+            ("encapsulated", json!({"from": from.ip(), "to": to.ip()}))
+        }
+        What::Decapsulated { tunnel: Tunnel::Vxlan { vni }, from } => {
+            ("decapsulated", json!({"vni": vni, "from": from}))
+        }
+        What::Decapsulated { tunnel: Tunnel::Ipip, from } => ("decapsulated", json!({"from": from})),
+        What::Bpf(step) => bpf(step, dev),
         What::QdiscWait { ahead } => ("qdisc_wait", json!({"ahead": ahead})),
         What::OnWire { done } => ("on_wire", json!({"done": done.0})),
         What::Accept => ("accept", json!({})),
         What::Ended(fate) => ("ended", ended(fate)),
+    }
+}
+
+fn bpf<'a>(step: BpfStep, dev: impl Fn(IfIndex) -> &'a str) -> (&'static str, Value) {
+    match step {
+        BpfStep::Run { program, attach } => ("bpf_run", json!({"program": program.name(), "attach": attach.name()})),
+        BpfStep::Endpoint { addr, id } => ("bpf_endpoint", json!({"address": addr, "endpoint": id})),
+        BpfStep::Ipcache { addr, identity, tunnel } => {
+            ("bpf_ipcache", json!({"address": addr, "identity": identity, "tunnel": tunnel}))
+        }
+        BpfStep::Service { addr, backend } => {
+            let backend = backend.map(|b| b.to_string());
+            ("bpf_service", json!({"service": addr.to_string(), "backend": backend}))
+        }
+        BpfStep::Conntrack { state } => ("bpf_conntrack", json!({"state": state.name()})),
+        BpfStep::Arp { addr, mac } => ("bpf_arp", json!({"address": addr, "lladdr": mac.to_string()})),
+        BpfStep::Drop(why) => ("bpf_drop", json!({"reason": why.text()})),
+        BpfStep::Redirect(to) => ("bpf_redirect", json!({"to": dev(to)})),
     }
 }
 

@@ -1,12 +1,12 @@
 //! What a person reads: the records of all taps in one order, with the decisions between them.
 
+use super::flows::Member;
 use super::line::Conversations;
 use super::names::Names;
 use super::steps;
-use crate::base::{FlowId, FrameId, PacketId, Time};
+use crate::base::{FrameId, PacketId, Time};
 use crate::kernel::frame::PacketType;
 use crate::kernel::trace::{Edge, Step, Tap, What};
-use crate::wire::ethertype;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
@@ -82,7 +82,7 @@ fn record(tap: &Tap<'_>, names: &Names, known: &mut Conversations) -> Entry {
     let text = Text::Record {
         device: names.dev(tap.ns, tap.dev).to_owned(),
         direction: tap.pkt_type.label().to_owned(),
-        line: known.line(ethertype(tap.bytes), &tap.bytes[tap.mac_len..]),
+        line: known.line(tap.protocol(), tap.l3()),
     };
     Entry { at: tap.at, namespace: names.ns(tap.ns).to_owned(), frame: tap.frame, packet: tap.packet, text }
 }
@@ -110,8 +110,8 @@ pub struct Journeys {
 /// One packet's way.
 #[derive(Clone, Debug, Default)]
 pub struct Journey {
-    /// Its flow, once it is known.
-    pub flow: Option<FlowId>,
+    /// Its flow and which way it goes there, once it is known.
+    pub member: Option<Member>,
     /// Its lines: records and decisions.
     pub entries: Vec<Entry>,
     frames: u32,
@@ -149,9 +149,9 @@ impl Journeys {
         all.into_iter()
     }
 
-    pub(super) fn tap(&mut self, tap: &Tap<'_>, names: &Names, flow: Option<FlowId>, known: &mut Conversations) {
+    pub(super) fn tap(&mut self, tap: &Tap<'_>, names: &Names, member: Option<Member>, known: &mut Conversations) {
         if let Some(j) = self.live.get_mut(&tap.packet) {
-            j.flow = flow;
+            j.member = member;
             j.told = None;
             j.push(|_| Some(record(tap, names, known)));
         }
@@ -203,6 +203,11 @@ impl Journeys {
 }
 
 impl Journey {
+    /// When it was first heard of.
+    pub fn began(&self) -> Option<Time> {
+        self.entries.first().map(|e| e.at)
+    }
+
     /// The places where it was recorded: `namespace/device direction`.
     pub fn hops(&self) -> impl Iterator<Item = String> {
         self.entries.iter().filter_map(|e| match &e.text {

@@ -1,12 +1,14 @@
 //! A run as a value: the world, and how far `traffic:` has come in it. A clone goes on from the same instant by itself;
 //! who listens is told, and is no part of it.
 
-use super::plan::{Line, Plan, Run, Script, Traffic};
+use super::control::Control;
+use super::plan::{Line, Plan, Repeat, Run, Script, Traffic};
 use super::setup::spawn;
 use crate::base::time::{MS, SEC};
 use crate::base::{MachineId, NsId, Pid, Time};
 use crate::engine::{Finished, LimitHit, Stopped, World};
 use crate::kernel::trace::Sink;
+use crate::observe::names::Label;
 use crate::user::scripted::Scripted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +35,10 @@ pub(super) trait Audience {
     fn started(&mut self, _from: &str, _command: &str, _at: Time) {}
     /// The command that was started as number `n` has ended.
     fn ended(&mut self, _n: usize, _: Finished) {}
+    /// Something happens that is none of the traffic.
+    fn event(&mut self, _text: &str, _at: Time) {}
+    /// A namespace that its machine will call `netns` is somebody's.
+    fn label(&mut self, _netns: &str, _: Label) {}
     /// Expectations look at the world, at this time.
     fn look(&mut self, _: &World, _at: Time) {}
     /// The last command that ends by itself has ended, see [`LOOKS`].
@@ -88,6 +94,9 @@ pub(super) struct Course<'p> {
     visits: Arc<[Visit]>,
     visited: usize,
     running: BTreeMap<(MachineId, Pid), Running>,
+    /// Entries of `traffic:` that are started again.
+    again: Vec<Again>,
+    control: Control<'p>,
     /// So many commands of `traffic:` have started.
     commands: usize,
     last_exit: Time,
@@ -104,8 +113,8 @@ enum Phase {
     Entry(usize),
     /// It waits for its time, which may be past the end.
     Before(usize, Time),
-    /// It runs in the foreground.
-    Foreground(usize, NsId, Pid),
+    /// It runs in the foreground, in this namespace.
+    Foreground(usize, NsId),
     /// All have had their turn; those that end by themselves are waited for.
     Ending,
     /// The next look at what they left.
@@ -126,10 +135,19 @@ struct Running {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Job {
-    /// Of `traffic:`, with its number.
-    Command(usize),
+    /// Of this entry of `traffic:`, with its own number.
+    Command { entry: usize, number: usize },
     /// Of a visitor, with his.
     Visit(usize),
+}
+
+/// An entry of `traffic:` that is started again.
+#[derive(Clone, Copy)]
+struct Again {
+    entry: usize,
+    at: Time,
+    /// So often, this time included.
+    left: u64,
 }
 
 /// Why [`Course::next`] came back.
@@ -153,6 +171,8 @@ impl<'p> Course<'p> {
             visits: visits.into(),
             visited: 0,
             running: BTreeMap::new(),
+            again: Vec::new(),
+            control: Control::new(plan),
             commands: 0,
             last_exit: Time(0),
             reached: Time(0),
@@ -195,7 +215,7 @@ impl<'p> Course<'p> {
                 Next::Exit => {}
                 Next::Spent => return Ok(false),
                 Next::Bound if until <= bound && goal != Goal::End => return Ok(true),
-                Next::Bound => self.due(bound, audience),
+                Next::Bound => self.due(bound, audience)?,
             }
         }
     }
@@ -234,20 +254,37 @@ impl<'p> Course<'p> {
                     None => Phase::Ending,
                 }
             }
-            Phase::Foreground(n, ns, pid) if !self.running.contains_key(&(ns.machine(), pid)) => {
+            Phase::Foreground(n, ns) if !self.runs(n) => {
                 self.now = self.world.machine(ns).now();
                 Phase::Entry(n + 1)
             }
-            Phase::Ending if self.running.values().all(|job| job.endless) => Phase::Settling(0),
+            Phase::Ending if self.has_ended() => Phase::Settling(0),
             Phase::GoodBye if !self.running.values().any(says_good_bye) => Phase::Over,
             _ => return false,
         };
         true
     }
 
+    /// Entry `n` of `traffic:` is not over.
+    fn runs(&self, n: usize) -> bool {
+        let of = |job: &Running| matches!(job.what, Job::Command { entry, .. } if entry == n);
+        self.again.iter().any(|again| again.entry == n) || self.running.values().any(of)
+    }
+
+    /// What ends by itself has ended, and all faults have happened.
+    fn has_ended(&self) -> bool {
+        self.again.is_empty() && self.control.is_idle() && self.running.values().all(|job| job.endless)
+    }
+
     /// When something is due although nothing has ended.
     fn bound(&self) -> Time {
-        let ended = self.last_exit.max(self.now);
+        let again = self.again.iter().map(|again| again.at).min();
+        let planned = again.into_iter().chain(self.control.next()).min();
+        self.phase_bound().min(planned.unwrap_or(Time(u64::MAX)))
+    }
+
+    fn phase_bound(&self) -> Time {
+        let ended = self.last_exit.max(self.now).max(self.control.last);
         match self.phase {
             Phase::Entry(_) => self.now,
             Phase::Before(_, at) => self.end().map_or(at, |end| end.min(at)),
@@ -259,15 +296,25 @@ impl<'p> Course<'p> {
         }
     }
 
-    /// The time of [`Course::bound`] has come.
-    fn due(&mut self, at: Time, audience: &mut dyn Audience) {
+    /// The time of [`Course::bound`] has come: at one instant faults are first, then what is repeated.
+    fn due(&mut self, at: Time, audience: &mut dyn Audience) -> Result<(), LimitHit> {
         self.since = self.since.max(at + 1);
+        if self.control.next().is_some_and(|next| next <= at) {
+            if !matches!(self.phase, Phase::GoodBye | Phase::Over) {
+                self.reached = self.reached.max(at);
+            }
+            return self.control.act(&mut self.world, audience);
+        }
+        if let Some(place) = self.again.iter().position(|again| again.at <= at) {
+            self.start_again(place, audience);
+            return Ok(());
+        }
         self.phase = match self.phase {
             Phase::Before(n, start) => {
                 self.reached = at;
                 self.start(n, start, audience)
             }
-            Phase::Foreground(n, ns, _) => {
+            Phase::Foreground(n, ns) => {
                 self.now = self.end().unwrap_or(self.world.machine(ns).now());
                 Phase::Entry(n + 1)
             }
@@ -284,36 +331,67 @@ impl<'p> Course<'p> {
             }
             Phase::Entry(_) | Phase::GoodBye | Phase::Over => Phase::Over,
         };
+        Ok(())
     }
 
     /// Starts an entry of `traffic:`; what the run is at then.
     fn start(&mut self, n: usize, at: Time, audience: &mut dyn Audience) -> Phase {
-        let (from, name, background) = match self.plan.traffic.get(n) {
-            Some(Traffic::Run(run)) => (&run.from, &run.line.text, run.background),
-            Some(Traffic::Script(script)) => (&script.from, &script.name, script.background),
-            Some(Traffic::Sleep(_)) | None => {
-                self.now = at;
-                return Phase::Entry(n + 1);
-            }
-        };
-        let (plan, world) = (self.plan, &mut self.world);
-        let process = world.namespace(from).and_then(|here| match plan.traffic.get(n) {
-            Some(Traffic::Run(run)) => command(world, here, run, at),
-            Some(Traffic::Script(script)) => self::script(world, here, script, at),
-            _ => None,
-        });
-        let Some((ns, pid, endless)) = process else {
+        let Some(ns) = self.launch(n, at, audience) else {
             self.now = at;
             return Phase::Entry(n + 1);
         };
-        self.running.insert((ns.machine(), pid), Running { ns, what: Job::Command(self.commands), endless });
-        self.commands += 1;
-        audience.started(from, name, at);
+        let (repeat, background) = match self.plan.traffic.get(n) {
+            Some(Traffic::Run(run)) => (run.repeat, run.background),
+            Some(Traffic::Script(script)) => (None, script.background),
+            Some(Traffic::Sleep(_)) | None => (None, true),
+        };
+        if let Some(Repeat { every_ns, count }) = repeat {
+            self.repeat(Again { entry: n, at: at + every_ns, left: count - 1 });
+        }
         if !background {
-            return Phase::Foreground(n, ns, pid);
+            return Phase::Foreground(n, ns);
         }
         self.now = self.now.max(at);
         Phase::Entry(n + 1)
+    }
+
+    /// Starts the process of an entry of `traffic:`; in which namespace, if it is there.
+    fn launch(&mut self, n: usize, at: Time, audience: &mut dyn Audience) -> Option<NsId> {
+        let world = &mut self.world;
+        let (from, name, (ns, pid, endless)) = match self.plan.traffic.get(n)? {
+            Traffic::Run(run) => {
+                let here = world.namespace(&run.from)?;
+                (&run.from, &*run.line.text, command(world, here, run, at)?)
+            }
+            Traffic::Script(script) => {
+                let here = world.namespace(&script.from)?;
+                (&script.from, script.name.as_str(), self::script(world, here, script, at)?)
+            }
+            Traffic::Sleep(_) => return None,
+        };
+        let what = Job::Command { entry: n, number: self.commands };
+        self.running.insert((ns.machine(), pid), Running { ns, what, endless });
+        self.commands += 1;
+        audience.started(from, name, at);
+        Some(ns)
+    }
+
+    /// An entry will be started again, unless the end comes first.
+    fn repeat(&mut self, again: Again) {
+        if again.left > 0 && self.end().is_none_or(|end| again.at < end) {
+            self.again.push(again);
+        }
+    }
+
+    fn start_again(&mut self, place: usize, audience: &mut dyn Audience) {
+        let Again { entry, at, left } = self.again.remove(place);
+        self.reached = self.reached.max(at);
+        self.launch(entry, at, audience);
+        if let Some(Traffic::Run(run)) = self.plan.traffic.get(entry)
+            && let Some(Repeat { every_ns, .. }) = run.repeat
+        {
+            self.repeat(Again { entry, at: at + every_ns, left: left - 1 });
+        }
     }
 
     /// Starts the next visitor's command.
@@ -357,13 +435,20 @@ impl<'p> Course<'p> {
     }
 
     fn exited(&mut self, process: (MachineId, Pid), audience: &mut dyn Audience) {
-        let Some(Running { ns, what, endless }) = self.running.remove(&process) else { return };
+        if self.control.exited(process, &mut self.world, audience) {
+            return;
+        }
+        let Some(Running { ns, what, endless }) = self.running.remove(&process) else {
+            // A server.
+            self.world.reap(NsId::new(process.0, 0), process.1);
+            return;
+        };
         let Some(done) = self.world.reap(ns, process.1) else { return };
         if !endless {
             self.last_exit = self.last_exit.max(done.ended);
         }
         match what {
-            Job::Command(n) => audience.ended(n, done),
+            Job::Command { number, .. } => audience.ended(number, done),
             Job::Visit(n) => audience.visited(n, done),
         }
     }
@@ -371,7 +456,7 @@ impl<'p> Course<'p> {
 
 /// The commands that go on until they are interrupted get the time to say good-bye. Visitors have longer.
 fn says_good_bye(job: &Running) -> bool {
-    job.endless && matches!(job.what, Job::Command(_))
+    job.endless && matches!(job.what, Job::Command { .. })
 }
 
 fn command(world: &mut World, here: NsId, run: &Run, at: Time) -> Option<(NsId, Pid, bool)> {

@@ -230,7 +230,8 @@ impl Diagnostic {
 impl Serialize for Diagnostic {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (start, end) = (self.file.position(self.span.start), self.file.position(self.span.end));
-        let mut out = serializer.serialize_struct("Diagnostic", 8)?;
+        let mut out = serializer.serialize_struct("Diagnostic", 9)?;
+        out.serialize_field("severity", if self.warning { "warning" } else { "error" })?;
         out.serialize_field("file", self.file.path())?;
         out.serialize_field("line", &start.line)?;
         out.serialize_field("column", &start.column)?;

@@ -103,7 +103,7 @@ pub fn resolve(plan: &Plan, from: &str, words: &[String], at: &[String]) -> Resu
         }
         start += "--at ".len() + at.len() + " ".len();
     }
-    let names = || plan.namespaces.iter().map(|n| n.name.as_str());
+    let names = || plan.namespaces.iter().map(|n| n.name.as_str()).chain(plan.later.iter().map(String::as_str));
     if !names().any(|n| n == from) {
         let hint = match nearest(from, names()) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -121,7 +121,7 @@ pub fn resolve(plan: &Plan, from: &str, words: &[String], at: &[String]) -> Resu
     };
     match parsed.filter(|_| errors.is_empty()) {
         Some(parsed) => {
-            let line = Line { text: command, command: parsed, source: source.clone(), span: start..text.len() };
+            let line = Line { text: command.into(), command: parsed, source: source.clone(), span: start..text.len() };
             Ok(Exec { from: from.to_owned(), line, at: times })
         }
         None => Err(errors),

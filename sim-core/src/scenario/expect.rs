@@ -7,12 +7,12 @@ use crate::engine::{LimitHit, World};
 use crate::kernel::frame::PacketType;
 use crate::kernel::show;
 use crate::kernel::trace::Tap;
-use crate::observe::filter::Filter;
+use crate::observe::filter::{Filters, LinkType};
 use crate::observe::line::Conversations;
 use crate::observe::names::Names;
 use crate::observe::recorder::Watcher;
 use crate::observe::story::Journeys;
-use crate::wire::{ethertype, sll2};
+use crate::wire::sll2;
 use std::net::Ipv4Addr;
 
 /// The records that came nearest are shown when an expectation fails, up to so many.
@@ -166,19 +166,19 @@ fn fits(direction: Option<PacketType>, tap: &Tap<'_>) -> bool {
     direction.is_none_or(|d| d == tap.pkt_type)
 }
 
-/// The filter was compiled for the capture's link type: records of `any` carry its pseudo header.
-fn matches(filter: &Filter, place: &Place, names: &Names, tap: &Tap<'_>) -> bool {
+/// Records of `any` carry a pseudo header.
+fn matches(filter: &Filters, place: &Place, names: &Names, tap: &Tap<'_>) -> bool {
     if place.device != ANY {
-        return filter.matches(tap.bytes, tap.bytes.len() as u32);
+        let link = if names.is_ether(tap.ns, tap.dev) { LinkType::Ethernet } else { LinkType::Raw };
+        return filter.matches(link, tap.bytes);
     }
     let arphrd = names.get(tap.ns, tap.dev).map_or(1, |d| d.arphrd);
-    let pseudo = sll2::header(ethertype(tap.bytes), tap.dev.0, arphrd, tap.pkt_type.number(), None);
-    let bytes = [&pseudo, &tap.bytes[tap.mac_len..]].concat();
-    filter.matches(&bytes, bytes.len() as u32)
+    let pseudo = sll2::header(tap.protocol(), tap.dev.0, arphrd, tap.pkt_type.number(), None);
+    filter.matches(LinkType::LinuxSll2, &[&pseudo, tap.l3()].concat())
 }
 
 fn describe(tap: &Tap<'_>, names: &Names) -> String {
-    let line = Conversations::default().line(ethertype(tap.bytes), &tap.bytes[tap.mac_len..]);
+    let line = Conversations::default().line(tap.protocol(), tap.l3());
     format!("{} {} {} {line}", tap.at, names.dev(tap.ns, tap.dev), tap.pkt_type.label())
 }
 
@@ -220,10 +220,14 @@ fn journey(check: &Check, packet: Option<PacketId>, journeys: Option<&Journeys>)
 }
 
 fn command(check: &Check, commands: &[CommandReport]) -> Verdict {
-    let Check::Command { command, from, exit, stdout } = check else { return Verdict::passed() };
+    let Check::Command { command, from, nth, exit, stdout } = check else { return Verdict::passed() };
     let ours = |c: &&CommandReport| c.command == *command && from.as_ref().is_none_or(|f| *f == c.from);
-    let Some(c) = commands.iter().find(ours) else {
-        return Verdict::failed("this command was not run".to_owned());
+    let runs: Vec<&CommandReport> = commands.iter().filter(ours).collect();
+    let Some(c) = usize::try_from(nth - 1).ok().and_then(|n| runs.get(n)) else {
+        return Verdict::failed(match runs.len() {
+            0 => "this command was not run".to_owned(),
+            times => format!("this command was run {times} times"),
+        });
     };
     let mut seen = vec![];
     if let Some(want) = exit

@@ -23,6 +23,7 @@ use super::tree::{self, Kind, Node};
 use crate::cluster::object::{Object, OwnerReference};
 
 mod endpoints;
+mod ip_address;
 mod meta;
 mod names;
 mod node;
@@ -76,24 +77,31 @@ pub struct PassedOver {
 pub fn read(source: &SourceFile) -> Result<Manifests, Diagnostics> {
     let mut errors = Diagnostics::default();
     let mut manifests = Manifests::default();
-    manifests.add_file(source, &mut errors);
+    manifests.add_file(source, None, &mut errors);
     if errors.is_empty() { Ok(manifests) } else { Err(errors) }
 }
 
 impl Manifests {
-    /// Adds the objects of a file. What is wrong with it is added to `errors`.
-    pub(super) fn add_file(&mut self, source: &SourceFile, errors: &mut Diagnostics) {
+    /// Adds the objects of a file; those that name no namespace are in `namespace`, or in `default`. What is wrong with
+    /// it is added to `errors`.
+    pub(super) fn add_file(&mut self, source: &SourceFile, namespace: Option<&str>, errors: &mut Diagnostics) {
         if let Err(error) = source.check_size() {
             return errors.push(error);
         }
         for document in tree::read_documents(source, errors) {
-            self.add(source, document, errors);
+            self.add(source, document, namespace, errors);
         }
     }
 
     /// Adds the objects of a document: of a file, or of a scenario's own text. An empty one has none.
-    pub(super) fn add(&mut self, source: &SourceFile, document: Node, errors: &mut Diagnostics) {
-        Documents { manifests: self, source, errors }.add(document, None);
+    pub(super) fn add(
+        &mut self,
+        source: &SourceFile,
+        document: Node,
+        namespace: Option<&str>,
+        errors: &mut Diagnostics,
+    ) {
+        Documents { manifests: self, source, namespace, errors }.add(document, None);
     }
 }
 
@@ -132,7 +140,7 @@ struct Supported {
     read: fn(&mut Reader<'_>, &Field<'_>) -> Object,
 }
 
-const SUPPORTED: [Supported; 9] = [
+const SUPPORTED: [Supported; 10] = [
     Supported { api_version: "v1", kind: "Namespace", of: "core.v1.Namespace", read: meta::namespace },
     Supported { api_version: "v1", kind: "Node", of: "core.v1.Node", read: node::node },
     Supported { api_version: "v1", kind: "Pod", of: "core.v1.Pod", read: pod::pod },
@@ -146,6 +154,12 @@ const SUPPORTED: [Supported; 9] = [
         of: "discovery.v1.EndpointSlice",
         read: endpoints::endpoint_slice,
     },
+    Supported {
+        api_version: "networking.k8s.io/v1",
+        kind: "IPAddress",
+        of: "networking.v1.IPAddress",
+        read: ip_address::ip_address,
+    },
     Supported { api_version: "v1", kind: "ConfigMap", of: "core.v1.ConfigMap", read: meta::config_map },
 ];
 
@@ -153,6 +167,8 @@ const SUPPORTED: [Supported; 9] = [
 struct Documents<'a> {
     manifests: &'a mut Manifests,
     source: &'a SourceFile,
+    /// `kubectl --namespace`
+    namespace: Option<&'a str>,
     errors: &'a mut Diagnostics,
 }
 
@@ -225,7 +241,7 @@ impl Documents<'_> {
             return;
         }
         let root = Field::root(&document);
-        let mut reader = Reader::new(self.source, self.errors);
+        let mut reader = Reader::new(self.source, self.namespace, self.errors);
         for name in ["apiVersion", "kind"] {
             reader.note(&root.child(name));
         }

@@ -9,11 +9,15 @@
 //! every error, whoever finds it.
 
 mod cluster;
+mod control;
 mod course;
 pub mod diag;
+pub mod eval;
 pub mod exec;
 mod expect;
+mod faults;
 pub mod manifest;
+mod one_kernel;
 pub mod plan;
 pub mod raw;
 pub mod replay;
@@ -27,6 +31,7 @@ mod underlay;
 
 pub use course::LOOKS;
 pub use diag::{Diagnostic, Diagnostics, SourceFile};
+pub use one_kernel::{SHORT_LATENCY_NS, load_on_one_kernel};
 pub use plan::Plan;
 pub use replay::Replay;
 pub use resolve::{load, resolve, resolve_in, setup_diagnostics};

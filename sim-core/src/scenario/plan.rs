@@ -3,12 +3,13 @@
 use super::diag::{Diagnostics, SourceFile};
 use crate::base::files::Files;
 use crate::base::{Mac, MachineId, Time};
-use crate::engine::{Config, LinkSpec};
+use crate::cluster::control_plane::{ControlPlane, Event};
+use crate::engine::{Config, LinkChange, LinkSpec};
 use crate::kernel::frame::PacketType;
 use crate::kernel::netlink::NudState;
 use crate::kernel::profile::Profile;
 use crate::lab::Command;
-use crate::observe::filter::Filter;
+use crate::observe::filter::Filters;
 use crate::observe::names::Labels;
 use crate::user::Server;
 use crate::user::scripted::Step;
@@ -26,8 +27,8 @@ pub struct Plan {
     pub config: Config,
     /// spec.duration: when the run ends. Left out: half a second after the last program.
     pub duration_ns: Option<u64>,
-    /// Which Linux each machine but the first runs; that of the first stands in `config`.
-    pub machines: Vec<Profile>,
+    /// All machines but the first, whose Linux stands in `config`.
+    pub machines: Vec<Machine>,
     /// What joins them, in file order.
     pub links: Vec<Link>,
     /// The namespaces: those of switches, those of routers, all others; each in file order.
@@ -36,10 +37,27 @@ pub struct Plan {
     pub labels: Labels,
     /// What happens, in file order.
     pub traffic: Vec<Traffic>,
+    /// What is done to it meanwhile, in file order.
+    pub faults: Vec<Fault>,
+    /// Who sees to the cluster while it runs; none if nothing changes it.
+    pub control_plane: Option<ControlPlane>,
+    /// The namespaces that come during the run: those of pods that are made then.
+    pub later: Vec<String>,
     /// What must have happened.
     pub expect: Vec<Expect>,
     /// What is allowed and hardly meant.
     pub warnings: Diagnostics,
+    /// What manifests have that does nothing here, a line for each object.
+    pub without_effect: Vec<String>,
+}
+
+/// A machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// Its name.
+    pub name: String,
+    /// Which Linux it runs.
+    pub profile: Profile,
 }
 
 /// A namespace and the commands that set it up.
@@ -51,10 +69,14 @@ pub struct Namespace {
     pub netns: String,
     /// The machine whose kernel it belongs to.
     pub machine: MachineId,
+    /// It is the machine's own: the machine has a name, and so has its namespace.
+    pub own: bool,
     /// Run in this order before the traffic.
     pub setup: Vec<Line>,
     /// What the servers have to serve.
     pub files: Arc<Files>,
+    /// Processes that only sleep, by their command lines. They are there before the servers.
+    pub sleepers: Vec<String>,
     /// Started in this order when all namespaces are set up.
     pub servers: Vec<ServerLine>,
 }
@@ -90,8 +112,8 @@ pub struct ServerLine {
 /// A command with its text.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// As written.
-    pub text: String,
+    /// As written. Nodes of a cluster share it.
+    pub text: Arc<str>,
     /// As understood.
     pub command: Command,
     /// The file that it stands in: the scenario, or one that it names.
@@ -109,6 +131,33 @@ pub enum Traffic {
     Script(Script),
     /// Nothing for so long, in nanoseconds.
     Sleep(u64),
+}
+
+/// An entry of `faults:`.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// When.
+    pub at: Time,
+    /// What is done.
+    pub action: Action,
+}
+
+/// What a fault does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// A link changes.
+    Link {
+        /// Which, as [`World::change_link`](crate::engine::World::change_link) counts them.
+        link: usize,
+        /// How.
+        change: LinkChange,
+        /// What reports say.
+        text: String,
+        /// When that is over, how it changes then, and what reports say.
+        after: Option<(Time, LinkChange, String)>,
+    },
+    /// Somebody changes an object of the cluster.
+    Cluster(Event),
 }
 
 /// A script that is started.
@@ -135,8 +184,19 @@ pub struct Run {
     pub line: Line,
     /// When; left out, 15 ms after the one before has ended.
     pub at: Option<Time>,
+    /// It is started again and again.
+    pub repeat: Option<Repeat>,
     /// The next one does not wait for it.
     pub background: bool,
+}
+
+/// How a command is repeated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Repeat {
+    /// From one start to the next, in nanoseconds.
+    pub every_ns: u64,
+    /// How often in all.
+    pub count: u64,
 }
 
 /// An entry of `expect:`, with the line that it stands on.
@@ -200,7 +260,7 @@ pub enum Check {
         /// Which capture.
         place: Place,
         /// Which of its records; all of them without a filter.
-        filter: Filter,
+        filter: Filters,
         /// Only these.
         direction: Option<PacketType>,
         /// How many.
@@ -211,11 +271,11 @@ pub enum Check {
         /// Which capture.
         place: Place,
         /// Which of its records.
-        filter: Filter,
+        filter: Filters,
         /// Only these.
         direction: Option<PacketType>,
         /// In order, with the text of each.
-        sequence: Vec<(String, Filter)>,
+        sequence: Vec<(String, Filters)>,
     },
     /// How a command of `traffic:` ended.
     Command {
@@ -223,6 +283,8 @@ pub enum Check {
         command: String,
         /// Where it ran.
         from: Option<String>,
+        /// Which of its runs, counted from 1.
+        nth: u64,
         /// Its exit status.
         exit: Option<i32>,
         /// Texts that stand in its output, in this order.
@@ -264,7 +326,7 @@ pub enum Check {
         /// The capture where it is looked for.
         place: Place,
         /// Which packet.
-        filter: Filter,
+        filter: Filters,
         /// All its records in order: `namespace/device direction`.
         hops: Vec<String>,
     },

@@ -6,7 +6,10 @@
 //!
 //! An item of `traffic` and `expect` has one of several forms. The field that only one form has decides which.
 
+mod asserts;
 mod cluster;
+mod cni;
+mod faults;
 mod files;
 mod form;
 mod locate;
@@ -26,7 +29,7 @@ use schemars::JsonSchema;
 
 use self::form::{
     exit_is_limit, fdb_has_or_lacks, neigh_has_or_lacks, one_check, some_check, some_counter, some_hop,
-    something_to_run,
+    something_to_run, whole_repeat,
 };
 use self::locate::Locate;
 use self::problem::{Problems, Tree};
@@ -39,12 +42,18 @@ use crate::kernel::netlink::NudState;
 use crate::kernel::profile::Profile;
 use crate::user::scripted;
 
+pub use self::asserts::{Assertions, AssertionsKind, Expected, PacketAssertion, Protocol, Verdict};
 pub use self::cluster::{
-    Address, Cluster, ClusterNode, Cni, Dns, HairpinMode, KubeProxy, Mtu, Net, Plugin, PortRange, ProxyMode,
+    Address, Cluster, ClusterNode, DetectLocalMode, Dns, Iptables, KubeProxy, Mtu, Net, PortRange, ProxyMode,
     ProxyVersion,
 };
-pub use self::files::{FileBody, FileMap, MAX_FILE_SIZE, MAX_FILES};
-pub use self::manifests::{InlineManifest, ManifestItem};
+pub use self::cni::{
+    BlockSize, CalicoCni, Cni, Encapsulation, FlannelBackend, FlannelCni, HairpinMode, KubenetCni, Plugin,
+};
+pub use self::faults::{ApplyFault, DeleteFault, Fault, LinkFault};
+pub use self::files::{FileBody, FileMap, Holds, MAX_FILE_SIZE, MAX_FILES, Whose};
+pub use self::form::POD;
+pub use self::manifests::{AppliedFile, InlineManifest, ManifestItem};
 pub use self::schema::{SCHEMA_ID, schema};
 pub use self::script::{MAX_SCRIPT_CALLS, MAX_SEND_SIZE};
 pub(super) use self::text::duration;
@@ -53,6 +62,8 @@ pub use self::value::{
     CapturePoint, Count, Duration, Hop, Interface, Label, MAX_INTERFACE_LEN, MAX_NAME_LEN, Spanned, Timestamp,
 };
 
+/// A command is started so often at most by one entry of `traffic`.
+pub const MAX_REPEATS: u64 = 10_000;
 /// The version of the format that this program reads.
 pub const API_VERSION: &str = "podhop/v1";
 /// The kind of object that a scenario file holds.
@@ -156,7 +167,8 @@ pub struct Spec {
     #[deserr(default)]
     #[schemars(default)]
     pub manifests: Vec<ManifestItem>,
-    /// In the order of the file. There is one, or a cluster.
+    /// In the order of the file. There is one, or a cluster. The names of its nodes (`node-1`) and pods
+    /// (`pod/default/web`) may stand here, too: what is said of them comes after what the cluster does.
     #[deserr(default)]
     #[schemars(default)]
     pub namespaces: Namespaces,
@@ -164,6 +176,10 @@ pub struct Spec {
     #[deserr(default)]
     #[schemars(default)]
     pub traffic: Vec<Step>,
+    /// What goes wrong meanwhile, in any order.
+    #[deserr(default)]
+    #[schemars(default)]
+    pub faults: Vec<Fault>,
     /// What must come out.
     #[deserr(default)]
     #[schemars(default)]
@@ -254,6 +270,10 @@ pub struct NamespaceBody {
     #[deserr(default)]
     #[schemars(default)]
     pub servers: Vec<Spanned<String>>,
+    /// Processes that only sleep, by their command lines: those of a cluster's pods. A file cannot name any.
+    #[deserr(skip)]
+    #[schemars(skip)]
+    pub sleepers: Vec<String>,
 }
 
 /// An item of `traffic`.
@@ -269,7 +289,7 @@ pub enum Step {
 
 /// A command and where it is run.
 #[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
-#[deserr(error = Problems, deny_unknown_fields)]
+#[deserr(error = Problems, deny_unknown_fields, validate = whole_repeat -> Problems)]
 #[schemars(deny_unknown_fields)]
 pub struct Run {
     /// A namespace.
@@ -279,6 +299,12 @@ pub struct Run {
     /// When, since the start of the run. Without it, after the step before.
     #[deserr(default)]
     pub at: Option<Spanned<Duration>>,
+    /// It is started again, so long after the time before, whether or not that one has ended.
+    #[deserr(default)]
+    pub every: Option<Spanned<Duration>>,
+    /// As often as this in all. It goes with `every`.
+    #[deserr(default)]
+    pub count: Option<Spanned<NonZeroU64>>,
     /// The next step does not wait for it.
     #[deserr(default)]
     #[schemars(default)]
@@ -365,6 +391,9 @@ pub struct CommandExpect {
     /// The namespace that it ran in.
     #[deserr(default)]
     pub from: Option<Spanned<String>>,
+    /// Which of its runs, counted from 1 in the order of their starts. The first.
+    #[deserr(default)]
+    pub nth: Option<Spanned<NonZeroU64>>,
     /// Its exit status.
     #[deserr(default)]
     pub exit: Option<Spanned<u8>>,

@@ -20,6 +20,8 @@ pub struct Report {
     pub description: String,
     /// The commands of `traffic:`, in order of their start.
     pub commands: Vec<CommandReport>,
+    /// What happened besides, in order.
+    pub events: Vec<EventReport>,
     /// The expectations with what came of them.
     pub expectations: Vec<Expectation>,
     /// The limit that ended the run.
@@ -51,7 +53,20 @@ pub struct CommandReport {
     pub exit: Option<i32>,
     /// What it printed, on both streams.
     pub output: String,
-    /// What happened from its start to the next command's.
+    /// What happened from its start to the next command's, or to the next event.
+    pub story: Story,
+}
+
+/// Something that happened beside the commands: a fault.
+#[derive(Clone, Debug)]
+pub struct EventReport {
+    /// When.
+    pub at: Time,
+    /// What.
+    pub text: String,
+    /// So many commands had been started before.
+    pub commands: usize,
+    /// What happened from then to the next event or command.
     pub story: Story,
 }
 
@@ -108,6 +123,7 @@ impl Report {
                 "output": c.output,
             })
         };
+        let event = |e: &EventReport| json!({"at": e.at, "text": e.text});
         let limit = |l: &LimitHit| json!({"name": l.name, "limit": l.limit, "at": l.at, "text": l.to_string()});
         let expectation =
             |e: &Expectation| json!({"line": e.line, "expect": e.text, "ok": e.verdict.ok, "seen": e.verdict.seen});
@@ -120,6 +136,7 @@ impl Report {
             "counts": self.counts,
             "waiting": self.waiting,
             "commands": self.commands.iter().map(command).collect::<Vec<_>>(),
+            "events": self.events.iter().map(event).collect::<Vec<_>>(),
             "expectations": self.expectations.iter().map(expectation).collect::<Vec<_>>(),
             "files": self.files,
         })

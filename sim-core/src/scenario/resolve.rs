@@ -4,35 +4,39 @@
 use super::cluster::{self, Expanded};
 use super::diag::{Diagnostic, Diagnostics, SourceFile, nearest, quote};
 use super::expect::ANY;
-use super::plan::{Check, Expect, Line, Namespace, Place, Plan, Range, Run, Script, ServerLine, Traffic};
+use super::faults::Faults;
+use super::plan::{Check, Expect, Line, Namespace, Place, Plan, Range, Repeat, Run, Script, ServerLine, Traffic};
 use super::raw::{self, Spanned};
 use super::setup::{SetupError, build};
 use super::sources::{Sources, beside, read_file};
 use super::underlay::{self, Machines};
-use crate::base::Time;
-use crate::base::files::{File, Files};
+use crate::base::files::{Content, File, Files};
 use crate::base::time::SEC;
 use crate::base::words::{SyntaxError, Word};
+use crate::base::{Prf, Time};
 use crate::engine::{Config, INITIAL_JIFFIES, Limits, World};
 use crate::kernel::netns::MAX_NAMESPACES;
 use crate::kernel::show;
 use crate::kernel::trace::Mute;
 use crate::lab;
 use crate::observe::Memory;
-use crate::observe::filter::{Filter, LinkType};
+use crate::observe::filter::Filters;
 use crate::user;
+use crate::user::tls::Authority;
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::ops;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Reads the scenario at `path`, with the files beside it that it names, and makes it ready to run.
+/// Reads the scenario at `path`, with the files beside it that it names, and makes it ready to run: with this seed, if
+/// one is given, instead of its own.
 ///
 /// # Errors
 /// Everything that is wrong with it. The set-up is tried if all of its commands can be read.
-pub fn load(sources: &dyn Sources, path: &Path) -> Result<(SourceFile, Plan), Diagnostics> {
+pub fn load(sources: &dyn Sources, path: &Path, seed: Option<u64>) -> Result<(SourceFile, Plan), Diagnostics> {
     let source = read_file(sources, path)?;
-    let plan = resolve_in(sources, &source)?;
+    let plan = resolve_in(sources, &source, seed)?;
     Ok((source, plan))
 }
 
@@ -41,15 +45,25 @@ pub fn load(sources: &dyn Sources, path: &Path) -> Result<(SourceFile, Plan), Di
 /// # Errors
 /// As for [`load`].
 pub fn resolve(source: &SourceFile) -> Result<Plan, Diagnostics> {
-    resolve_in(&Memory::default(), source)
+    resolve_in(&Memory::default(), source, None)
 }
 
 /// Makes a scenario ready to run that was read already, with the files beside it.
 ///
 /// # Errors
 /// As for [`load`].
-pub fn resolve_in(sources: &dyn Sources, source: &SourceFile) -> Result<Plan, Diagnostics> {
-    let mut raw = raw::parse(source)?;
+pub fn resolve_in(sources: &dyn Sources, source: &SourceFile, seed: Option<u64>) -> Result<Plan, Diagnostics> {
+    resolve_raw(sources, source, raw::parse(source)?, seed)
+}
+
+/// Makes a scenario ready to run whose structs were read, and perhaps changed.
+pub(super) fn resolve_raw(
+    sources: &dyn Sources,
+    source: &SourceFile,
+    mut raw: raw::Scenario,
+    seed: Option<u64>,
+) -> Result<Plan, Diagnostics> {
+    raw.spec.seed = seed.unwrap_or(raw.spec.seed);
     let expanded = cluster::expand(sources, source, &mut raw)?;
     // The first namespace of a kernel counts, too.
     if let Some(n) = raw.spec.namespaces.0.get(MAX_NAMESPACES - 1) {
@@ -59,7 +73,8 @@ pub fn resolve_in(sources: &dyn Sources, source: &SourceFile) -> Result<Plan, Di
     let names = underlay::names(&raw.spec);
     let has_duration = raw.spec.duration.is_some();
     let errors = Diagnostics::default();
-    let mut r = Resolver { sources, source, names, errors, setup_reads: true, has_duration, expanded };
+    let mut r =
+        Resolver { sources, source, names, errors, setup_reads: true, has_duration, expanded, read: BTreeMap::new() };
     let plan = r.plan(&raw);
     if r.setup_reads {
         match build(&plan, &mut Mute) {
@@ -71,11 +86,19 @@ pub fn resolve_in(sources: &dyn Sources, source: &SourceFile) -> Result<Plan, Di
 }
 
 /// The files of a namespace; what has no time of its own was changed when the scenario starts.
-fn files(map: &raw::FileMap, start_s: u64) -> Arc<Files> {
+fn files(map: &raw::FileMap, config: &Config) -> Arc<Files> {
     let mut files = Files::default();
     for (path, body) in &map.0 {
-        let mtime_s = body.mtime.map_or(start_s, |t| t.0 / SEC);
-        files.insert(path, File { content: body.content.clone(), mtime_s });
+        let mtime_s = body.mtime.map_or(config.epoch_ns, |t| t.0) / SEC;
+        let content = match &body.holds {
+            raw::Holds::Content(content) => content.clone(),
+            raw::Holds::Certificate(raw::Whose::Authority) => {
+                let authority = Authority::of_scenario(&Prf::new(config.seed), config.epoch_ns);
+                // Its name is one that a certificate may have.
+                Content::Text(authority.map_or_else(|_| String::new(), |a| a.root_pem().to_owned()))
+            }
+        };
+        files.insert(path, File { content, mtime_s });
     }
     Arc::new(files)
 }
@@ -93,16 +116,18 @@ pub fn setup_diagnostics(errors: &[SetupError]) -> Diagnostics {
 const UNNAMED_SCRIPT: &str = "script";
 
 pub(super) struct Resolver<'a> {
-    sources: &'a dyn Sources,
+    pub(super) sources: &'a dyn Sources,
     pub(super) source: &'a SourceFile,
     names: Vec<String>,
-    errors: Diagnostics,
+    pub(super) errors: Diagnostics,
     /// All commands of the set-up could be read.
     setup_reads: bool,
     /// The run ends when `spec.duration` says.
     has_duration: bool,
     /// What the cluster added.
-    expanded: Expanded,
+    pub(super) expanded: Expanded,
+    /// Its commands that were read.
+    read: BTreeMap<Arc<str>, lab::Command>,
 }
 
 impl Resolver<'_> {
@@ -117,22 +142,27 @@ impl Resolver<'_> {
         };
         debug_assert_eq!(raw::DEFAULT_JIFFIES, INITIAL_JIFFIES);
         let machines = Machines::new(spec);
-        let mut profiles = self.profiles(spec, &machines);
-        let first = profiles.remove(0);
+        let profiles = self.profiles(spec, &machines);
         let (seed, epoch_ns, jiffies) = (spec.seed, spec.start_time.0, spec.jiffies);
-        let config = Config { seed, epoch_ns, jiffies, profile: first, limits };
+        let by_name = spec.cluster.is_some();
+        let config = Config { seed, epoch_ns, jiffies, profile: profiles[0], by_name, limits };
         let namespace = |r: &mut Self, n: &raw::Namespace| Namespace {
             name: n.name.value.clone(),
             netns: r.expanded.netns(&n.name.value),
             machine: machines.of(n),
+            own: n.body.machine.as_ref().is_some_and(|m| machines.is_own(&m.value.0, &n.name.value)),
             setup: {
-                let mut lines = n.body.setup_file.as_ref().map_or(vec![], |f| r.setup_file(f));
+                let mut lines = r.bring_up(n);
+                lines.extend(n.body.setup_file.iter().flat_map(|f| r.setup_file(f)));
                 lines.extend(n.body.setup.iter().filter_map(|c| r.line(c)));
                 lines
             },
-            files: files(&n.body.files, spec.start_time.0 / SEC),
+            files: files(&n.body.files, &config),
+            sleepers: n.body.sleepers.clone(),
             servers: n.body.servers.iter().filter_map(|s| r.server(s)).collect(),
         };
+        let Faults { faults, control_plane, later } = self.faults(spec);
+        self.names.extend(later.iter().cloned());
         let (links, mut namespaces) = (self.links(spec), self.underlay(spec, &machines));
         namespaces.extend(spec.namespaces.0.iter().map(|n| namespace(self, n)));
         for n in &spec.namespaces.0 {
@@ -148,12 +178,16 @@ impl Resolver<'_> {
             description: raw.metadata.description.as_ref().map_or(String::new(), |d| d.value.clone()),
             config,
             duration_ns: spec.duration.as_ref().map(|d| d.value.0),
-            machines: profiles,
+            machines: machines.others(&profiles),
             links,
             namespaces,
             labels: self.expanded.labels(),
             warnings: std::mem::take(&mut self.expanded.warnings),
+            without_effect: std::mem::take(&mut self.expanded.without_effect),
             traffic: spec.traffic.iter().filter_map(|t| self.traffic(t)).collect(),
+            faults,
+            control_plane,
+            later,
             expect: spec.expect.iter().filter_map(|e| self.expect(e, &spec.traffic)).collect(),
         }
     }
@@ -168,7 +202,9 @@ impl Resolver<'_> {
                     self.endless(run.run.span.clone(), "put `background: true` beside it, or set `spec.duration`");
                 }
                 let at = run.at.as_ref().map(|d| Time(d.value.0));
-                let run = Run { from: run.from.value.clone(), line, at, background: run.background };
+                let repeat = run.every.as_ref().zip(run.count.as_ref());
+                let repeat = repeat.map(|(every, count)| Repeat { every_ns: every.value.0, count: count.value.get() });
+                let run = Run { from: run.from.value.clone(), line, at, repeat, background: run.background };
                 Some(Traffic::Run(Box::new(run)))
             }
             raw::Step::Script(s) => {
@@ -205,13 +241,29 @@ impl Resolver<'_> {
         match lab::parse_with(&text.value, &mut |file| read_beside(self.sources, self.source, file)) {
             Ok(command) => {
                 let source = self.source.clone();
-                Some(Line { text: text.value.clone(), command, source, span: text.span.clone() })
+                Some(Line { text: text.value.as_str().into(), command, source, span: text.span.clone() })
             }
             Err(e) => {
                 self.error(text.part(self.source, e.span), sentence(&e.message), e.hint);
                 None
             }
         }
+    }
+
+    /// The commands that make a node what it is. One that several nodes run is read once.
+    fn bring_up(&mut self, n: &raw::Namespace) -> Vec<Line> {
+        let texts = self.expanded.spaces.get_mut(&n.name.value).map_or(vec![], |s| std::mem::take(&mut s.bring_up));
+        let mut lines = vec![];
+        for text in texts {
+            if let Some(command) = self.read.get(&text) {
+                let (command, source) = (command.clone(), self.source.clone());
+                lines.push(Line { text, command, source, span: n.name.span.clone() });
+            } else if let Some(line) = self.generated(&text, &n.name.span, |_| n.name.span.clone()) {
+                self.read.insert(text, line.command.clone());
+                lines.push(line);
+            }
+        }
+        lines
     }
 
     /// The commands of a file beside the scenario, a line each, with its here-document; empty lines and those that
@@ -242,7 +294,7 @@ impl Resolver<'_> {
             match lab::parse_with(text, &mut |file| read_beside(self.sources, self.source, file)) {
                 Ok(command) => {
                     let span = start..start + text.lines().next().map_or(0, str::len);
-                    lines.push(Line { text: text.to_owned(), command, source: source.clone(), span });
+                    lines.push(Line { text: text.into(), command, source: source.clone(), span });
                 }
                 Err(e) => {
                     let mut d =
@@ -282,17 +334,17 @@ impl Resolver<'_> {
         self.namespace(&point.namespace, c.capture.span.clone());
         let device = point.interface.clone().unwrap_or_else(|| ANY.to_owned());
         let place = Place { namespace: point.namespace.clone(), device };
-        let link = if place.device == ANY { LinkType::LinuxSll2 } else { LinkType::Ethernet };
+        let any = place.device == ANY;
         let filter = match &c.filter {
-            Some(text) => self.filter(text, link),
-            None => Filter::compile("", link).ok(),
+            Some(text) => self.filter(text, any),
+            None => Filters::compile("", any).ok(),
         };
         let direction = c.direction;
         if let Some(count) = &c.count {
             return Some(Check::Count { place, filter: filter?, direction, count: range(count.value) });
         }
         let texts = c.sequence.as_deref().unwrap_or_default();
-        let sequence: Vec<_> = texts.iter().filter_map(|t| Some((t.value.clone(), self.filter(t, link)?))).collect();
+        let sequence: Vec<_> = texts.iter().filter_map(|t| Some((t.value.clone(), self.filter(t, any)?))).collect();
         Some(Check::Sequence { place, filter: filter?, direction, sequence })
     }
 
@@ -318,6 +370,7 @@ impl Resolver<'_> {
         Check::Command {
             command: c.command.value.clone(),
             from: c.from.as_ref().map(|f| f.value.clone()),
+            nth: c.nth.as_ref().map_or(1, |n| n.value.get()),
             exit: c.exit.as_ref().map(|e| i32::from(e.value)),
             stdout: c.stdout.as_ref().map_or(vec![], |t| t.0.iter().map(|t| t.value.clone()).collect()),
         }
@@ -363,7 +416,7 @@ impl Resolver<'_> {
         }
         Some(Check::Journey {
             place: self.interface(&j.journey),
-            filter: self.filter(&j.filter, LinkType::Ethernet)?,
+            filter: self.filter(&j.filter, false)?,
             hops: j.hops.iter().map(|h| h.value.to_string()).collect(),
         })
     }
@@ -385,8 +438,8 @@ impl Resolver<'_> {
         self.error(span, format!("there is no namespace {}", quote(name)), Some(hint));
     }
 
-    fn filter(&mut self, text: &Spanned<String>, link: LinkType) -> Option<Filter> {
-        match Filter::compile(&text.value, link) {
+    fn filter(&mut self, text: &Spanned<String>, any: bool) -> Option<Filters> {
+        match Filters::compile(&text.value, any) {
             Ok(filter) => Some(filter),
             Err(e) => {
                 self.error(text.part(self.source, e.span), e.message, e.hint);
@@ -496,6 +549,7 @@ fn capture_text(c: &raw::CaptureExpect) -> String {
 }
 
 fn command_text(c: &raw::CommandExpect) -> String {
+    let nth = c.nth.as_ref().map_or(String::new(), |n| format!(" (run {})", n.value));
     let exit = c.exit.as_ref().map_or(String::new(), |e| format!(": exit {}", e.value));
-    format!("`{}`{exit}", c.command.value)
+    format!("`{}`{nth}{exit}", c.command.value)
 }

@@ -3,11 +3,12 @@
 use super::course::{Audience, Course, Goal, Only, Visit};
 use super::expect::Watch;
 use super::plan::{Check, Expect, Plan, Traffic};
-use super::report::{CommandReport, Expectation, Report, Verdict};
+use super::report::{CommandReport, EventReport, Expectation, Report, Verdict};
 use super::setup::{SetupError, build};
 use crate::base::Time;
 use crate::engine::{Finished, LimitHit, World};
 use crate::kernel::trace::Sink;
+use crate::observe::names::Label;
 use crate::observe::story::{Journeys, Story};
 use crate::observe::{Outputs, Recorder, Store};
 use std::io;
@@ -99,7 +100,8 @@ pub(super) fn begin<'a, 'p>(
         recorder.journeys = Some(Journeys::default());
     }
     let world = build(plan, &mut recorder).map_err(RunError::Setup)?;
-    let recording = Recording { plan, recorder, progress, prelude: options.prelude, commands: vec![], visits: vec![] };
+    let prelude = options.prelude;
+    let recording = Recording { plan, recorder, progress, prelude, commands: vec![], events: vec![], visits: vec![] };
     Ok((recording, Course::new(plan, world, times, visits)))
 }
 
@@ -110,23 +112,26 @@ pub(super) struct Recording<'a, 'p> {
     progress: &'a mut dyn Progress,
     prelude: usize,
     commands: Vec<CommandReport>,
+    events: Vec<EventReport>,
     /// What visitors' commands came to, in the order of their ends, with their numbers.
     pub visits: Vec<(usize, Finished)>,
 }
 
 impl Recording<'_, '_> {
-    /// What happened so far belongs to the command that was started last.
+    /// What happened so far belongs to the command that was started last, or to the last event if that came later.
     fn close_story(&mut self) {
         let story = self.recorder.take_story();
-        if let Some(c) = self.commands.last_mut() {
-            c.story = story;
+        match (self.events.last_mut().filter(|e| e.commands == self.commands.len()), self.commands.last_mut()) {
+            (Some(event), _) => event.story = story,
+            (None, Some(command)) => command.story = story,
+            (None, None) => {}
         }
     }
 
     /// What the run came to.
     pub(super) fn report(mut self, course: &Course<'_>, limit: Option<LimitHit>) -> io::Result<Report> {
         self.close_story();
-        let Recording { plan, mut recorder, commands, .. } = self;
+        let Recording { plan, mut recorder, commands, events, .. } = self;
         let world = &course.world;
         recorder.watcher.look(world, None);
         let journeys = recorder.journeys.take();
@@ -142,6 +147,7 @@ impl Recording<'_, '_> {
             name: plan.name.clone(),
             description: plan.description.clone(),
             commands,
+            events,
             expectations: verdicts.into_iter().map(expectation).collect(),
             limit,
             ended,
@@ -188,6 +194,16 @@ impl Audience for Recording<'_, '_> {
             (c.started, c.ended, c.exit) = (done.started, Some(done.ended), Some(done.code));
             c.output = done.console.all();
         }
+    }
+
+    fn event(&mut self, text: &str, at: Time) {
+        self.close_story();
+        let (text, commands) = (text.to_owned(), self.commands.len());
+        self.events.push(EventReport { at, text, commands, story: Story::default() });
+    }
+
+    fn label(&mut self, netns: &str, label: Label) {
+        self.recorder.names.label(netns, label);
     }
 
     fn look(&mut self, world: &World, at: Time) {

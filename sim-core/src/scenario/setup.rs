@@ -7,6 +7,7 @@ use crate::base::{NsId, Pid, Time};
 use crate::engine::{ConfigureError, Plug, Stopped, World};
 use crate::kernel::netlink::{LinkAdd, LinkKind, LinkPeer, Request};
 use crate::kernel::trace::Sink;
+use crate::lab::Command;
 use std::ops::Range;
 
 const SETUP_HINT: &str = "the commands of `setup` are run in the order of the file, as on a real node";
@@ -37,15 +38,18 @@ pub struct SetupError {
 pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>> {
     let mut world = World::new(plan.config.clone());
     let mut errors = vec![];
-    for profile in &plan.machines {
-        world.add_machine(*profile);
+    // A cluster is up when a run begins, however much of it there is: its set-up takes no time.
+    world.hold_clocks(plan.config.by_name);
+    for machine in &plan.machines {
+        world.add_machine(&machine.name, machine.profile);
     }
     for n in &plan.namespaces {
         // The plan's names are unique and valid.
-        let _ = world.configure(NsId::new(n.machine, 0), &Request::NetnsAdd { name: n.netns.clone() }, sink);
-        if n.netns != n.name {
-            world.call(&n.netns, &n.name);
-        }
+        let _ = match n.own {
+            true => world.boot(n.machine, &n.netns, sink),
+            false => world.configure(NsId::new(n.machine, 0), &Request::NetnsAdd { name: n.netns.clone() }, sink),
+        };
+        world.call(n.machine, &n.netns, &n.name);
         if let Some(ns) = world.namespace(&n.name) {
             world.set_files(ns, n.files.clone());
         }
@@ -72,7 +76,14 @@ pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>>
     if !errors.is_empty() {
         return Err(errors);
     }
+    world.restart_pids();
     for n in &plan.namespaces {
+        if let Some(ns) = world.namespace(&n.name) {
+            for cmdline in &n.sleepers {
+                // Nobody misses one that finds no place.
+                let _ = world.sleeper(ns, cmdline);
+            }
+        }
         for server in &n.servers {
             let started = match world.namespace(&n.name) {
                 Some(ns) => start_server(&mut world, ns, server, sink),
@@ -84,6 +95,7 @@ pub fn build(plan: &Plan, sink: &mut dyn Sink) -> Result<World, Vec<SetupError>>
             }
         }
     }
+    world.hold_clocks(false);
     if errors.is_empty() { Ok(world) } else { Err(errors) }
 }
 
@@ -118,7 +130,7 @@ fn plug<'a>(ns: NsId, place: &'a Place, vf: Option<&'a str>) -> Plug<'a> {
 /// Starts a server and lets it run until it waits for its first client.
 fn start_server(world: &mut World, ns: NsId, line: &ServerLine, sink: &mut dyn Sink) -> Result<(), String> {
     let pid = world.spawn(ns, line.server.clone().into_program(), Time(0)).ok_or("too many processes")?;
-    world.set_cmdline(ns, pid, &line.text);
+    world.set_cmdline(ns, pid, line.server.title().unwrap_or(&line.text));
     let until = world.machine(ns).now() + SERVER_START_NS;
     loop {
         match world.run(until, sink) {
@@ -157,9 +169,20 @@ fn setup(world: &mut World, ns: NsId, line: &Line, sink: &mut dyn Sink) -> Resul
 
 /// Starts a command, in the namespace that it enters first; which, and its process.
 pub(super) fn spawn(world: &mut World, here: NsId, line: &Line, at: Time) -> Option<(NsId, Pid)> {
-    let ns = line.command.start_ns(world.machine(here).spaces(), here);
-    let pid = world.spawn(ns, line.command.clone().into_program(), at)?;
-    world.set_cmdline(ns, pid, cmdline(&line.text));
+    spawn_command(world, here, &line.text, line.command.clone(), at)
+}
+
+/// The same for a command that stands in no file.
+pub(super) fn spawn_command(
+    world: &mut World,
+    here: NsId,
+    text: &str,
+    command: Command,
+    at: Time,
+) -> Option<(NsId, Pid)> {
+    let ns = command.start_ns(world.machine(here).spaces(), here);
+    let pid = world.spawn(ns, command.into_program(), at)?;
+    world.set_cmdline(ns, pid, cmdline(text));
     Some((ns, pid))
 }
 

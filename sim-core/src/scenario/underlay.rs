@@ -2,7 +2,7 @@
 //! up, which interfaces the links make.
 
 use super::diag::quote;
-use super::plan::{Line, Link, Namespace};
+use super::plan::{Line, Link, Machine, Namespace};
 use super::raw::{self, Placement, Spanned};
 use super::resolve::{Resolver, sentence};
 use crate::base::MachineId;
@@ -10,6 +10,7 @@ use crate::base::time::US;
 use crate::engine::{LinkSpec, MAX_MACHINES};
 use crate::kernel::profile::Profile;
 use crate::lab;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,18 +33,28 @@ fn machines_of_their_own(spec: &raw::Spec) -> impl Iterator<Item = &Spanned<Stri
 /// The machines of a scenario: a shared one, then the others by name.
 pub(super) struct Machines {
     names: Vec<String>,
+    /// By name; the shared one is number 0.
+    numbers: BTreeMap<String, u16>,
     one_kernel: bool,
 }
 
 impl Machines {
     pub fn new(spec: &raw::Spec) -> Self {
-        let mut names: Vec<String> = machines_of_their_own(spec).map(|n| n.value.clone()).collect();
-        for machine in spec.namespaces.0.iter().filter_map(|n| n.body.machine.as_ref()) {
-            if !names.contains(&machine.value.0) {
-                names.push(machine.value.0.clone());
-            }
+        let mut machines =
+            Machines { names: vec![], numbers: BTreeMap::new(), one_kernel: spec.placement == Placement::OneKernel };
+        machines_of_their_own(spec).for_each(|n| machines.add(&n.value));
+        let named = spec.namespaces.0.iter().filter_map(|n| n.body.machine.as_ref());
+        named.for_each(|machine| machines.add(&machine.value.0));
+        machines
+    }
+
+    fn add(&mut self, name: &str) {
+        // Which are too many is said elsewhere.
+        let number = if self.one_kernel { 0 } else { u16::try_from(self.names.len() + 1).unwrap_or(0) };
+        if !self.numbers.contains_key(name) {
+            self.numbers.insert(name.to_owned(), number);
+            self.names.push(name.to_owned());
         }
-        Machines { names, one_kernel: spec.placement == Placement::OneKernel }
     }
 
     /// The machine of a namespace.
@@ -51,13 +62,23 @@ impl Machines {
         n.body.machine.as_ref().map_or(MachineId(0), |m| self.called(&m.value.0))
     }
 
+    /// All but the first, with the Linux that each runs.
+    pub fn others(&self, profiles: &[Profile]) -> Vec<Machine> {
+        let named = |(name, profile): (&String, &Profile)| Machine { name: name.clone(), profile: *profile };
+        self.names.iter().zip(profiles.iter().skip(1)).map(named).collect()
+    }
+
+    /// Whether a namespace of this name is the machine's own, and not one of those that ip-netns(8) has made there.
+    pub fn is_own(&self, machine: &str, name: &str) -> bool {
+        !self.one_kernel && machine == name
+    }
+
     pub fn count(&self) -> u16 {
         if self.one_kernel { 1 } else { u16::try_from(self.names.len() + 1).unwrap_or(u16::MAX) }
     }
 
     fn called(&self, name: &str) -> MachineId {
-        let at = self.names.iter().position(|n| n == name).map_or(0, |at| at + 1);
-        if self.one_kernel { MachineId(0) } else { MachineId(u16::try_from(at).unwrap_or(0)) }
+        MachineId(self.numbers.get(name).copied().unwrap_or(0))
     }
 }
 
@@ -87,15 +108,14 @@ impl Resolver<'_> {
 
     /// The links, each between two interfaces that no other link makes.
     pub(super) fn links(&mut self, spec: &raw::Spec) -> Vec<Link> {
-        let mut made: Vec<&raw::Interface> = vec![];
+        let mut made: BTreeSet<&raw::Interface> = BTreeSet::new();
         let mut links = vec![];
         for link in &spec.links {
             for end in &link.between {
-                if made.contains(&&end.value) {
+                if !made.insert(&end.value) {
                     let message = format!("{} is the end of another link already", quote(&end.value.to_string()));
                     self.error(end.span.clone(), message, Some("each link makes its own two nics".to_owned()));
                 }
-                made.push(&end.value);
             }
             let [a, b] = link.between.as_slice() else { continue };
             let span = a.span.start..b.span.end;
@@ -124,17 +144,18 @@ impl Resolver<'_> {
             }
             return None;
         }
-        if let Some(l) = latency.as_ref().filter(|l| l.value.0 < MIN_LATENCY_NS) {
-            let hint = "light takes 1us for 200 m of cable".to_owned();
-            self.error(l.span.clone(), "the shortest latency of a link is 1us".to_owned(), Some(hint));
+        if let Some(l) = latency {
+            self.check_latency(l);
         }
-        let default = LinkSpec::default();
-        Some(LinkSpec {
-            latency_ns: latency.as_ref().map_or(default.latency_ns, |l| l.value.0),
-            rate_bps: rate.as_ref().map_or(default.rate_bps, |r| r.value.0),
-            queue: queue.as_ref().map_or(default.queue, |q| q.value.get()),
-            loss_ppm: loss.as_ref().map_or(default.loss_ppm, |l| l.value.0),
-        })
+        Some(spec_of(link))
+    }
+
+    /// A link takes some time.
+    pub(super) fn check_latency(&mut self, latency: &Spanned<raw::Duration>) {
+        if latency.value.0 < MIN_LATENCY_NS {
+            let hint = "light takes 1us for 200 m of cable".to_owned();
+            self.error(latency.span.clone(), "the shortest latency of a link is 1us".to_owned(), Some(hint));
+        }
     }
 
     /// Which Linux each machine runs.
@@ -156,47 +177,64 @@ impl Resolver<'_> {
     /// Names of switches, routers and namespaces are one space, since captures and commands use them alike.
     fn check_machines(&mut self, spec: &raw::Spec, machines: &Machines) {
         let all = machines_of_their_own(spec).chain(spec.namespaces.0.iter().map(|n| &n.name));
-        let mut seen: Vec<&Spanned<String>> = vec![];
+        let mut seen = BTreeSet::new();
+        let mut last = None;
         for name in all {
-            if seen.iter().any(|s| s.value == name.value) {
+            if !seen.insert(&name.value) {
                 let message = format!("there are two namespaces called {}", quote(&name.value));
                 let hint = "each router and each switch is a namespace of its name".to_owned();
                 self.error(name.span.clone(), message, Some(hint));
             }
-            seen.push(name);
+            last = Some(name);
         }
         if machines.names.len() >= MAX_MACHINES {
             let message = format!("{} machines are too many: at most {MAX_MACHINES}", machines.names.len() + 1);
-            let span = seen.last().map_or(0..0, |n| n.span.clone());
+            let span = last.map_or(0..0, |n| n.span.clone());
             self.error(span, message, None);
         }
     }
 
     /// Commands that the scenario does not write out: whatever comes of them is said of the name.
     fn lines(&mut self, texts: impl Iterator<Item = String>, name: &Spanned<String>) -> Vec<Line> {
-        texts.filter_map(|text| self.generated(text, name.span.clone(), |_| name.span.clone())).collect()
+        texts.filter_map(|text| self.generated(&text.into(), &name.span, |_| name.span.clone())).collect()
     }
 
     /// The words that follow `command`.
     fn words(&mut self, command: &str, words: &Spanned<String>) -> Option<Line> {
         let (source, skip) = (self.source, command.len());
         let part = |p: Range<usize>| words.part(source, p.start.saturating_sub(skip)..p.end.saturating_sub(skip));
-        self.generated(format!("{command}{}", words.value), words.span.clone(), part)
+        self.generated(&format!("{command}{}", words.value).into(), &words.span, part)
     }
 
-    fn generated(
+    /// A command that the scenario does not write out.
+    pub(super) fn generated(
         &mut self,
-        text: String,
-        span: Range<usize>,
+        text: &Arc<str>,
+        span: &Range<usize>,
         part: impl FnOnce(Range<usize>) -> Range<usize>,
     ) -> Option<Line> {
-        match lab::parse(&text) {
-            Ok(command) => Some(Line { text, command, source: self.source.clone(), span }),
+        match lab::parse(text) {
+            Ok(command) => {
+                let (text, source) = (Arc::clone(text), self.source.clone());
+                Some(Line { text, command, source, span: span.clone() })
+            }
             Err(e) => {
                 self.error(part(e.span), sentence(&e.message), e.hint);
                 None
             }
         }
+    }
+}
+
+/// What a link is like between machines.
+pub(super) fn spec_of(link: &raw::Link) -> LinkSpec {
+    let raw::Link { between: _, latency, rate, queue, loss } = link;
+    let default = LinkSpec::default();
+    LinkSpec {
+        latency_ns: latency.as_ref().map_or(default.latency_ns, |l| l.value.0),
+        rate_bps: rate.as_ref().map_or(default.rate_bps, |r| r.value.0),
+        queue: queue.as_ref().map_or(default.queue, |q| q.value.get()),
+        loss_ppm: loss.as_ref().map_or(default.loss_ppm, |l| l.value.0),
     }
 }
 
@@ -218,8 +256,10 @@ fn namespace(name: &Spanned<String>, machines: &Machines, setup: Vec<Line>) -> N
         name: name.value.clone(),
         netns: name.value.clone(),
         machine: machines.called(&name.value),
+        own: machines.is_own(&name.value, &name.value),
         setup,
         files: Arc::default(),
+        sleepers: vec![],
         servers: vec![],
     }
 }

@@ -16,6 +16,7 @@ pub mod scripted;
 #[cfg(test)]
 mod stream;
 mod tcpserve;
+pub mod tls;
 mod udpecho;
 
 use crate::base::words::{SyntaxError, Word};
@@ -52,10 +53,10 @@ pub fn is_endless(words: &[Word]) -> bool {
 }
 
 /// The servers that [`parse_server`] knows.
-pub const SERVERS: [&str; 7] = ["coredns", "iperf3", "nginx", "python3", "slowd", "tcpecho", "udpecho"];
+pub const SERVERS: [&str; 8] = ["coredns", "haproxy", "iperf3", "nginx", "python3", "slowd", "tcpecho", "udpecho"];
 
 /// A program that never ends by itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Server {
     /// Answers for names.
     CoreDns(dns::coredns::CoreDns),
@@ -67,11 +68,21 @@ pub enum Server {
     Tcp(tcpserve::TcpServer),
     /// Serves files as nginx does.
     Nginx(http::nginx::Nginx),
+    /// Says that there is no server, as HAProxy does.
+    HaProxy(http::haproxy::HaProxy),
     /// Serves files as Python's http.server does.
     Python(http::python::HttpServer),
 }
 
 impl Server {
+    /// What it puts in the place of its command line (setproctitle), if it does.
+    pub fn title(&self) -> Option<&'static str> {
+        match self {
+            Server::Nginx(_) => Some("nginx: master process nginx -g daemon off;"),
+            _ => None,
+        }
+    }
+
     /// The server, ready to start.
     pub fn into_program(self) -> Box<dyn Program> {
         match self {
@@ -80,6 +91,7 @@ impl Server {
             Server::Iperf3(options) => options.into_server(),
             Server::Tcp(server) => Box::new(server),
             Server::Nginx(nginx) => Box::new(nginx),
+            Server::HaProxy(haproxy) => Box::new(haproxy),
             Server::Python(python) => Box::new(python),
         }
     }
@@ -97,6 +109,7 @@ pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
         "iperf3" => iperf3::parse_server(name, rest).map(Server::Iperf3),
         "slowd" => tcpserve::parse(name, rest, tcpserve::Service::Slow).map(Server::Tcp),
         "tcpecho" => tcpserve::parse(name, rest, tcpserve::Service::Echo).map(Server::Tcp),
+        "haproxy" => http::haproxy::parse(rest).map(Server::HaProxy),
         "nginx" => http::nginx::parse(rest).map(Server::Nginx),
         "python3" => http::python::parse(name, rest).map(Server::Python),
         other => {

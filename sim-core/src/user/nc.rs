@@ -11,6 +11,7 @@ use crate::base::time::SEC;
 use crate::engine::process::{Env, Program};
 use crate::kernel::errno::Errno;
 use crate::kernel::syscall::{Call, Fd, From, PollFd, Ret, SockOpt, SocketKind};
+use crate::user::dns::resolver::{Etc, Family, Progress, Resolver};
 use relay::{Relay, Terms};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -41,12 +42,15 @@ pub(crate) struct Nc {
     relay: Option<Box<Relay>>,
     /// Writes of a probe of UDP that are left.
     writes: u64,
+    /// Looks up the destination, if that is a name.
+    resolver: Option<Box<Resolver>>,
 }
 
 /// The call that was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum At {
     Start,
+    Resolve,
     Socket,
     NonBlock,
     ReuseAddr,
@@ -92,7 +96,7 @@ impl Options {
 impl Nc {
     pub(crate) fn new(o: Options) -> Self {
         let status = i32::from(!o.listen);
-        Nc { o, at: At::Start, fd: Fd(0), client: Fd(0), next: 0, status, relay: None, writes: 0 }
+        Nc { o, at: At::Start, fd: Fd(0), client: Fd(0), next: 0, status, relay: None, writes: 0, resolver: None }
     }
 
     fn call(&mut self, at: At, call: Call) -> Call {
@@ -122,8 +126,37 @@ impl Nc {
     }
 
     /// remote_connect for the port, or the end.
-    fn next_port(&mut self) -> Call {
-        if self.next < self.o.ports.len() { self.socket() } else { self.exit(self.status) }
+    fn next_port(&mut self, env: &mut Env<'_>) -> Call {
+        if self.next >= self.o.ports.len() {
+            return self.exit(self.status);
+        }
+        if !self.o.named {
+            return self.socket();
+        }
+        let family = if self.o.ipv4 { Family::Inet } else { Family::Unspec };
+        let resolver = match self.resolver.take() {
+            Some(resolver) => resolver.then_name(&self.o.host, family),
+            None => Resolver::by_name(&Etc::read(env), &self.o.host, family),
+        };
+        self.resolver = Some(Box::new(resolver));
+        self.resolve(Ret::Start, env)
+    }
+
+    /// getaddrinfo(3), for each port once more.
+    fn resolve(&mut self, ret: Ret, env: &mut Env<'_>) -> Call {
+        let Some(resolver) = &mut self.resolver else { return self.socket() };
+        match resolver.step(ret, env) {
+            Progress::Call(call) => self.call(At::Resolve, call),
+            Progress::Done(Ok(found)) => {
+                self.o.addr = found.addresses.first().copied();
+                self.socket()
+            }
+            Progress::Done(Err(e)) => {
+                let (host, port) = (&self.o.host, self.port());
+                env.console.err(format!("nc: getaddrinfo for host \"{host}\" port {port}: {e}\n"));
+                self.exit(1)
+            }
+        }
     }
 
     fn connect(&mut self) -> Call {
@@ -313,9 +346,9 @@ impl Nc {
             (At::ProbeSleep, _) => self.probe(),
             (At::Socket, _) => {
                 self.next += 1;
-                self.next_port()
+                self.next_port(env)
             }
-            _ => self.next_port(),
+            _ => self.next_port(env),
         }
     }
 }
@@ -330,7 +363,8 @@ impl Program for Nc {
             // -q: an alarm ends it.
             At::Lingers => self.call(At::Quit, Call::Sleep { ns: self.o.quit_s * SEC }),
             At::Quit => self.exit(0),
-            At::Start => self.next_port(),
+            At::Start => self.next_port(env),
+            At::Resolve => self.resolve(ret, env),
             _ if self.o.listen => self.serve(ret, env),
             _ => self.try_port(ret, env),
         }

@@ -2,7 +2,7 @@
 //! kept.
 
 use crate::base::words::Word;
-use crate::base::{Files, IfIndex, Mac, NsId, Pid, Prf, Time};
+use crate::base::{Files, IfIndex, Mac, NsId, Pid, Prf, Salt, Time};
 use crate::engine::process::{Console, Env, Tasks};
 use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
@@ -157,10 +157,12 @@ impl Script {
                 interrupted: false,
                 spaces: &self.spaces,
                 prf: &prf,
+                salt: Salt::place(0),
                 tasks: &Tasks::new(),
                 log: &KernelLog::default(),
                 files: &files,
                 spent_ns: 0,
+                secrets: &mut String::new(),
                 console: &mut console,
             };
             let call = program.step(ret, &mut env);

@@ -11,8 +11,8 @@ mod tests;
 
 pub use step::{Name, Opt, OptValue, Payload, Protocol, Step, Until};
 
-use crate::base::Time;
 use crate::base::time::US;
+use crate::base::{IfIndex, Time};
 use crate::engine::process::{Env, Program};
 use crate::kernel::errno::Errno;
 use crate::kernel::show;
@@ -137,6 +137,7 @@ impl Scripted {
             Step::SetSockOpt(opt) => Call::SetSockOpt { fd, opt: option(&opt.value, env)? },
             Step::SetTimeout(ns) => Call::SetSockOpt { fd, opt: SockOpt::NonBlock(ns.is_some()) },
             Step::Bind(addr) => Call::Bind { fd, addr: *addr },
+            Step::BindDev(name) => Call::BindDev { fd, dev: device(name, env)? },
             Step::Connect(addr) => Call::Connect { fd, addr: *addr },
             Step::Listen(backlog) => Call::Listen { fd, backlog: *backlog },
             Step::Accept { .. } => Call::Accept { fd: self.accepting().fd, nonblock: false },
@@ -336,9 +337,11 @@ impl Program for Scripted {
 fn option(value: &OptValue, env: &Env<'_>) -> Result<SockOpt, Errno> {
     match value {
         OptValue::Plain(opt) => Ok(*opt),
-        OptValue::BindToDevice(name) => {
-            let link = show::links(env.spaces, env.ns, env.now).into_iter().find(|l| l.name == *name);
-            link.map(|l| SockOpt::BindToDevice(l.index)).ok_or(Errno::ENODEV)
-        }
+        OptValue::BindToDevice(name) => device(name, env).map(SockOpt::BindToDevice),
     }
+}
+
+fn device(name: &str, env: &Env<'_>) -> Result<IfIndex, Errno> {
+    let link = show::links(env.spaces, env.ns, env.now).into_iter().find(|l| l.name == *name);
+    link.map(|l| l.index).ok_or(Errno::ENODEV)
 }

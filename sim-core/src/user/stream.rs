@@ -3,7 +3,7 @@
 
 use super::script::EPOCH_S;
 use crate::base::time::MS;
-use crate::base::{Files, NsId, Pid, Prf, Time};
+use crate::base::{Files, NsId, Pid, Prf, Salt, Time};
 use crate::engine::process::{Console, Env, Program, Tasks};
 use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
@@ -52,7 +52,9 @@ pub(super) fn follow(mut program: Box<dyn Program>, log: &str) -> Done {
             log: &KernelLog::default(),
             files: &files,
             prf: &prf,
+            salt: Salt::place(0),
             spent_ns: 0,
+            secrets: &mut String::new(),
             console: &mut console,
         };
         let call = program.step(ret, &mut env);

@@ -15,6 +15,8 @@ pub const ETH_P_IP: u16 = 0x0800;
 pub const ETH_P_ARP: u16 = 0x0806;
 /// The IP protocol number of ICMP.
 pub const IPPROTO_ICMP: u8 = 1;
+/// The IP protocol number of IPv4 in IPv4 (RFC 2003).
+pub const IPPROTO_IPIP: u8 = 4;
 /// The IP protocol number of TCP.
 pub const IPPROTO_TCP: u8 = 6;
 /// The IP protocol number of UDP.
@@ -27,6 +29,11 @@ pub const UDP_HLEN: usize = 8;
 /// The Ethertype of an Ethernet frame; zero if it is too short to have one.
 pub fn ethertype(frame: &[u8]) -> u16 {
     EthernetFrame::new_checked(frame).map_or(0, |f| f.ethertype().into())
+}
+
+/// skb->protocol of a frame whose link-layer header has `mac_len` bytes: what that says, and IPv4 where there is none.
+pub fn protocol(frame: &[u8], mac_len: usize) -> u16 {
+    if mac_len == 0 { ETH_P_IP } else { ethertype(frame) }
 }
 
 /// Fills an Ethernet header of [`ETH_HLEN`] bytes.

@@ -97,7 +97,12 @@ fn requests(action: &Action) -> Vec<Request> {
             }),
             Task::Save { .. } | Task::Restore(_) => vec![],
         },
-        Action::Show { .. } | Action::Cat(_) | Action::Conntrack(_) | Action::User(_) | Action::Nc(_) => vec![],
+        Action::Show { .. }
+        | Action::Cat(_)
+        | Action::Conntrack(_)
+        | Action::Ipset(_)
+        | Action::User(_)
+        | Action::Nc(_) => vec![],
     }
 }
 

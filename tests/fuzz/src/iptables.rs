@@ -68,7 +68,7 @@ fn perform(rules: &mut Iptables, task: Task) {
         }
         Task::Restore(asked) => {
             let text = "*nat\n:X - [0:0]\n-A X -j MASQUERADE\nCOMMIT\n".to_owned();
-            let _ = rules.restore(&Restore { text, ..*asked });
+            let _ = rules.restore(&Restore { text, ..(*asked).clone() });
         }
     }
 }

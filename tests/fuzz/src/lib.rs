@@ -4,6 +4,7 @@
 //! `cargo xtask fuzz` runs the targets under libFuzzer; `cargo test -p podhop-fuzz` tries what is kept in `corpus/`.
 
 pub mod corpus;
+mod eval;
 mod filter;
 mod ip;
 mod iptables;
@@ -27,7 +28,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target {
         name: "iptables",
         about: "iptables command lines and texts of iptables-restore, on both backends",
@@ -40,6 +41,7 @@ pub const TARGETS: [Target; 5] = [
     },
     Target { name: "filter", about: "capture filters, and packets for them", run: filter::run },
     Target { name: "scenario", about: "scenario files", run: scenario::run },
+    Target { name: "eval", about: "dumps of a node and assertions, and packets through it", run: eval::run },
     Target { name: "packet", about: "frames on a veth", run: packet::run },
 ];
 

@@ -26,6 +26,11 @@ fn scenario() {
 }
 
 #[test]
+fn eval() {
+    try_corpus("eval");
+}
+
+#[test]
 fn packet() {
     try_corpus("packet");
 }

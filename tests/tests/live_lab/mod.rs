@@ -1,6 +1,7 @@
 //! The lab of the live tests with rules, and short words for what runs in it.
 
-use podhop_tests::live::{self, Compare};
+use podhop_parity::Compare;
+use podhop_tests::live;
 
 /// A node that forwards between the pods a and b on a bridge, whose ports are va and vb, and d outside of it.
 const NODE: &str = r#"
@@ -123,5 +124,5 @@ macro_rules! rule {
 
 /// Compares a lab of this traffic with the real one: records, what was printed, and in the end rules and connections.
 pub fn check(name: &str, traffic: &[(&str, &str)]) {
-    live::check(NODE, name, traffic, Compare { times: false, outputs: true, silent: false });
+    live::check(NODE, name, traffic, Compare::ALL);
 }

@@ -5,10 +5,9 @@
 
 use anyhow::{Context, bail, ensure};
 use podhop_fuzz::{MAX_INPUT, TARGET, TARGETS, Target, corpus, target};
-use podhop_tests::scenarios;
+use podhop_tests::{live, scenarios};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::{env, fs, thread};
 
 /// What `cargo xtask fuzz` is told.
@@ -29,7 +28,7 @@ pub(crate) struct Arguments {
     /// More inputs to begin with: a folder with a folder for each target.
     #[arg(long)]
     from: Option<PathBuf>,
-    /// The targets: iptables, ip, filter, scenario, packet; all if left out.
+    /// The targets: iptables, ip, filter, scenario, eval, packet; all if left out.
     targets: Vec<String>,
 }
 
@@ -67,22 +66,12 @@ pub(crate) fn fuzz(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let host = host()?;
     super::run(fuzzer("build", &host))?;
-    let queue = Mutex::new(chosen.iter());
-    let failures = Mutex::new(vec![]);
-    let work = || {
-        while let Some(target) = queue.lock().ok().and_then(|mut q| q.next()) {
-            match Job::new(target, &host).run(arguments) {
-                Ok(done) => println!("{}: {done}", target.name),
-                Err(e) => failures.lock().into_iter().for_each(|mut f| f.push(format!("{}: {e:#}", target.name))),
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
+    let at_once = thread::available_parallelism().map_or(1, usize::from);
+    let failures = live::side_by_side(at_once, &chosen, |target| {
+        let done = Job::new(target, &host).run(arguments);
+        done.map(|done| println!("{}: {done}", target.name)).err().map(|e| format!("{}: {e:#}", target.name))
     });
-    let failures = failures.into_inner().unwrap_or_default();
+    let failures: Vec<String> = failures.into_iter().flatten().collect();
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
 }
 

@@ -2,7 +2,7 @@
 //! Kubernetes' OpenAPI document.
 
 use anyhow::{Context, ensure};
-use k8s_openapi::api::{apps, core, discovery};
+use k8s_openapi::api::{apps, core, discovery, networking};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -52,6 +52,7 @@ fn types() -> anyhow::Result<BTreeMap<String, Vec<(String, String)>>> {
     add::<apps::v1::DaemonSet>(&mut generator);
     add::<apps::v1::Deployment>(&mut generator);
     add::<discovery::v1::EndpointSlice>(&mut generator);
+    add::<networking::v1::IPAddress>(&mut generator);
     let definitions = generator.definitions();
     let mut types = BTreeMap::new();
     for (name, schema) in definitions {

@@ -3,15 +3,23 @@
 mod fuzz;
 #[cfg(feature = "kubernetes-fields")]
 mod kubernetes_fields;
+mod mutations;
 mod wasm;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use podhop_tests::{judge, lab, recordings, scenarios};
+use podhop_parity::judge;
+use podhop_tests::big_cluster::{self, Size};
+use podhop_tests::coverage::Coverage;
+use podhop_tests::{lab, live, nightly, parity, recordings, scenarios};
 use std::ffi::OsStr;
 use std::fs;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
+
+/// So many random cases run at once: each sleeps most of its time.
+const CASES_AT_ONCE: usize = 6;
 
 /// What podhop's developers do, each with one word.
 #[derive(Parser)]
@@ -50,6 +58,47 @@ enum Task {
         from: u64,
         /// As many values are tried.
         count: u64,
+        /// In the lab that a cluster builds.
+        #[arg(long)]
+        cluster: bool,
+    },
+    /// Hold every scenario against the real kernel: docs/parity.md. It wants root.
+    Parity {
+        /// Hold the cases of a recorded lab against it instead: labA-off.
+        #[arg(long, conflicts_with = "write")]
+        recorded: Option<String>,
+        /// Write the page.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Random clusters, rules and flows on the real kernel, one for each seed. It wants root.
+    Nightly {
+        /// The first seed: to go on where the last one ended.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// How many.
+        #[arg(long, default_value_t = 150)]
+        count: u64,
+        /// Print the scenario of the first seed instead.
+        #[arg(long)]
+        show: bool,
+        /// Do not look for smaller cases that differ, which takes a minute each.
+        #[arg(long)]
+        as_is: bool,
+    },
+    /// A cluster of any size, as scenario.yaml and objects.yaml in a folder.
+    BigCluster {
+        /// The folder to write to.
+        out: PathBuf,
+        /// How many nodes.
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+        nodes: u64,
+        /// How many pods.
+        #[arg(long, default_value_t = 2_000)]
+        pods: u64,
+        /// How many Services.
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+        services: u64,
     },
     /// Pack what the real kernel showed (a folder of LAB/CASE) into tests/recordings.
     PackRecordings {
@@ -60,6 +109,9 @@ enum Task {
     KubernetesFields,
     /// Feed the parsers with anything, for a while: the targets of tests/fuzz under libFuzzer.
     Fuzz(fuzz::Arguments),
+    /// Does the testing kit find planted bugs? The kernel is built with each patch of tests/mutations, one after the
+    /// other.
+    Mutations(mutations::Arguments),
     /// The browser's build: web-viz/generated/podhop.wasm.
     Wasm(wasm::Arguments),
     /// The criterion benches.
@@ -81,18 +133,35 @@ fn main() -> anyhow::Result<()> {
         Task::Ci => run(Command::new(scenarios::root().join(".ci/run"))),
         Task::Tidy => run(cargo(["test", "--package", "podhop-tests", "--test", "tidy"])),
         Task::Digests { write } => digests(write),
+        Task::Parity { recorded, write } => hold(recorded.as_deref(), write),
+        Task::Nightly { from, show: true, .. } => {
+            print!("{}", nightly::scenario_of(from));
+            Ok(())
+        }
+        Task::Nightly { from, count, as_is, .. } => night(from..from.saturating_add(count), !as_is),
         Task::Recordings { out, cases } => {
             let written = lab::write(&out, &cases).with_context(|| format!("cannot write to {}", out.display()))?;
             println!("{written} cases in {}", out.display());
             Ok(())
         }
-        Task::Fit { case, setting, from, count } => fit(&case, &setting, from..from.saturating_add(count)),
+        Task::Fit { case, setting, from, count, cluster } => {
+            fit(&case, cluster, &setting, from..from.saturating_add(count))
+        }
+        Task::BigCluster { out, nodes, pods, services } => {
+            let size = Size { nodes: nodes as usize, pods: pods as usize, services: services as usize };
+            fs::create_dir_all(&out)?;
+            for (name, text) in big_cluster::files(size) {
+                fs::write(out.join(name), text)?;
+            }
+            Ok(())
+        }
         Task::PackRecordings { from } => {
             let to = scenarios::root().join("tests/recordings");
             recordings::pack(&from, &to).with_context(|| format!("cannot pack {}", from.display()))
         }
         Task::KubernetesFields => kubernetes_fields(),
         Task::Fuzz(arguments) => fuzz::fuzz(&arguments),
+        Task::Mutations(arguments) => mutations::mutations(&arguments),
         Task::Wasm(arguments) => wasm::wasm(&arguments),
         Task::Bench { arguments } => {
             let mut bench = cargo(["bench", "--package", "podhop-benches", "--"]);
@@ -121,10 +190,11 @@ fn kubernetes_fields() -> anyhow::Result<()> {
 }
 
 /// Prints the first of `values` with which our `case` shows what one of the kernel's runs showed.
-fn fit(case: &str, setting: &str, values: std::ops::Range<u64>) -> anyhow::Result<()> {
+fn fit(case: &str, cluster: bool, setting: &str, values: Range<u64>) -> anyhow::Result<()> {
     let all = lab::workloads();
     let known = all.iter().find(|w| case == format!("{}/{}", w.lab, w.case));
     let workload = known.with_context(|| format!("no simulated case is called {case}"))?;
+    let workload = if cluster { workload.in_cluster() } else { workload.clone() };
     let recorded = recordings::Lab::load(&workload.lab);
     let want = recorded.case(&workload.case).with_context(|| format!("{case} was not recorded"))?;
     let second = recorded.second(&workload.case);
@@ -156,6 +226,47 @@ fn digests(write: bool) -> anyhow::Result<()> {
     }
     println!("{}", differences.join("\n"));
     bail!("the digests differ; `cargo xtask digests --write` if that is meant")
+}
+
+/// Holds all scenarios, or the cases of a recorded lab, against the real kernel.
+fn hold(recorded: Option<&str>, write: bool) -> anyhow::Result<()> {
+    let rows = recorded.map_or_else(parity::all, parity::recorded);
+    let page = parity::page(&rows);
+    print!("{page}");
+    for row in rows.iter().filter(|row| !row.differences.is_empty()) {
+        println!("\n{}\n{}", row.scenario, row.differences.join("\n"));
+    }
+    if write {
+        fs::write(scenarios::root().join("docs/parity.md"), page)?;
+    }
+    let different = rows.iter().filter(|row| !row.differences.is_empty()).count();
+    anyhow::ensure!(different == 0, "{different} scenarios differ");
+    Ok(())
+}
+
+/// Runs the cases of these seeds on the real kernel.
+fn night(seeds: Range<u64>, shrinks: bool) -> anyhow::Result<()> {
+    let seeds: Vec<u64> = seeds.collect();
+    let outcomes = live::side_by_side(CASES_AT_ONCE, &seeds, |seed| {
+        let done = nightly::one(*seed, shrinks);
+        match &done {
+            Ok(o) if o.differences.is_empty() => println!("{seed}: {} flows, {} records, the same", o.flows, o.records),
+            Ok(o) => println!("{seed}: DIFFERENT\n{}\n{}", o.scenario, o.differences.join("\n")),
+            Err(e) => println!("{seed}: {e}"),
+        }
+        done
+    });
+    let same = |outcome: &Result<nightly::Outcome, _>| outcome.as_ref().is_ok_and(|o| o.differences.is_empty());
+    let bad: Vec<u64> = seeds.iter().zip(&outcomes).filter(|(_, o)| !same(o)).map(|(seed, _)| *seed).collect();
+    let mut coverage = Coverage::default();
+    let (mut flows, mut records) = (0, 0);
+    for outcome in outcomes.into_iter().flatten() {
+        (flows, records) = (flows + outcome.flows, records + outcome.records);
+        coverage.add(outcome.coverage);
+    }
+    println!("\n{coverage}\n{} cases, {flows} flows, {records} records", seeds.len());
+    anyhow::ensure!(bad.is_empty(), "seeds that differ: {bad:?}");
+    Ok(())
 }
 
 fn cargo<const N: usize>(arguments: [&str; N]) -> Command {

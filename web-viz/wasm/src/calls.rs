@@ -13,8 +13,8 @@
 //! | in `reply` | when |
 //! |---|---|
 //! | `summary` | the scenario was run: docs/schemas/summary.v1.json, with the digests of all files |
-//! | `errors`, `text` | the scenario was read: docs/schemas/check.v1.json, and the same as text |
-//! | `error` | neither: the request is wrong (`exit` 2), or the outputs became too long (3) |
+//! | `diagnostics`, `text` | the scenario was read: docs/schemas/check.v1.json, and the same as text |
+//! | `error` | none of these: the request is wrong (`exit` 2), or the outputs became too long (3) |
 
 use crate::bundle;
 use serde::Deserialize;
@@ -66,7 +66,7 @@ struct Reply {
 /// Finds every error in a scenario, without running its traffic; appends the reply.
 pub(crate) fn check(request: &[u8], reply: &mut Vec<u8>) {
     match load(request) {
-        Ok(_) => Reply::errors(&Diagnostics::default()),
+        Ok((plan, _)) => Reply::read(FINE, &plan.warnings),
         Err(refused) => refused,
     }
     .pack(reply);
@@ -84,9 +84,9 @@ pub(crate) fn run(request: &[u8], reply: &mut Vec<u8>) {
 /// The scenario of a request; the reply if there is none.
 fn load(request: &[u8]) -> Result<(Plan, Limits), Reply> {
     let (request, files) = read(request)?;
-    match scenario::load(&files, Path::new(&request.scenario)) {
+    match scenario::load(&files, Path::new(&request.scenario), None) {
         Ok((_, plan)) => Ok((plan, request.limits)),
-        Err(errors) => Err(Reply::errors(&errors)),
+        Err(errors) => Err(Reply::read(WRONG_INPUT, &errors)),
     }
 }
 
@@ -113,11 +113,12 @@ fn play(mut plan: Plan, limits: &Limits) -> Reply {
     let mut store = Bounded { memory: Memory::default(), left };
     match scenario::run(&plan, &mut store, Options::default(), &mut ()) {
         Ok(report) => {
-            let head = json!({"exit": report.exit_code(), "summary": report.summary()});
-            Reply { head, outputs: store.memory }
+            let mut reply = Reply::read(report.exit_code(), &plan.warnings);
+            reply.head["summary"] = json!(report.summary());
+            Reply { outputs: store.memory, ..reply }
         }
         // The set-up did not fail when the scenario was read: one of the limits given is too low for it.
-        Err(RunError::Setup(errors)) => Reply::errors(&scenario::setup_diagnostics(&errors)),
+        Err(RunError::Setup(errors)) => Reply::read(WRONG_INPUT, &scenario::setup_diagnostics(&errors)),
         Err(RunError::Output(error)) => Reply::error(LIMIT_HIT, &error.to_string()),
     }
 }
@@ -141,10 +142,10 @@ impl Store for Bounded {
 }
 
 impl Reply {
-    fn errors(errors: &Diagnostics) -> Self {
-        let exit = if errors.is_empty() { FINE } else { WRONG_INPUT };
+    /// What was found when the scenario was read.
+    fn read(exit: i32, found: &Diagnostics) -> Self {
         Reply {
-            head: json!({"exit": exit, "errors": errors, "text": errors.render(false)}),
+            head: json!({"exit": exit, "diagnostics": found, "text": found.render(false)}),
             outputs: Memory::default(),
         }
     }
@@ -208,13 +209,20 @@ spec:
 
     #[test]
     fn a_check_runs_nothing() {
-        assert_eq!(call(check, r#"{"scenario": "x/s.yaml"}"#, &FILES).0, json!({"exit": 0, "errors": [], "text": ""}));
+        assert_eq!(
+            call(check, r#"{"scenario": "x/s.yaml"}"#, &FILES).0,
+            json!({"exit": 0, "diagnostics": [], "text": ""})
+        );
         for call_of in [check, run] {
             let (head, outputs) = call(call_of, r#"{"scenario": "x/s.yaml"}"#, &FILES[..1]);
             assert_eq!((&head["exit"], outputs.len()), (&json!(2), 0), "{head}");
-            assert_eq!((&head["errors"][0]["line"], &head["errors"][0]["column"]), (&json!(6), &json!(20)), "{head}");
+            assert_eq!(
+                (&head["diagnostics"][0]["line"], &head["diagnostics"][0]["column"]),
+                (&json!(6), &json!(20)),
+                "{head}"
+            );
             let message = "`setup.sh`: the file cannot be read: there is none";
-            assert_eq!(head["errors"][0]["message"], message);
+            assert_eq!(head["diagnostics"][0]["message"], message);
             assert!(head["text"].as_str().is_some_and(|t| t.starts_with(&format!("error: {message}\n"))), "{head}");
         }
     }

@@ -1,15 +1,17 @@
-//! kube-proxy in iptables mode (pkg/proxy/iptables/proxier.go of Kubernetes 1.30; 1.21 as far as [`Version::V1_21`]
-//! says).
+//! kube-proxy in iptables mode (pkg/proxy/iptables/proxier.go of Kubernetes 1.30 and 1.21).
 //!
 //! A [`Proxier`] is one node's. At each sync it is given all Services with their endpoints and answers with commands:
-//! `iptables` for the jumps from the built-in chains, where they are missing, and one atomic `iptables-restore`.
+//! `iptables` for the jumps from the built-in chains, where they are missing, and one atomic `iptables-restore`. A
+//! [`Runner`] says when the next one may be.
 //!
 //! Where kube-proxy walks a Go map, whose order is random, Services come in the order of their names here.
 
 mod endpoints;
 mod layout;
 mod names;
+mod runner;
 mod service;
+mod stale;
 mod statics;
 mod v1_21;
 
@@ -23,7 +25,9 @@ use ipnet::Ipv4Net;
 
 pub use endpoints::{Endpoint, Endpoints};
 pub use names::{ChainName, PortName};
+pub use runner::{DEFAULT_MIN_SYNC_PERIOD_NS, Runner};
 pub use service::{Protocol, ServicePort, TrafficPolicy};
+pub use stale::stale_connections;
 pub use statics::LOCALNET_RULE;
 
 /// With more endpoints, rules have no comments that name endpoints (`largeClusterEndpointsThreshold`).
@@ -32,8 +36,7 @@ pub const LARGE_CLUSTER_ENDPOINTS: usize = 1000;
 /// Which kube-proxy it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Version {
-    /// 1.21: ClusterIP, NodePort and Services without endpoints are as that version writes them; what else differs
-    /// there is a limitation.
+    /// 1.21.
     V1_21,
     /// 1.30.
     #[default]
@@ -130,6 +133,13 @@ pub struct Sync {
     pub ensure: Vec<Ensure>,
     /// The standard input of `iptables-restore -w --noflush --counters`; none if nothing has changed.
     pub restore: Option<String>,
+}
+
+impl Sync {
+    /// The command of the restore. `iptables` is the program that works with the node's backend.
+    pub fn restore_command(&self, iptables: &str) -> Option<String> {
+        self.restore.as_ref().map(|text| format!("{iptables}-restore -w --noflush --counters <<EOF\n{text}EOF\n"))
+    }
 }
 
 /// What has to be there before a restore.

@@ -32,6 +32,8 @@ pub enum ChainName {
     Service,
     /// The node's own endpoints: policy Local.
     Local,
+    /// Traffic from outside that keeps its source, before 1.24.
+    LocalBalancer,
     /// Traffic from outside the cluster.
     External,
     /// What `loadBalancerSourceRanges` lets through.
@@ -44,6 +46,7 @@ impl ChainName {
         let prefix = match self {
             ChainName::Service => "KUBE-SVC-",
             ChainName::Local => "KUBE-SVL-",
+            ChainName::LocalBalancer => "KUBE-XLB-",
             ChainName::External => "KUBE-EXT-",
             ChainName::Firewall => "KUBE-FW-",
         };

@@ -96,7 +96,7 @@ impl ServicePort {
     }
 
     /// `UsesLocalEndpoints`
-    pub(super) fn uses_local_endpoints(&self) -> bool {
+    pub fn uses_local_endpoints(&self) -> bool {
         self.internal_policy == TrafficPolicy::Local
             || self.external_policy == TrafficPolicy::Local && self.externally_accessible()
     }

@@ -51,6 +51,9 @@ pub(super) fn ensure(options: &Options) -> Vec<Ensure> {
     let mut all = Vec::new();
     let canary = |table| Ensure::Chain { table, chain: "KUBE-PROXY-CANARY" };
     all.extend(["mangle", "nat", "filter"].map(canary));
+    if options.version < Version::V1_30 {
+        all.push(Ensure::Chain { table: "nat", chain: "KUBE-MARK-DROP" });
+    }
     let known = |j: &&Jump| options.version >= Version::V1_30 || j.to != "KUBE-PROXY-FIREWALL";
     for Jump { table, from, to, comment: text, new } in JUMPS.iter().filter(known) {
         all.push(Ensure::Chain { table, chain: to });

@@ -106,3 +106,25 @@ fn a_large_cluster_has_fewer_comments() {
     let large = rules(LARGE_CLUSTER_ENDPOINTS + 1);
     assert!(!large.contains("-> ") && large.contains("default/web cluster IP"));
 }
+
+#[test]
+fn connections_of_udp_are_stale_when_their_endpoint_goes_or_the_first_one_comes() {
+    let at = |n: u8, ready| Endpoint { ready, ..Endpoint::ready([10, 244, 1, n].into(), 53, true) };
+    let with = |endpoints: &[Endpoint]| {
+        let mut backend = dns();
+        (backend.port.node_port, backend.endpoints) = (Some(30053), endpoints.to_vec());
+        [backend, web(endpoints.len())]
+    };
+    let both = with(&[at(8, true), at(9, true)]);
+    assert_eq!(stale_connections(&both, &both), [""; 0]);
+    let want = [
+        "conntrack -D -p udp --dport 30053 --dst-nat 10.244.1.9",
+        "conntrack -D --orig-dst 10.96.0.10 --dst-nat 10.244.1.9 -p udp",
+    ];
+    for rest in [with(&[at(8, true)]), with(&[at(8, true), at(9, false)])] {
+        assert_eq!(stale_connections(&both, &rest), want);
+    }
+    let first = ["conntrack -D --orig-dst 10.96.0.10 -p udp", "conntrack -D -p udp --dport 30053"];
+    assert_eq!(stale_connections(&with(&[at(8, false)]), &both), first);
+    assert_eq!(stale_connections(&both, &[]), ["conntrack -D --orig-dst 10.96.0.10 -p udp"]);
+}

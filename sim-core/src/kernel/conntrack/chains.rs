@@ -50,6 +50,13 @@ impl Chains {
         self.put(node, hash);
     }
 
+    /// Takes all nodes out of their chains.
+    pub fn clear(&mut self) {
+        self.heads.fill(NIL);
+        self.nodes.clear();
+        self.linked = 0;
+    }
+
     /// Takes a node out of its chain, if it is in one.
     pub fn unlink(&mut self, node: u32) {
         let Some(this) = self.nodes.get_mut(node as usize).filter(|n| n.prev != OUT) else { return };
@@ -122,5 +129,9 @@ mod tests {
         chains.link(98, 3);
         assert_eq!(with(&chains, 3)[0], 98);
         assert!(with(&chains, 8).is_empty());
+        chains.clear();
+        assert!(with(&chains, 3).is_empty());
+        chains.link(7, 3);
+        assert_eq!(with(&chains, 3), [7]);
     }
 }

@@ -83,6 +83,22 @@ pub struct CtId {
     pub(super) generation: u32,
 }
 
+/// nf_ct_tmpl_alloc: what `-j CT` gives a packet before it is looked up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Template {
+    /// Where it is to be looked up.
+    pub zone: Zone,
+    /// NF_CT_FLAG_MARK: the zone's number is the packet's mark.
+    pub mark: bool,
+}
+
+impl Template {
+    /// nf_ct_zone_tmpl: the zone of a packet with this mark.
+    pub fn zone(self, mark: u32) -> Zone {
+        if self.mark { Zone { id: mark as u16, ..self.zone } } else { self.zone }
+    }
+}
+
 /// skb->_nfct: what connection tracking knows of a packet. A copy counts: see [`super::Conntrack::hold`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Nfct {
@@ -91,6 +107,8 @@ pub enum Nfct {
     None,
     /// IP_CT_UNTRACKED: `-j CT --notrack`.
     Untracked,
+    /// A rule has told where it is to be looked up.
+    Template(Template),
     /// It belongs to this entry. The entry is new, shared by all clones of the packet, until the first of them is
     /// confirmed.
     Ct {
@@ -99,6 +117,21 @@ pub enum Nfct {
         /// How it belongs to it.
         info: CtInfo,
     },
+}
+
+impl Nfct {
+    /// nf_conntrack_in has nothing to do any more.
+    pub fn is_seen(self) -> bool {
+        matches!(self, Nfct::Untracked | Nfct::Ct { .. })
+    }
+
+    /// The zone that a packet with this mark is looked up in.
+    pub fn zone(self, mark: u32) -> Zone {
+        match self {
+            Nfct::Template(template) => template.zone(mark),
+            Nfct::None | Nfct::Untracked | Nfct::Ct { .. } => Zone::default(),
+        }
+    }
 }
 
 /// struct nf_conn_counter

@@ -45,6 +45,7 @@ pub(super) enum Heard {
 }
 
 /// nf_conntrack_icmpv4_error
+#[inline(never)]
 pub(super) fn error(ct: &mut Conntrack, cx: &CtCx<'_>, skb: &Packet<'_>, hook: Hook) -> Heard {
     let l4 = skb.l4();
     if l4.len() < ICMP_HLEN || skb.bad_checksum(&ct.settings, hook, IPPROTO_ICMP) || l4[0] > LAST_TYPE {

@@ -15,6 +15,7 @@
 //! ends or leaves the namespace. A new entry that nobody holds any more is gone without a trace.
 
 mod chains;
+mod create;
 pub mod entry;
 pub mod event;
 pub mod gc;
@@ -27,7 +28,8 @@ mod tcp;
 pub mod tuple;
 mod udp;
 
-pub use entry::{Conn, CtId, CtInfo, Info, Nfct, Status};
+pub use create::NewConnection;
+pub use entry::{Conn, CtId, CtInfo, Info, Nfct, Status, Template};
 pub use event::Event;
 pub use gc::Gc;
 pub use table::{Conntrack, Stats};
@@ -36,7 +38,7 @@ pub use tuple::{Dir, Tuple, Zone};
 
 use super::cx::Cx;
 use super::netfilter::hook::Hook;
-use crate::base::{NsId, Prf, Time};
+use crate::base::{Prf, Salt, Time};
 use crate::kernel::timer::HZ;
 use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE};
 use event::Mask;
@@ -51,8 +53,8 @@ pub struct CtCx<'a> {
     pub now: Time,
     /// The clock in ticks.
     pub jiffies: u64,
-    /// The namespace.
-    pub ns: NsId,
+    /// By which the namespace draws.
+    pub salt: Salt,
     /// The scenario's randomness.
     pub prf: &'a Prf,
 }
@@ -60,7 +62,7 @@ pub struct CtCx<'a> {
 impl<'a> CtCx<'a> {
     /// The part of a stage's context that counts here.
     pub fn of(cx: &Cx<'a>) -> Self {
-        CtCx { now: cx.now(), jiffies: cx.jiffies(), ns: cx.ns, prf: cx.prf }
+        CtCx { now: cx.now(), jiffies: cx.jiffies(), salt: cx.cpu.salt_of(cx.ns), prf: cx.prf }
     }
 }
 
@@ -111,6 +113,11 @@ impl<'a> Packet<'a> {
         Packet { csum_valid, ..self }
     }
 
+    /// The same packet in another zone.
+    pub fn in_zone(self, zone: Zone) -> Self {
+        Packet { zone, ..self }
+    }
+
     /// The transport header and what follows.
     fn l4(&self) -> &'a [u8] {
         self.l3.get(self.dataoff..).unwrap_or_default()
@@ -149,7 +156,7 @@ enum Track {
 
 /// nf_conntrack_in: the packet gets its entry. What it held before is handed back as it was.
 pub fn nf_conntrack_in(ct: &mut Conntrack, cx: &CtCx<'_>, skb: &Packet<'_>, nfct: Nfct, hook: Hook) -> (Verdict, Nfct) {
-    if nfct != Nfct::None {
+    if nfct.is_seen() {
         return (Verdict::Accept, nfct);
     }
     let Some(proto) = skb.proto else {
@@ -337,6 +344,7 @@ fn confirm(ct: &mut Conntrack, cx: &CtCx<'_>, id: CtId, info: CtInfo) -> (Verdic
 
 /// nf_ct_resolve_clash: another entry with one of the tuples was faster. The packet joins it if they are the same flow;
 /// else its own entry gets a second to live, for the replies alone.
+#[cold]
 fn resolve_clash(ct: &mut Conntrack, cx: &CtCx<'_>, loser: CtId, info: CtInfo, winner: CtId) -> (Verdict, Nfct) {
     let nfct = Nfct::Ct { id: loser, info };
     let proto = ct.get(winner).map_or(IPPROTO_TCP, |c| c.tuple(Dir::Original).proto);

@@ -23,7 +23,7 @@ use super::tuple::{Dir, Tuple, Zone};
 use crate::base::rng::Purpose;
 use crate::base::{IfIndex, Time};
 use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher as _;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -65,7 +65,14 @@ pub struct Conntrack {
     pub(super) queue: Queue,
     /// Early drop has failed since the last garbage collection.
     full: bool,
-    draws: FxHashMap<Tuple, u64>,
+    draws: Draws,
+}
+
+/// How many random draws flows have made.
+#[derive(Clone, Debug, Default)]
+struct Draws {
+    flows: Vec<(Tuple, u64)>,
+    hash: Chains,
 }
 
 #[derive(Clone, Debug)]
@@ -91,9 +98,12 @@ fn node(index: u32, dir: Dir) -> u32 {
     2 * index + dir.index() as u32
 }
 
-/// hash_conntrack_raw
+/// hash_conntrack_raw, to which the higher port is added: it is the client's, whose next connection has one of the next
+/// ports. So the chains that they need lie side by side.
 fn hash(tuple: &Tuple) -> u32 {
-    FxBuildHasher.hash_one(tuple) as u32
+    let (low, high) = (tuple.sport.min(tuple.dport), tuple.sport.max(tuple.dport));
+    let others = Tuple { sport: low, dport: 0, ..*tuple };
+    (FxBuildHasher.hash_one(others) as u32).wrapping_add(high.into())
 }
 
 /// What hash_by_src looks at.
@@ -114,7 +124,7 @@ impl Default for Conntrack {
             stats: Stats::default(),
             queue: Queue::default(),
             full: false,
-            draws: FxHashMap::default(),
+            draws: Draws::default(),
         }
     }
 }
@@ -139,7 +149,7 @@ impl Conntrack {
     pub fn of(&self, nfct: Nfct) -> Option<&Conn> {
         match nfct {
             Nfct::Ct { id, .. } => self.get(id),
-            Nfct::None | Nfct::Untracked => None,
+            Nfct::None | Nfct::Untracked | Nfct::Template(_) => None,
         }
     }
 
@@ -249,7 +259,7 @@ impl Conntrack {
         }
         self.count += 1;
         let [a, b, c, d, e, f] = original.words();
-        let key = [u64::from(cx.ns.0), cx.now.0, a, b, c, d, e, f];
+        let key = [cx.salt.word(), cx.now.0, a, b, c, d, e, f];
         let conn = Conn {
             id: cx.prf.draw(Purpose::ConntrackId, &key) as u32,
             tuple: [original, reply],
@@ -295,7 +305,10 @@ impl Conntrack {
 
     /// nf_conntrack_tuple_taken: another flow has this reply tuple.
     pub(super) fn taken(&mut self, cx: &CtCx<'_>, reply: &Tuple, ignored: CtId) -> bool {
-        let Some((hit, _)) = self.lookup(cx, reply) else { return false };
+        let Some((hit, dir)) = self.lookup(cx, reply) else { return false };
+        if self.get(ignored).is_some_and(|c| c.zone.id(dir) != reply.zone) {
+            return false;
+        }
         let same = |a: &Conn, b: &Conn| a.tuple(Dir::Original) == b.tuple(Dir::Original);
         if hit == ignored || self.get(hit).zip(self.get(ignored)).is_some_and(|(a, b)| same(a, b)) {
             return false;
@@ -372,12 +385,19 @@ impl Conntrack {
 
     /// How many random draws the flow has made; the draw to come is counted.
     pub(in crate::kernel) fn next_draw(&mut self, flow: &Tuple) -> u64 {
-        if self.draws.len() >= MAX_FLOW_DRAWS {
-            self.draws.clear();
+        let Draws { flows, hash: chains } = &mut self.draws;
+        let hash = hash(flow);
+        if flows.len() >= MAX_FLOW_DRAWS {
+            flows.clear();
+            chains.clear();
         }
-        let draws = self.draws.entry(*flow).or_default();
-        *draws += 1;
-        *draws - 1
+        if let Some(at) = chains.with(hash).find(|at| flows[*at as usize].0 == *flow) {
+            flows[at as usize].1 += 1;
+            return flows[at as usize].1 - 1;
+        }
+        chains.link(flows.len() as u32, hash);
+        flows.push((*flow, 1));
+        0
     }
 
     /// Whether the table was full since the last call (conntrack_gc_work.early_drop).
@@ -388,6 +408,7 @@ impl Conntrack {
     /// early_drop: gives up an entry that is not ASSURED in one of eight buckets, beginning with the new tuple's.
     ///
     /// Differs: which entries share a bucket is random in Linux; here they are drawn, as many as a bucket holds.
+    #[cold]
     fn early_drop(&mut self, cx: &CtCx<'_>, tuple: &Tuple) -> bool {
         let buckets = u64::from(self.settings.buckets.max(1));
         let nodes = 2 * self.slots.len() as u64;

@@ -37,6 +37,11 @@ pub(super) struct TcpTrack {
 }
 
 impl TcpTrack {
+    /// A connection in this state of which no segment was seen (nlattr_to_tcp).
+    pub fn at(state: TcpState) -> Self {
+        TcpTrack { state, ..TcpTrack::default() }
+    }
+
     /// seen[0].td_end: what the side that opened it has sent.
     pub fn original_end(&self) -> u32 {
         self.seen[0].end
@@ -210,6 +215,7 @@ fn reopens(t: &TcpTrack, dir: Dir) -> bool {
 }
 
 /// A SYN-ACK for a SYN that was ignored: the peers are in step, and so are we from now on.
+#[cold]
 fn resync(t: &mut TcpTrack, th: &Segment<'_>, dir: Dir, index: Index) -> bool {
     let answers = index == Index::SynAck
         && t.last_index == Some(Index::Syn)
@@ -229,6 +235,7 @@ fn resync(t: &mut TcpTrack, th: &Segment<'_>, dir: Dir, index: Index) -> bool {
 }
 
 /// The packet may signal what we have missed: it passes, and is remembered.
+#[cold]
 fn ignored(t: &mut TcpTrack, th: &Segment<'_>, dir: Dir, index: Index, old: TcpState) -> Track {
     t.last_index = Some(index);
     t.last_dir = Some(dir);
@@ -268,6 +275,7 @@ enum Reset {
     InWindow(TcpState),
 }
 
+#[inline(never)]
 fn reset(s: &Settings, status: Status, t: &TcpTrack, th: &Segment<'_>, dir: Dir) -> Reset {
     if can_early_drop(t.state) {
         return Reset::InWindow(TcpState::Close);

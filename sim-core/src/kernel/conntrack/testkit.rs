@@ -141,7 +141,7 @@ impl Router {
     }
 
     pub fn cx(&self) -> CtCx<'_> {
-        CtCx { now: self.now, jiffies: 1000 + self.now.0 / TICK_NS, ns: NsId(0), prf: &self.prf }
+        CtCx { now: self.now, jiffies: 1000 + self.now.0 / TICK_NS, salt: Salt::place(0), prf: &self.prf }
     }
 
     pub fn run<R>(&mut self, f: impl FnOnce(&mut Conntrack, &CtCx<'_>) -> R) -> R {
@@ -219,7 +219,7 @@ impl Router {
         let (verdict, nfct) = self.enter(&mut p);
         let info = match nfct {
             Nfct::Ct { info, .. } => Some(info),
-            Nfct::None | Nfct::Untracked => None,
+            Nfct::None | Nfct::Untracked | Nfct::Template(_) => None,
         };
         if verdict == Verdict::Accept {
             self.leave(&mut p, nfct);

@@ -100,6 +100,7 @@ pub(super) fn pre_routing(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, port: If
 
 /// br_nf_pre_routing_finish: the destination was changed. If the way there leads out of the same bridge, the frame
 /// stays a bridged one; else the host has to route it.
+#[inline(never)]
 fn dnat(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, mut f: Frame) -> Flow {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (src, dst) = (p.src_addr(), p.dst_addr());

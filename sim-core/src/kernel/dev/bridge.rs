@@ -416,6 +416,16 @@ pub(in crate::kernel) fn change_address(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfI
     select_carrier(ns, cx, br);
 }
 
+/// A new bridge's own address is in its FDB, as it is drawn; it has no number by it (bridge_id) yet.
+pub(in crate::kernel) fn hold_address(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex) {
+    let now = cx.jiffies();
+    let Some(d) = ns.dev_mut(br) else { return };
+    let mac = d.mac;
+    if let Some(b) = d.bridge_mut() {
+        b.fdb.set(mac, FdbEntry::new(None, FdbState::Local, now));
+    }
+}
+
 /// br_fdb_changeaddr: a port got another address.
 pub(in crate::kernel) fn port_address_changed(ns: &mut NetNs, cx: &mut Cx<'_>, port: IfIndex, old: Mac) {
     let now = cx.jiffies();

@@ -3,7 +3,8 @@
 //! editing.
 //!
 //! Differs: segments with one IP id for all stay apart, where Linux takes them for a flow with a fixed id.
-//! Differs: datagrams of a tunnel are not put together by the device that receives them (vxlan_gro_receive).
+//! Differs: datagrams of a tunnel are not put together by the device that receives them (vxlan_gro_receive), nor are
+//! packets of IPIP (ipip_gro_receive).
 
 use super::{arrive, netif_receive_list};
 use crate::base::IfIndex;
@@ -13,7 +14,7 @@ use crate::kernel::ip::IP_HLEN;
 use crate::kernel::netns::NetNs;
 use crate::kernel::softnet::WEIGHT;
 use crate::kernel::trace::{Consumer, Edge, Fate, What};
-use crate::wire::{ETH_P_IP, IPPROTO_TCP, be16, be32, ethertype, pseudo_sum};
+use crate::wire::{ETH_P_IP, IPPROTO_TCP, be16, be32, pseudo_sum};
 use smoltcp::wire::{Ipv4Packet, TcpPacket};
 use std::collections::VecDeque;
 use std::ops::ControlFlow::Continue;
@@ -178,7 +179,7 @@ impl Segment {
     fn of(f: &Frame) -> Option<Segment> {
         const MORE_OR_OFFSET: u16 = 0x3fff;
         let l3 = f.l3();
-        if ethertype(f.bytes()) != ETH_P_IP || l3.len() < IP_HLEN + 20 || l3[0] != 0x45 || l3[9] != IPPROTO_TCP {
+        if f.protocol() != ETH_P_IP || l3.len() < IP_HLEN + 20 || l3[0] != 0x45 || l3[9] != IPPROTO_TCP {
             return None;
         }
         if be16(l3, 6) & MORE_OR_OFFSET != 0 || !Ipv4Packet::new_unchecked(l3).verify_checksum() {

@@ -1,6 +1,6 @@
 //! Mirrors net/core/gso.c, tcp_gso_segment of net/ipv4/tcp_offload.c, inet_gso_segment of net/ipv4/af_inet.c and
-//! skb_udp_tunnel_segment of net/ipv4/udp_offload.c: a frame that holds several TCP segments, in a tunnel or not, is
-//! cut into them where a device cannot do it.
+//! skb_udp_tunnel_segment of net/ipv4/udp_offload.c (or ipip_gso_segment): a frame that holds several TCP
+//! segments, in a tunnel or not, is cut into them where a device cannot do it.
 
 use super::{Dev, DevKind};
 use crate::base::IfIndex;
@@ -10,7 +10,7 @@ use crate::kernel::ip::tunnel;
 use crate::kernel::netlink::Feature;
 use crate::kernel::netns::NetNs;
 use crate::kernel::trace::{Consumer, DropReason, Edge, Fate, Flow};
-use crate::wire::{IPPROTO_TCP, be16, be32, pseudo_sum};
+use crate::wire::{IPPROTO_TCP, IPPROTO_UDP, be16, be32, pseudo_sum};
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
 
@@ -21,7 +21,9 @@ const FIRST_FLAGS: u8 = 0x80;
 
 /// netif_needs_gso: the device does not take several segments as one, or not in a tunnel (hw_enc_features).
 pub(super) fn needed(ns: &NetNs, dev: IfIndex, f: &Frame) -> bool {
-    let takes = |d: &Dev| d.features.contains(&Feature::Tso) && !(f.encap > 0 && matches!(d.kind, DevKind::Vxlan(_)));
+    // A nic is as those of virtual machines are (virtio_net): it knows no tunnels.
+    let plain = |d: &Dev| matches!(d.kind, DevKind::Vxlan(_) | DevKind::Ipip(_) | DevKind::Nic(_));
+    let takes = |d: &Dev| d.features.contains(&Feature::Tso) && !(f.encap > 0 && plain(d));
     f.gso_size > 0 && !ns.dev(dev).is_some_and(takes)
 }
 
@@ -79,7 +81,7 @@ fn piece(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, headers: usize, at: usize, 
     }
     let sum = pseudo_sum(src, dst, IPPROTO_TCP, tcp.len());
     tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-    let wrapped = (outer > 0).then(|| outer_headers(out, index));
+    let wrapped = if outer > 0 { outer_headers(out, index) } else { None };
     if mac > 0 {
         s.push_mac(mac).copy_from_slice(&f.bytes()[..mac]);
     }
@@ -107,11 +109,15 @@ fn ip_header(packet: &mut [u8], index: u16) -> (Ipv4Addr, Ipv4Addr) {
     (p.src_addr(), p.dst_addr())
 }
 
-/// The IPv4 and UDP headers of a tunnel; the checksum is still to be made. The addresses, and where UDP begins.
-fn outer_headers(packet: &mut [u8], index: u16) -> ((Ipv4Addr, Ipv4Addr), usize) {
+/// The IPv4 header of a tunnel and that of UDP, if there is one; its checksum is still to be made. The addresses, and
+/// where UDP begins.
+fn outer_headers(packet: &mut [u8], index: u16) -> Option<((Ipv4Addr, Ipv4Addr), usize)> {
     let addrs = ip_header(packet, index);
+    if packet[9] != IPPROTO_UDP {
+        return None;
+    }
     let at = usize::from(packet[0] & 0xf) * 4;
     let len = (packet.len() - at) as u16;
     packet[at + 4..at + 6].copy_from_slice(&len.to_be_bytes());
-    (addrs, at)
+    Some((addrs, at))
 }

@@ -11,7 +11,7 @@
 use crate::base::time::SEC;
 use crate::base::{FrameId, IfIndex, NicId, NsId, Time};
 use crate::kernel::cx::{Cx, Wire};
-use crate::kernel::dev::DevKind;
+use crate::kernel::dev::{Dev, DevKind, set_carrier};
 use crate::kernel::frame::{Frame, PacketType};
 use crate::kernel::netns::{NetNs, Spaces};
 use crate::kernel::nf_hook::nf_reset_ct;
@@ -66,6 +66,7 @@ pub fn serialization_ns(len: usize, rate_bps: u64) -> u64 {
 }
 
 /// __dev_xmit_skb on a device that runs: straight on to an idle nic (TCQ_F_CAN_BYPASS), else into the queue.
+#[inline(never)]
 pub(in crate::kernel) fn enqueue(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     let now = cx.now();
     let Some(d) = ns.dev_mut(dev) else { return cx.kill(f, DropReason::DevReady) };
@@ -157,11 +158,31 @@ impl Spaces {
             return;
         };
         if !whole {
-            d.stats.rx_errors += 1;
+            // Of a link that broke nothing comes.
+            d.stats.rx_errors += u64::from(d.carrier);
             return self.lose(cx, nic, f);
         }
         cx.take_off_wire();
         cx.napi_receive(ns, dev, f);
+    }
+
+    /// From now on the nic sends so many bits per second; zero for no bound.
+    pub fn nic_rate(&mut self, nic: NicId, rate_bps: u64) {
+        let Some((ns, dev)) = self.place(nic) else { return };
+        if let Some(DevKind::Nic(nic)) = self.get_mut(ns).dev_mut(dev).map(|d| &mut d.kind) {
+            nic.rate_bps = rate_bps;
+        }
+    }
+
+    /// The other end's light is there or not, which the driver's interrupt tells (netif_carrier_on and
+    /// netif_carrier_off); a synthetic interface is told with its VF (netvsc_linkstatus).
+    pub fn nic_carrier(&mut self, cx: &mut Cx<'_>, nic: NicId, carrier: bool) {
+        let Some((ns, dev)) = self.place(nic) else { return };
+        let space = self.enter(cx, ns);
+        let synthetic = space.dev(dev).and_then(Dev::synthetic);
+        for dev in [Some(dev), synthetic].into_iter().flatten() {
+            set_carrier(space, cx, dev, carrier);
+        }
     }
 
     /// A frame that was on the wire ends at `nic`, which sent it or was to receive it.

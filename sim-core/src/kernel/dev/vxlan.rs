@@ -7,7 +7,7 @@ use crate::kernel::cx::{Cx, Timer};
 use crate::kernel::dev::Dev;
 use crate::kernel::errno::Errno;
 use crate::kernel::flow;
-use crate::kernel::frame::Frame;
+use crate::kernel::frame::{Frame, TunnelKey};
 use crate::kernel::ip::IP_HLEN;
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::ip::tunnel::{self, Inside, Outer, XMIT_RECURSION_LIMIT};
@@ -16,7 +16,7 @@ use crate::kernel::netns::NetNs;
 use crate::kernel::socket::udp;
 use crate::kernel::syscall::Fd;
 use crate::kernel::timer::{HZ, TimerId, before_eq};
-use crate::kernel::trace::{DropReason, Fate, Flow, What};
+use crate::kernel::trace::{DropReason, Fate, Flow, Tunnel, What};
 use crate::wire::{ETH_HLEN, UDP_HLEN, be32};
 use fdb::{Learned, Remote, VxlanFdb};
 use smoltcp::wire::Ipv4Packet;
@@ -63,6 +63,18 @@ pub(in crate::kernel) struct Config {
     pub tos: u8,
     pub df: TunnelDf,
     pub udp_csum: bool,
+    /// VXLAN_F_COLLECT_METADATA: each frame says by itself where it goes.
+    pub external: bool,
+}
+
+/// Where one frame goes, and how.
+#[derive(Clone, Copy)]
+struct Target {
+    ip: Ipv4Addr,
+    port: u16,
+    vni: u32,
+    oif: Option<IfIndex>,
+    csum: bool,
 }
 
 impl Vxlan {
@@ -91,10 +103,11 @@ fn get_mut(ns: &mut NetNs, dev: IfIndex) -> Option<&mut Vxlan> {
 /// EADDRINUSE if a program is bound to the port.
 pub(in crate::kernel) fn open(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex) -> Result<(), Errno> {
     let Some(cfg) = get(ns, dev).map(|v| v.cfg) else { return Ok(()) };
-    let shared = ns.devs().filter_map(Dev::vxlan).filter(|v| v.cfg.dst_port == cfg.dst_port).find_map(|v| v.sock);
+    let same = |v: &&Vxlan| (v.cfg.dst_port, v.cfg.external) == (cfg.dst_port, cfg.external);
+    let shared = ns.devs().filter_map(Dev::vxlan).filter(same).find_map(|v| v.sock);
     let sock = match shared {
         Some(sock) => sock,
-        None => udp::tunnel_open(ns, cx.prf, cfg.dst_port)?,
+        None => udp::tunnel_open(ns, cx, cfg.dst_port)?,
     };
     let timer = (cfg.ageing > 0).then(|| cx.arm(AGE_INTERVAL, Timer::VxlanAge(cx.ns, dev)));
     if let Some(v) = get_mut(ns, dev) {
@@ -140,6 +153,9 @@ pub(super) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> F
     let to = Mac::read(f.bytes(), 0);
     let now = cx.jiffies();
     let Some(v) = get_mut(ns, dev) else { return cx.kill(f, DropReason::DevReady) };
+    if v.cfg.external {
+        return xmit_external(ns, cx, dev, f);
+    }
     let remotes = |v: &mut Vxlan, mac| v.fdb.find_used(mac, now).map(|e| (mac, e.remotes.len()));
     let Some((key, count)) = remotes(v, to).or_else(|| remotes(v, Mac::ZERO)) else {
         if let Some(d) = ns.dev_mut(dev) {
@@ -149,19 +165,41 @@ pub(super) fn xmit(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> F
     };
     for at in 1..count {
         let copy = cx.clone_frame(&mut ns.ct, &f);
-        let _ = xmit_one(ns, cx, dev, (key, at), copy);
+        let _ = xmit_to_remote(ns, cx, dev, (key, at), copy);
     }
-    let _ = xmit_one(ns, cx, dev, (key, 0), f);
+    let _ = xmit_to_remote(ns, cx, dev, (key, 0), f);
     // NETDEV_TX_OK: what becomes of it outside is not told.
     Break(Fate::Queued)
 }
 
-/// vxlan_xmit_one: to one far end of entry `key`.
-fn xmit_one(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, (key, at): (Mac, usize), mut f: Frame) -> Flow {
+/// vxlan_xmit of a device in external mode: as the frame itself says.
+fn xmit_external(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
+    let cfg = get(ns, dev).map(|v| v.cfg);
+    let (Some(cfg), Some(key)) = (cfg, f.tunnel.filter(|key| key.tx)) else {
+        return cx.kill(f, DropReason::TunnelTxinfo);
+    };
+    let to = Target { ip: key.remote, port: cfg.dst_port, vni: key.id, oif: None, csum: key.csum };
+    xmit_one(ns, cx, dev, &cfg, to, f)
+}
+
+/// Sends to one far end of entry `key`.
+fn xmit_to_remote(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, (key, at): (Mac, usize), f: Frame) -> Flow {
     let Some((cfg, remote)) = get(ns, dev).and_then(|v| Some((v.cfg, *v.fdb.find(key)?.remotes.get(at)?))) else {
         return cx.kill(f, DropReason::NoTxTarget);
     };
-    if cx.cpu.tunnels >= XMIT_RECURSION_LIMIT {
+    let to = Target {
+        ip: remote.ip,
+        port: remote.port.unwrap_or(cfg.dst_port),
+        vni: remote.vni.unwrap_or(cfg.vni),
+        oif: remote.oif,
+        csum: cfg.udp_csum,
+    };
+    xmit_one(ns, cx, dev, &cfg, to, f)
+}
+
+/// vxlan_xmit_one
+fn xmit_one(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, cfg: &Config, to: Target, mut f: Frame) -> Flow {
+    if cx.cpu.xmit_recursion >= XMIT_RECURSION_LIMIT {
         return cx.kill(f, DropReason::RecursionLimit);
     }
     let inside = Inside::of(&f);
@@ -170,8 +208,8 @@ fn xmit_one(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, (key, at): (Mac, usiz
         (min, max) if min < max => min..=max,
         _ => ns.sysctl.ip_local_port_range.0..=ns.sysctl.ip_local_port_range.1,
     };
-    let src_port = flow::src_port(flow::get_hash(cx.prf, cx.cpu.machine(), &mut f), &ports);
-    let flow = Flow4 { src: cfg.local, oif: remote.oif, mark: f.mark, ..Flow4::to(remote.ip) };
+    let src_port = flow::src_port(flow::get_hash(cx.prf, cx.cpu.salt(), &mut f), &ports);
+    let flow = Flow4 { src: cfg.local, oif: to.oif, mark: f.mark, ..Flow4::to(to.ip) };
     let r = match route::output(ns, &flow) {
         Ok(r) if r.oif != dev => r,
         // No way there, or one that leads into the tunnel itself (ELOOP).
@@ -191,25 +229,24 @@ fn xmit_one(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, (key, at): (Mac, usiz
         ttl: match cfg.ttl {
             TunnelTtl::Fixed(ttl) => ttl,
             TunnelTtl::Inherit if inside.ttl != 0 => inside.ttl,
-            _ if remote.ip.is_multicast() => 1,
+            _ if to.ip.is_multicast() => 1,
             TunnelTtl::Auto | TunnelTtl::Inherit => ns.sysctl.ip_default_ttl,
         },
         df: cfg.df == TunnelDf::Set || cfg.df == TunnelDf::Inherit && inside.df,
         src_port,
-        dst_port: remote.port.unwrap_or(cfg.dst_port),
-        csum: cfg.udp_csum,
+        dst_port: to.port,
+        csum: to.csum,
     };
-    let vni = remote.vni.unwrap_or(cfg.vni);
-    let (from, to) = (SocketAddrV4::new(r.src, o.src_port), SocketAddrV4::new(remote.ip, o.dst_port));
-    cx.step(&f, dev, What::Encapsulated { vni, from, to });
+    let (from, there) = (SocketAddrV4::new(r.src, o.src_port), SocketAddrV4::new(to.ip, o.dst_port));
+    cx.step(&f, dev, What::Encapsulated { tunnel: Tunnel::Vxlan { vni: to.vni }, from, to: there });
     if let Some(d) = ns.dev_mut(dev) {
         d.stats.tx_packets += u64::from(f.segments());
         d.stats.tx_bytes += f.l3().len() as u64;
     }
-    let f = build(f, vni);
-    cx.cpu.tunnels += 1;
+    let f = build(f, to.vni);
+    cx.cpu.xmit_recursion += 1;
     let _ = tunnel::udp_xmit(ns, cx, &r, &o, f);
-    cx.cpu.tunnels -= 1;
+    cx.cpu.xmit_recursion -= 1;
     Break(Fate::Queued)
 }
 
@@ -236,14 +273,18 @@ pub(in crate::kernel) fn rcv(ns: &mut NetNs, cx: &mut Cx<'_>, sock: Fd, at: usiz
         return cx.kill(f, DropReason::VxlanInvalidHdr);
     }
     let vni = vni >> 8;
-    let own = ns.devs().find(|d| d.vxlan().is_some_and(|v| v.sock == Some(sock) && v.cfg.vni == vni));
-    let Some((dev, mac)) = own.map(|d| (d.index, d.mac)) else { return cx.kill(f, DropReason::VxlanVniNotFound) };
+    // vxlan_vs_find_vni: a device in external mode has all of them.
+    let ours = |v: &Vxlan| v.sock == Some(sock) && (v.cfg.external || v.cfg.vni == vni);
+    let own = ns.devs().find_map(|d| d.vxlan().filter(|v| ours(v)).map(|v| (d.index, d.mac, v.cfg.external)));
+    let Some((dev, mac, external)) = own else { return cx.kill(f, DropReason::VxlanVniNotFound) };
     let outer = Ipv4Packet::new_unchecked(f.l3());
     let (outer_src, outer_tos) = (outer.src_addr(), f.l3()[1]);
     tunnel::scrub(ns, &mut f);
-    f.decapsulate(vxlan + VXLAN_HLEN);
+    // udp_tun_rx_dst
+    f.tunnel = external.then_some(TunnelKey { tx: false, id: vni, remote: outer_src, csum: false });
+    f.decapsulate(vxlan + VXLAN_HLEN, ETH_HLEN);
     f.dev = dev;
-    cx.step(&f, dev, What::Decapsulated { vni, from: outer_src });
+    cx.step(&f, dev, What::Decapsulated { tunnel: Tunnel::Vxlan { vni }, from: outer_src });
     let from = Mac::read(f.bytes(), 6);
     if from == mac {
         // vxlan_set_mac: a loop, or the echo of a group.

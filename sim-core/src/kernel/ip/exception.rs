@@ -22,6 +22,8 @@ const REDIRECT_TIMEOUT: u64 = 300 * HZ;
 #[derive(Clone, Debug, Default)]
 pub struct Exceptions {
     entries: BTreeMap<(u64, Ipv4Addr), Exception>,
+    /// fnhe_genid: how often they have changed.
+    pub genid: u64,
 }
 
 /// struct fib_nh_exception. Times in ticks.
@@ -46,11 +48,13 @@ impl Exceptions {
 
     /// fnhe_genid_bump: `ip route flush cache`.
     pub(in crate::kernel) fn flush(&mut self) {
+        self.genid += 1;
         self.entries.clear();
     }
 
     /// update_or_create_fnhe
     fn upsert(&mut self, nh: u64, dst: Ipv4Addr, new: Exception, now: u64) {
+        self.genid += 1;
         let old = self.find(nh, dst, now);
         if self.entries.len() >= MAX_EXCEPTIONS && old.is_none() {
             let oldest = self.entries.iter().min_by_key(|(_, e)| e.stamp).map(|(key, _)| *key);

@@ -6,6 +6,7 @@ use crate::base::IfIndex;
 use crate::base::rng::Purpose;
 use crate::kernel::conntrack::nf_conntrack_attach;
 use crate::kernel::cx::Cx;
+use crate::kernel::dev::ipip;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::{Frame, PacketType};
 use crate::kernel::netlink::RouteType;
@@ -13,7 +14,7 @@ use crate::kernel::netns::{LOOPBACK, NetNs};
 use crate::kernel::socket::{ping, raw, tcp, udp};
 use crate::kernel::timer::{HZ, ms_to_jiffies};
 use crate::kernel::trace::{Consumer, DropReason, Fate, Flow};
-use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, be16, checksum};
+use crate::wire::{IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_TCP, IPPROTO_UDP, be16, checksum};
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
 
@@ -31,7 +32,8 @@ pub(in crate::kernel) const SOURCE_QUENCH: u8 = 4;
 /// ICMP_REDIRECT
 pub(in crate::kernel) const REDIRECT: u8 = 5;
 const ECHO: u8 = 8;
-const TIME_EXCEEDED: u8 = 11;
+/// ICMP_TIME_EXCEEDED
+pub(in crate::kernel) const TIME_EXCEEDED: u8 = 11;
 const PARAMETER_PROBLEM: u8 = 12;
 /// ICMP_FRAG_NEEDED, a code of ICMP_DEST_UNREACH
 pub(in crate::kernel) const FRAG_NEEDED: u8 = 4;
@@ -87,6 +89,7 @@ impl Error {
 }
 
 /// icmp_rcv
+#[inline(never)]
 pub(in crate::kernel) fn icmp_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flow {
     let Some((_, message)) = super::payload(f.l3()) else { return cx.kill(f, DropReason::IpInHdr) };
     if message.len() < ICMP_HLEN {
@@ -160,10 +163,8 @@ fn unreach(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: &Frame) {
         IPPROTO_ICMP => inner.payload[0] == ECHO_REPLY || ping::error(ns, cx, &report),
         IPPROTO_UDP => udp::error(ns, cx, dev, &report),
         // A path MTU is taken note of by the connection itself, once nobody holds it (tcp_v4_mtu_reduced).
-        IPPROTO_TCP => {
-            let heard = tcp::tcp_v4_err(ns, cx, dev, &report);
-            heard && (kind, code) != (DEST_UNREACH, FRAG_NEEDED)
-        }
+        IPPROTO_TCP => tcp::tcp_v4_err(ns, cx, &report),
+        IPPROTO_IPIP => ipip::error(ns, cx, dev, &report),
         _ => false,
     };
     if heard {
@@ -349,7 +350,7 @@ fn xrlim_allow(ns: &mut NetNs, cx: &Cx<'_>, r: &route::Output) -> bool {
         peer.draws += 1;
         draws = peer.draws;
     }
-    let input = [u64::from(cx.ns.0), u64::from(u32::from(r.dst)), draws];
+    let input = [cx.salt(), u64::from(u32::from(r.dst)), draws];
     ns.ipv4.icmp_limit.credit -= cx.prf.below(Purpose::IcmpCredit, &input, 3) as i64;
     true
 }

@@ -29,13 +29,13 @@ impl IpIds {
     pub(in crate::kernel) fn next(
         &mut self,
         prf: &Prf,
-        ns: u32,
+        salt: u64,
         now: u64,
         (dst, src, proto): (Ipv4Addr, Ipv4Addr, u8),
         segments: u16,
     ) -> u16 {
         let flow = u64::from(u32::from(dst)) << 32 | u64::from(u32::from(src));
-        let input = |n| [u64::from(ns), flow, u64::from(proto), n];
+        let input = |n| [salt, flow, u64::from(proto), n];
         if self.counters.len() >= MAX_COUNTERS {
             self.counters.clear();
         }

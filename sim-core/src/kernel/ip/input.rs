@@ -3,7 +3,7 @@
 use super::{forward, frag, icmp, route};
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
-use crate::kernel::dev::pass;
+use crate::kernel::dev::{ipip, pass};
 use crate::kernel::frame::{Frame, PacketType};
 use crate::kernel::netfilter::hook::Hook;
 use crate::kernel::netlink::RouteType;
@@ -11,7 +11,7 @@ use crate::kernel::netns::NetNs;
 use crate::kernel::nf_hook::{State, nf_hook};
 use crate::kernel::socket::{raw, tcp, udp};
 use crate::kernel::trace::{DropReason, Flow, What};
-use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
+use crate::wire::{IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_TCP, IPPROTO_UDP};
 use smoltcp::wire::Ipv4Packet;
 use std::collections::VecDeque;
 
@@ -99,6 +99,7 @@ fn local_deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) ->
         IPPROTO_ICMP => icmp::icmp_rcv(ns, cx, dev, f),
         IPPROTO_UDP => udp::udp_rcv(ns, cx, dev, f),
         IPPROTO_TCP => tcp::tcp_v4_rcv(ns, cx, dev, f),
+        IPPROTO_IPIP if ns.ipip.loaded() => ipip::tunnel4_rcv(ns, cx, dev, f),
         _ => {
             if !taken {
                 icmp::send(ns, cx, &f, icmp::Error::ProtocolUnreachable);

@@ -8,6 +8,7 @@ pub mod ident;
 pub mod inetpeer;
 pub mod input;
 pub mod output;
+mod recent;
 pub mod route;
 mod sysctl;
 
@@ -29,6 +30,8 @@ pub struct Ipv4 {
     pub(in crate::kernel) exceptions: exception::Exceptions,
     pub(in crate::kernel) frags: frag::Frags,
     pub(in crate::kernel) icmp_limit: icmp::GlobalLimit,
+    outputs: recent::Recent<route::Flow4, route::Output>,
+    inputs: recent::Recent<route::Arrival, route::Input>,
 }
 
 /// The source of an IPv4 packet; unspecified if there is no header.

@@ -66,6 +66,8 @@ pub(in crate::kernel) struct Origin {
     pub nfct: Nfct,
     /// The device that its socket is bound to.
     pub bound: Option<IfIndex>,
+    /// sk_mark of its socket.
+    pub mark: u32,
     /// The kernel itself makes the transport checksum.
     pub summed: bool,
     /// It covers the pseudo header only: a device completes it.
@@ -103,6 +105,7 @@ pub(in crate::kernel) fn send(
 ) -> Result<(), Errno> {
     let mut f = cx.new_frame(origin.cause);
     (f.nfct, f.csum_valid, f.csum_partial, f.hash) = (origin.nfct, origin.summed, origin.partial, origin.hash);
+    f.mark = origin.mark;
     fill(f.put_l3(IP_HLEN + len, IP_HLEN));
     f.truesize = truesize(IP_HLEN + len);
     send_made(ns, cx, r, h, origin.bound, f)
@@ -123,7 +126,7 @@ pub(in crate::kernel) fn send_made(
     let len = f.l3().len();
     let id = match h.ident {
         Ident::Zero => 0,
-        Ident::Flow => ns.ip_ids.next(cx.prf, cx.ns.0, cx.jiffies(), (r.dst, r.src, h.protocol), f.segments()),
+        Ident::Flow => ns.ip_ids.next(cx.prf, cx.salt(), cx.jiffies(), (r.dst, r.src, h.protocol), f.segments()),
         Ident::Socket(id) => id,
     };
     let f_is_gso = f.gso_size > 0;

@@ -14,7 +14,7 @@ use crate::kernel::trace::{DropReason, Flow, RouteStep, What};
 use std::net::Ipv4Addr;
 
 /// struct flowi4: what a sender knows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::kernel) struct Flow4 {
     pub dst: Ipv4Addr,
     pub src: Option<Ipv4Addr>,
@@ -66,12 +66,24 @@ impl Output {
 
     /// Tells the listeners how it was decided.
     pub fn explain(&self, ns: &NetNs, cx: &mut Cx<'_>, f: &Frame) {
+        if !cx.steps {
+            return;
+        }
         let (prefix, table) = self.found.unwrap_or(((self.dst, 32), 0));
         candidates(ns, cx, f, self.dst, self.found);
         let step =
             RouteStep { dst: self.dst, prefix, table, kind: self.kind, via: self.via, oif: self.oif, src: self.src };
         cx.step(f, self.oif, What::RouteOutput(step));
     }
+}
+
+/// What decides about the route of a received packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kernel) struct Arrival {
+    pub dst: Ipv4Addr,
+    pub src: Ipv4Addr,
+    pub mark: u32,
+    pub dev: IfIndex,
 }
 
 /// struct rtable of a received packet.
@@ -115,6 +127,9 @@ impl Input {
 
     /// Tells the listeners how it was decided.
     pub fn explain(&self, ns: &NetNs, cx: &mut Cx<'_>, f: &Frame, dst: Ipv4Addr) {
+        if !cx.steps {
+            return;
+        }
         candidates(ns, cx, f, dst, self.found.map(|f| (f.prefix, f.table)));
         let (prefix, table, via) = self.found.map_or(((dst, 32), 0, None), |f| (f.prefix, f.table, f.route.via));
         let src = Ipv4Addr::UNSPECIFIED;
@@ -128,7 +143,7 @@ const MAX_CANDIDATES: usize = 64;
 
 /// Tells listeners who want details which prefixes the destination was compared with.
 fn candidates(ns: &NetNs, cx: &mut Cx<'_>, f: &Frame, dst: Ipv4Addr, won: Option<((Ipv4Addr, u8), u32)>) {
-    if !cx.steps || !cx.sink.details() {
+    if !cx.sink.details() {
         return;
     }
     for (table, prefix) in ns.fib.candidates(dst).into_iter().take(MAX_CANDIDATES) {
@@ -137,11 +152,28 @@ fn candidates(ns: &NetNs, cx: &mut Cx<'_>, f: &Frame, dst: Ipv4Addr, won: Option
     }
 }
 
-/// ip_route_output_key
+/// ip_route_output_key, for a flow that is known or a new one.
 ///
 /// # Errors
 /// EINVAL for a source that is not ours, ENETUNREACH and the like without a route.
-pub(in crate::kernel) fn output(ns: &NetNs, flow: &Flow4) -> Result<Output, Errno> {
+pub(in crate::kernel) fn output(ns: &mut NetNs, flow: &Flow4) -> Result<Output, Errno> {
+    let (genid, by) = (ns.rt_genid(), flow.dst.to_bits());
+    if let Some(known) = genid.and_then(|genid| ns.ipv4.outputs.get(genid, flow, by)) {
+        return Ok(known);
+    }
+    let found = output_slow(ns, flow)?;
+    // An exception ends with time.
+    if let Some(genid) = genid.filter(|_| found.exception.is_none()) {
+        ns.ipv4.outputs.put(genid, *flow, by, found);
+    }
+    Ok(found)
+}
+
+/// ip_route_output_key_hash_rcu
+///
+/// # Errors
+/// As [`output`].
+pub(in crate::kernel) fn output_slow(ns: &NetNs, flow: &Flow4) -> Result<Output, Errno> {
     if let Some(src) = flow.src {
         let bad = src.is_multicast() || src.is_broadcast() || src.octets()[0] == 0;
         if bad {
@@ -232,17 +264,34 @@ fn make(
     })
 }
 
-/// ip_route_input_slow, for a packet from `src` to `dst` with a mark that came in by `dev`.
+/// ip_route_input_rcu, for a packet from `src` to `dst` with a mark that came in by `dev`.
 ///
 /// # Errors
 /// Why it is dropped without a word.
 pub(in crate::kernel) fn input_dst(
-    ns: &NetNs,
+    ns: &mut NetNs,
     dst: Ipv4Addr,
     src: Ipv4Addr,
     mark: u32,
     dev: IfIndex,
 ) -> Result<Input, DropReason> {
+    let flow = Arrival { dst, src, mark, dev };
+    let (genid, by) = (ns.rt_genid(), dst.to_bits() ^ src.to_bits().rotate_left(8));
+    if let Some(known) = genid.and_then(|genid| ns.ipv4.inputs.get(genid, &flow, by)) {
+        return Ok(known);
+    }
+    let found = input_slow(ns, flow)?;
+    if let Some(genid) = genid.filter(|_| found.exception.is_none()) {
+        ns.ipv4.inputs.put(genid, flow, by, found);
+    }
+    Ok(found)
+}
+
+/// ip_route_input_slow
+///
+/// # Errors
+/// As [`input_dst`].
+pub(in crate::kernel) fn input_slow(ns: &NetNs, Arrival { dst, src, mark, dev }: Arrival) -> Result<Input, DropReason> {
     use DropReason::{IpInAddrErrors, IpInvalidDest, IpInvalidSource, IpLocalnet};
     if src.is_multicast() || src.is_broadcast() {
         return Err(IpInvalidSource);
@@ -289,6 +338,7 @@ pub(in crate::kernel) fn input_dst(
 }
 
 /// ip_error: the packet has no way on; its sender is told as far as the two limits allow.
+#[cold]
 pub(in crate::kernel) fn ip_error(ns: &mut NetNs, cx: &mut Cx<'_>, errno: Errno, f: Frame) -> Flow {
     let error = match errno {
         Errno::EHOSTUNREACH => Error::HostUnreachable,
@@ -305,6 +355,7 @@ pub(in crate::kernel) fn ip_error(ns: &mut NetNs, cx: &mut Cx<'_>, errno: Errno,
 }
 
 /// ip_rt_send_redirect: tells the sender of `f` that it may send to the next hop itself; ever more rarely.
+#[cold]
 pub(in crate::kernel) fn send_redirect(ns: &mut NetNs, cx: &mut Cx<'_>, gateway: Ipv4Addr, f: &Frame) {
     let now = cx.jiffies();
     if ns.ipv4.peers.entry(super::source(f.l3()), now).is_none_or(|peer| peer.redirect_allow(now)) {

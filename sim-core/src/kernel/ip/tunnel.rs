@@ -9,7 +9,7 @@ use crate::kernel::dev;
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::{Frame, PacketType};
 use crate::kernel::netns::NetNs;
-use crate::wire::{ETH_P_IP, IPPROTO_UDP, UDP_HLEN, be16, checksum, ethertype, pseudo_sum};
+use crate::wire::{ETH_P_IP, IPPROTO_UDP, UDP_HLEN, be16, checksum, pseudo_sum};
 use smoltcp::wire::Ipv4Packet;
 use std::net::Ipv4Addr;
 
@@ -17,7 +17,7 @@ use std::net::Ipv4Addr;
 const ECN_MASK: u8 = 3;
 const ECT_0: u8 = 2;
 const CE: u8 = 3;
-/// As deep tunnels carry tunnels before Linux takes it for a loop (XMIT_RECURSION_LIMIT).
+/// As deep tunnels and redirects are within each other before Linux takes it for a loop (XMIT_RECURSION_LIMIT).
 pub const XMIT_RECURSION_LIMIT: u8 = 8;
 
 /// What a tunnel decides about its outer headers.
@@ -35,7 +35,7 @@ pub(in crate::kernel) struct Outer {
 /// skb_scrub_packet within one namespace, and IPCB cleared: what a frame loses as it gets new headers or sheds them.
 pub(in crate::kernel) fn scrub(ns: &mut NetNs, f: &mut Frame) {
     dev::scrub(ns, ns.id, ns.id, f);
-    (f.iif, f.pkt_type) = (IfIndex(0), PacketType::Host);
+    (f.iif, f.pkt_type, f.next_hop) = (IfIndex(0), PacketType::Host, None);
     (f.frag_max_size, f.frag_pmtu, f.confirm) = (0, false, false);
     f.frag_list.clear();
 }
@@ -59,10 +59,25 @@ pub(in crate::kernel) fn udp_xmit(
     if o.csum {
         set_csum(&mut f, (r.src, r.dst), IP_HLEN);
     }
+    ip_xmit(ns, cx, r, IPPROTO_UDP, (o.tos, o.ttl, o.df), f)
+}
+
+/// iptunnel_xmit: fills the outer IPv4 header, for which room was made, with these TOS, TTL and DF, and sends the frame
+/// along `r`. Its id counts whether DF is set or not.
+///
+/// # Errors
+/// As [`output::send_made`].
+pub(in crate::kernel) fn ip_xmit(
+    ns: &mut NetNs,
+    cx: &mut Cx<'_>,
+    r: &route::Output,
+    protocol: u8,
+    (tos, ttl, df): (u8, u8, bool),
+    mut f: Frame,
+) -> Result<(), Errno> {
     scrub(ns, &mut f);
-    let df = if o.df && !r.mtu_locked { Df::Always } else { Df::No };
-    let h = Header { protocol: IPPROTO_UDP, tos: o.tos, ttl: o.ttl, df, ident: Ident::Flow };
-    output::send_made(ns, cx, r, &h, None, f)
+    let df = if df && !r.mtu_locked { Df::Always } else { Df::No };
+    output::send_made(ns, cx, r, &Header { protocol, tos, ttl, df, ident: Ident::Flow }, None, f)
 }
 
 /// udp_set_csum of the outer header that begins `udp` bytes into the packet. Where the packet inside has only the
@@ -108,7 +123,7 @@ impl Inside {
     /// Of a frame that is not wrapped yet.
     pub fn of(f: &Frame) -> Inside {
         match f.l3().first_chunk::<20>() {
-            Some(h) if ethertype(f.bytes()) == ETH_P_IP => Inside { tos: h[1], ttl: h[8], df: h[6] & 0x40 != 0 },
+            Some(h) if f.protocol() == ETH_P_IP => Inside { tos: h[1], ttl: h[8], df: h[6] & 0x40 != 0 },
             _ => Inside::default(),
         }
     }
@@ -122,7 +137,7 @@ pub(in crate::kernel) fn ecn_encapsulate(tos: u8, inside: u8) -> u8 {
 
 /// IP_ECN_decapsulate: congestion that was marked outside is marked inside. False if that cannot be.
 pub(in crate::kernel) fn ecn_decapsulate(outer_tos: u8, f: &mut Frame) -> bool {
-    if outer_tos & ECN_MASK != CE || ethertype(f.bytes()) != ETH_P_IP || f.l3().len() < IP_HLEN {
+    if outer_tos & ECN_MASK != CE || f.protocol() != ETH_P_IP || f.l3().len() < IP_HLEN {
         return true;
     }
     match f.l3()[1] & ECN_MASK {
@@ -140,7 +155,7 @@ pub(in crate::kernel) fn ecn_decapsulate(outer_tos: u8, f: &mut Frame) -> bool {
 /// the route to where it goes learns a smaller MTU. It is sent all the same.
 pub(in crate::kernel) fn check_pmtu(ns: &mut NetNs, tunnel: IfIndex, r: &route::Output, headroom: u32, f: &Frame) {
     let mtu = r.mtu.saturating_sub(headroom);
-    if f.network_len() <= mtu as usize || ethertype(f.bytes()) != ETH_P_IP {
+    if f.network_len() <= mtu as usize || f.protocol() != ETH_P_IP {
         return;
     }
     let Ok(p) = Ipv4Packet::new_checked(f.l3()) else { return };

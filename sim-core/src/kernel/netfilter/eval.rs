@@ -1,6 +1,7 @@
 //! A packet's walk through a table (net/ipv4/netfilter/ip_tables.c: ipt_do_table).
 
 use super::hook::{Hook, Policy};
+use super::ipset::Sets;
 use super::matches::{Bucket, Match, RecentLists, Site};
 use super::packet::{Ct, Matched, Packet, Surroundings};
 use super::parse::Counters;
@@ -44,15 +45,23 @@ impl State {
         self.counters.get(&handle).copied().unwrap_or_default()
     }
 
+    /// It remembers nothing of any rule.
+    pub(super) fn is_blank(&self) -> bool {
+        self.counters.is_empty() && self.buckets.is_empty() && self.nth.is_empty()
+    }
+
     /// The next walk begins at the beginning.
     pub(super) fn end_walk(&mut self) {
         self.resume = None;
     }
 
     fn count(&mut self, handle: u32, bytes: u16) {
-        let counter = self.counters.entry(handle).or_default();
-        counter.0 += 1;
-        counter.1 += u64::from(bytes);
+        match self.counters.get_mut(&handle) {
+            Some(counter) => *counter = (counter.0 + 1, counter.1 + u64::from(bytes)),
+            None => {
+                self.counters.insert(handle, (1, bytes.into()));
+            }
+        }
     }
 }
 
@@ -63,6 +72,8 @@ pub struct Memory<'a> {
     pub state: &'a mut State,
     /// The namespace's, of `recent`.
     pub recent: &'a mut RecentLists,
+    /// The namespace's, which `set` asks.
+    pub sets: &'a Sets,
 }
 
 /// Takes a packet through the table's chain at `hook`; a table that has none there accepts it. Targets that do not end
@@ -166,7 +177,7 @@ fn apply(target: &Target, packet: &mut Packet<'_>) {
             }
         }
         // A packet that has a connection keeps it (`xt_ct_target`).
-        Target::Ct(ct) if ct.notrack && packet.ct == Ct::None => packet.ct = Ct::Untracked,
+        Target::Ct(ct) if packet.ct == Ct::None => packet.ct = ct.given(),
         _ => {}
     }
 }

@@ -5,11 +5,13 @@
 //! A [`table::Table`] is built once, immutable and shared; what it remembers of packets is its [`eval::State`]. A
 //! change edits a copy, which takes the old one's place if it is valid as a whole.
 
+pub mod choices;
 pub mod error;
 pub mod eval;
 mod extension;
 pub mod hook;
 mod index;
+pub mod ipset;
 pub mod list;
 pub mod matches;
 pub mod packet;
@@ -24,8 +26,10 @@ mod words;
 use error::Error;
 use eval::{Memory, State};
 use hook::{Hook, Op, Ops, TableName};
+use ipset::{Change, SetError, Sets};
 use matches::RecentLists;
 use parse::{Action, Command, Counters};
+use rule::Rule;
 use std::sync::Arc;
 use table::{Edit, Table};
 
@@ -129,6 +133,7 @@ pub struct Iptables {
     /// In the order of their first use.
     loaded: Vec<Loaded>,
     recent: RecentLists,
+    sets: Sets,
     /// By the number of the hook.
     ops: [Ops; 5],
 }
@@ -177,7 +182,7 @@ impl Iptables {
     /// A table, and all that a packet's walk through it may change; none if it does not exist.
     pub fn walked(&mut self, name: TableName) -> Option<(&Table, Memory<'_>)> {
         let loaded = self.loaded.iter_mut().find(|l| l.table.name() == name)?;
-        Some((&loaded.table, Memory { state: &mut loaded.state, recent: &mut self.recent }))
+        Some((&loaded.table, Memory { state: &mut loaded.state, recent: &mut self.recent, sets: &self.sets }))
     }
 
     /// A walk that has stopped is not taken up again: the packet is gone.
@@ -209,11 +214,12 @@ impl Iptables {
         }
         let name = self.table_name(&command.table)?;
         let mut edit = self.edit(name);
+        self.knows_sets(command.action.rules())?;
         let changes = !matches!(command.action, Action::Check(..) | Action::Nothing);
         edit.apply(command.action)?;
         if changes {
             let table = edit.commit().map_err(|(e, _)| e)?;
-            self.put(table, &edit.counters);
+            self.put(Arc::new(table), &edit.counters);
         }
         Ok(String::new())
     }
@@ -254,6 +260,32 @@ impl Iptables {
         }
     }
 
+    /// The sets that rules ask.
+    pub fn sets(&self) -> &Sets {
+        &self.sets
+    }
+
+    /// How many rules ask the set of that name.
+    pub fn set_references(&self, name: &str) -> usize {
+        self.loaded.iter().flat_map(|l| l.table.set_names()).filter(|asked| *asked == name).count()
+    }
+
+    /// What ipset(8) asks for; `initval` is drawn for a new set.
+    ///
+    /// # Errors
+    /// As [`Sets::change`].
+    pub fn change_sets(&mut self, change: &Change, initval: u32) -> Result<(), SetError> {
+        let loaded = &self.loaded;
+        let used = |name: &str| loaded.iter().flat_map(|l| l.table.set_names()).filter(|asked| *asked == name).count();
+        self.sets.change(change, initval, used)
+    }
+
+    /// get_set_byname: the sets that rules ask exist.
+    fn knows_sets(&self, rules: &[Rule]) -> Result<(), Error> {
+        let missing = rules.iter().flat_map(Rule::set_names).find(|name| self.sets.get(name).is_none());
+        missing.map_or(Ok(()), |name| Err(Error::usage(format!("Set {name} doesn't exist.\n"))))
+    }
+
     fn table_name(&self, name: &str) -> Result<TableName, Error> {
         TableName::parse(name).ok_or_else(|| self.backend.no_table(name))
     }
@@ -279,7 +311,7 @@ impl Iptables {
     }
 
     /// Puts a table in its place. What the old one remembered of rules that are still there stays.
-    fn put(&mut self, table: Table, counters: &[(u32, Counters)]) {
+    fn put(&mut self, table: Arc<Table>, counters: &[(u32, Counters)]) {
         self.touch(table.name());
         let Some(loaded) = self.loaded.iter_mut().find(|l| l.table.name() == table.name()) else { return };
         if self.backend.forgets_policy_counters() {
@@ -287,16 +319,18 @@ impl Iptables {
                 loaded.state.counters.remove(&base.handle);
             }
         }
-        let handles = table.handles();
-        let live = |handle: &u32| handles.binary_search(handle).is_ok();
         let state = &mut loaded.state;
-        state.counters.retain(|handle, _| live(handle));
-        state.buckets.retain(|(handle, _), _| live(handle));
-        state.nth.retain(|(handle, _), _| live(handle));
-        for (handle, counters) in counters.iter().filter(|(handle, _)| live(handle)) {
-            state.counters.insert(*handle, *counters);
+        if !(counters.is_empty() && state.is_blank()) {
+            let handles = table.handles();
+            let live = |handle: &u32| handles.binary_search(handle).is_ok();
+            state.counters.retain(|handle, _| live(handle));
+            state.buckets.retain(|(handle, _), _| live(handle));
+            state.nth.retain(|(handle, _), _| live(handle));
+            for (handle, counters) in counters.iter().filter(|(handle, _)| live(handle)) {
+                state.counters.insert(*handle, *counters);
+            }
         }
-        loaded.table = Arc::new(table);
+        loaded.table = table;
         self.register();
     }
 

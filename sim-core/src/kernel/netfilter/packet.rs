@@ -3,7 +3,7 @@
 
 use super::targets::Log;
 use crate::base::{IfIndex, Time};
-use crate::kernel::conntrack::{CtInfo, Status, Tuple};
+use crate::kernel::conntrack::{CtInfo, Status, Template, Tuple};
 use crate::wire::be16;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -65,6 +65,8 @@ pub enum Ct {
     None,
     /// A rule said that it must not have one (`IP_CT_UNTRACKED`).
     Untracked,
+    /// A rule said where it is to be looked up (`nf_ct_is_template`).
+    Template(Template),
     /// It has one.
     Tracked(Tracked),
 }
@@ -193,9 +195,22 @@ pub trait Surroundings {
     /// (`inet_addr_type_dev_table`).
     fn addr_type(&mut self, address: Ipv4Addr, dev: Option<IfIndex>) -> AddrType;
 
-    /// 32 random bits for `statistic --mode random` (`get_random_u32`); `rule` names the rule, so that no two rules
-    /// share a draw.
+    /// The route by which an answer from `dst` to `src` would leave: its type and its device; none if there is none.
+    fn route_back(&mut self, src: Ipv4Addr, dst: Ipv4Addr, mark: u32) -> Option<(AddrType, Option<IfIndex>)> {
+        let _ = (src, dst, mark);
+        None
+    }
+
+    /// 32 random bits for `statistic --mode random` (`get_random_u32`): the next draw of the packet's flow. `rule`
+    /// names the rule.
     fn draw(&mut self, rule: u32) -> u32;
+
+    /// Which way a match goes that is left to chance and holds in `odds` of `of` cases, if somebody decides it; none if
+    /// it is to be drawn or counted.
+    fn decide(&mut self, odds: u32, of: u32) -> Option<bool> {
+        let _ = (odds, of);
+        None
+    }
 
     /// A rule's conditions held: chain and rule, by index, in the table that is walked.
     fn took(&mut self, chain: u32, rule: u32) {

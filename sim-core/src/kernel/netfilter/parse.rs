@@ -67,6 +67,20 @@ pub enum Action {
     Nothing,
 }
 
+impl Action {
+    /// The rules that it names in full.
+    pub(super) fn rules(&self) -> &[Rule] {
+        match self {
+            Action::Append(_, rules, _)
+            | Action::Insert(_, _, rules, _)
+            | Action::Delete(_, rules)
+            | Action::Check(_, rules) => rules,
+            Action::Replace(_, _, rule, _) => std::slice::from_ref(rule),
+            _ => &[],
+        }
+    }
+}
+
 /// Packets and bytes.
 pub type Counters = (u64, u64);
 

@@ -5,9 +5,11 @@ use super::error::Error;
 use super::hook::TableName;
 use super::parse::{self, Action, Counters, MAX_CHAIN_NAME};
 use super::table::Edit;
+use super::table::Table;
 use super::words;
 use super::{Backend, Iptables};
 use crate::kernel::errno::Errno;
+use std::sync::{Arc, OnceLock};
 
 /// A text is at most this long, in bytes.
 pub const MAX_TEXT: usize = 64 << 20;
@@ -28,6 +30,50 @@ pub struct Restore {
     pub table: Option<String>,
     /// What it read.
     pub text: String,
+    /// What has come of it where it was carried out first.
+    pub compiled: Compiled,
+}
+
+/// The tables that a text made of others. Where the same [`Restore`] finds the same tables, it makes these: the nodes
+/// of a cluster share the rules that all of them have.
+#[derive(Debug, Default)]
+pub struct Compiled(OnceLock<Made>);
+
+#[derive(Debug)]
+struct Made {
+    backend: Backend,
+    of: Vec<Arc<Table>>,
+    tables: Vec<Committed>,
+}
+
+/// A table and the counters that its rules began with.
+type Committed = (Arc<Table>, Vec<(u32, Counters)>);
+
+impl Clone for Compiled {
+    /// A copy may become another text.
+    fn clone(&self) -> Compiled {
+        Compiled::default()
+    }
+}
+
+impl PartialEq for Compiled {
+    /// It is no part of what was asked for.
+    fn eq(&self, _: &Compiled) -> bool {
+        true
+    }
+}
+
+impl Eq for Compiled {}
+
+impl Made {
+    /// It came of the same tables.
+    fn is_for(&self, iptables: &Iptables) -> bool {
+        let (mut ours, mut theirs) = (self.of.iter(), iptables.shared());
+        self.backend == iptables.backend()
+            && theirs.by_ref().all(|t| ours.next().is_some_and(|o| Arc::ptr_eq(o, t) || o == t))
+            && ours.next().is_none()
+            && self.tables.iter().flat_map(|(t, _)| t.set_names()).all(|name| iptables.sets().get(name).is_some())
+    }
 }
 
 /// Where iptables-restore failed: the line, counted from 1, and why. Tables before it are in place.
@@ -42,7 +88,12 @@ impl Iptables {
         if restore.text.len() > MAX_TEXT {
             return Err((1, Error::Other(format!("more than {MAX_TEXT} bytes of rules (MAX_TEXT)"))));
         }
-        let mut reader = Reader { iptables: self, restore, open: None, skipped: false, late: None };
+        if let Some(made) = restore.compiled.0.get().filter(|made| made.is_for(self)) {
+            made.tables.iter().for_each(|(table, counters)| self.put(Arc::clone(table), counters));
+            return Ok(());
+        }
+        let (backend, of) = (self.backend(), self.shared().cloned().collect());
+        let mut reader = Reader { iptables: self, restore, open: None, skipped: false, late: None, tables: Vec::new() };
         let mut number = 0;
         for line in restore.text.split_inclusive('\n') {
             number += 1;
@@ -50,6 +101,10 @@ impl Iptables {
         }
         if reader.open.is_some() {
             return Err((number + 1, Error::NoCommit));
+        }
+        if !restore.test {
+            // The first to be carried out stays.
+            let _ = restore.compiled.0.set(Made { backend, of, tables: reader.tables });
         }
         Ok(())
     }
@@ -64,6 +119,8 @@ struct Reader<'a> {
     skipped: bool,
     /// What nf_tables finds only at COMMIT, and the line to blame if it is not that one.
     late: Option<(Option<u32>, Error)>,
+    /// The tables that are in place.
+    tables: Vec<Committed>,
 }
 
 impl Reader<'_> {
@@ -146,8 +203,11 @@ impl Reader<'_> {
         let (given, rest) = rule_counters(line, number).map_err(at)?;
         let words = words::split(rest).map_err(at)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let Some(edit) = &self.open else { return Ok(()) };
+        let table = edit.table();
+        let mut command = parse::parse(&words, Some(table)).map_err(at)?;
+        self.iptables.knows_sets(command.action.rules()).map_err(at)?;
         let Some(edit) = &mut self.open else { return Ok(()) };
-        let mut command = parse::parse(&words, Some(edit.table())).map_err(at)?;
         if let Some(given) = given.filter(|_| self.restore.counters) {
             match &mut command.action {
                 Action::Append(_, _, c) | Action::Insert(_, _, _, c) | Action::Replace(_, _, _, c) => *c = given,
@@ -181,7 +241,9 @@ impl Reader<'_> {
         }
         let table = edit.commit().map_err(|(e, line)| (line.filter(|_| own_line).unwrap_or(number), e))?;
         if !self.restore.test {
-            self.iptables.put(table, &edit.counters);
+            let table = Arc::new(table);
+            self.iptables.put(Arc::clone(&table), &edit.counters);
+            self.tables.push((table, edit.counters));
         }
         Ok(())
     }
@@ -209,4 +271,39 @@ fn counters(text: &str) -> Option<Counters> {
 /// strtok(3) as iptables-restore calls it: blanks, tabs and the line's end part words, nothing else.
 fn strtok(text: &str) -> impl Iterator<Item = &str> {
     text.split([' ', '\t', '\n']).filter(|word| !word.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::save::Options;
+    use super::*;
+
+    fn restore(text: &str) -> Restore {
+        Restore { text: text.to_owned(), noflush: true, counters: true, ..Restore::default() }
+    }
+
+    fn save(iptables: &Iptables) -> String {
+        iptables.save(Options { counters: true, table: None, generated: None }).expect("all tables")
+    }
+
+    #[test]
+    fn a_text_is_compiled_once_for_the_same_tables() {
+        let text = restore("*filter\n:INPUT DROP [3:4]\n:A - [0:0]\n-A INPUT -j A\n[5:6] -A A -j ACCEPT\nCOMMIT\n");
+        let run = |before: &str| {
+            let mut iptables = Iptables::new(Backend::Nft);
+            iptables.restore(&restore(before)).expect("good rules");
+            iptables.restore(&text).expect("good rules");
+            iptables
+        };
+        let none = "*filter\nCOMMIT\n";
+        let (first, second, other) = (run(none), run(none), run("*filter\n-A INPUT -j DROP\nCOMMIT\n"));
+        let table = |iptables: &Iptables| Arc::clone(iptables.shared().next().expect("it was made"));
+        assert!(Arc::ptr_eq(&table(&first), &table(&second)));
+        assert_eq!(save(&first), save(&second), "counters begin alike");
+        assert!(save(&first).contains("[3:4]") && save(&first).contains("[5:6] -A A -j ACCEPT"));
+        assert_eq!(table(&other).chain("INPUT").map(|c| c.rules.len()), Some(2), "it found another table");
+        let mut alone = Iptables::new(Backend::Nft);
+        alone.restore(&text.clone()).expect("good rules");
+        assert!(!Arc::ptr_eq(&table(&alone), &table(&first)), "a copy begins anew");
+    }
 }

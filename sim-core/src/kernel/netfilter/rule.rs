@@ -23,6 +23,13 @@ pub struct Rule {
     pub target: Target,
 }
 
+impl Rule {
+    /// The sets that it asks, one for each match.
+    pub(super) fn set_names(&self) -> impl Iterator<Item = &str> {
+        self.matches.iter().filter_map(|m| if let Match::Set(m) = m { Some(m.name.as_str()) } else { None })
+    }
+}
+
 /// `struct ipt_ip`. An address with a mask of zero is any.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Conditions {

@@ -5,7 +5,7 @@ use super::Backend;
 use super::error::Error;
 use super::hook::{Hook, Policy, TableName};
 use super::index::Index;
-use super::matches::Match;
+use super::matches::{Match, Rpfilter};
 use super::parse::Counters;
 use super::rule::{Conditions, Rule};
 use super::targets::Target;
@@ -90,6 +90,13 @@ pub struct Slot {
     line: u32,
 }
 
+impl Slot {
+    /// The line of iptables-restore's text that the rule came from, from 1; zero if no text brought it.
+    pub fn line(&self) -> u32 {
+        self.line
+    }
+}
+
 impl Table {
     /// The table with nothing but its base chains.
     pub fn new(name: TableName, backend: Backend) -> Self {
@@ -117,6 +124,11 @@ impl Table {
         self.chains.iter().find(|c| c.name == name)
     }
 
+    /// The sets that its rules ask, one for each match.
+    pub(super) fn set_names(&self) -> impl Iterator<Item = &str> {
+        self.chains.iter().flat_map(|c| &c.rules).flat_map(|slot| slot.rule.set_names())
+    }
+
     /// The number of the base chain at a hook.
     pub(super) fn base(&self, hook: Hook) -> Option<usize> {
         self.chains.iter().position(|c| c.base.is_some_and(|b| b.hook == hook))
@@ -126,6 +138,7 @@ impl Table {
     pub(super) fn tracks(&self) -> bool {
         let needs = |rule: &Rule| {
             matches!(rule.target, Target::Nat(_) | Target::ConnMark(_))
+                || matches!(rule.target, Target::Ct(ct) if !ct.notrack)
                 || rule.matches.iter().any(|m| matches!(m, Match::Conntrack(_)))
         };
         self.chains.iter().flat_map(|c| &c.rules).any(|slot| needs(&slot.rule))
@@ -458,8 +471,14 @@ impl Edit {
     /// `check_match`, `check_target`
     fn suits(&self, rule: &Rule, hooks: u8) -> bool {
         rule.target.suits(self.table, hooks, &rule.conditions)
-            && rule.matches.iter().all(|m| m.suits(&rule.conditions, hooks))
+            && rule.matches.iter().all(|m| m.suits(&rule.conditions, hooks) && self.suits_table(m))
             && !(self.backend == Backend::Nft && rule.conditions.is_refused_by_nft())
+    }
+}
+
+impl Edit {
+    fn suits_table(&self, m: &Match) -> bool {
+        !matches!(m, Match::Rpfilter(_)) || Rpfilter::suits_table(self.table)
     }
 }
 

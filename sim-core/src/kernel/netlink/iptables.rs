@@ -2,10 +2,12 @@
 //! net/netfilter/nf_tables_api.c: nf_tables_commit). Both backends change tables in user space and put them in place as
 //! a whole; here the kernel does both.
 
+use crate::base::rng::Purpose;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::NlError;
 use crate::kernel::netfilter::Backend;
 use crate::kernel::netfilter::error::{Error, Refused};
+use crate::kernel::netfilter::ipset::Change;
 use crate::kernel::netfilter::parse::Command;
 use crate::kernel::netfilter::restore::Restore;
 use crate::kernel::netns::NetNs;
@@ -30,6 +32,13 @@ pub(super) fn restore(
     let done = ns.iptables.restore(restore);
     tell(ns, cx);
     done.map_err(|(line, error)| refused(ns, error, Some(line)))
+}
+
+/// What ipset(8) asks for (net/netfilter/ipset/ip_set_core.c).
+pub(super) fn change_sets(ns: &mut NetNs, cx: &mut Cx<'_>, change: &Change) -> Result<(), NlError> {
+    let made = ns.iptables.sets().iter().count() as u64;
+    let initval = cx.prf.draw(Purpose::SetInitval, &[cx.salt(), made, cx.jiffies()]) as u32;
+    ns.iptables.change_sets(change, initval).map_err(NlError::from)
 }
 
 /// The listeners hear of the tables as they are now.

@@ -3,7 +3,7 @@
 
 use super::{
     BridgeChange, Fdb, FdbState, Feature, LinkAdd, LinkChange, LinkKind, LinkPeer, Op, PortChange, Scope, addr, find,
-    vxlan,
+    ipip, vxlan,
 };
 use crate::base::rng::Purpose;
 use crate::base::{IfIndex, Mac, NicId, NsId};
@@ -45,14 +45,21 @@ pub(super) fn add(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, link: &LinkAdd
         LinkKind::Veth { .. } => "veth",
         LinkKind::Bridge(_) => "bridge",
         LinkKind::Vxlan(_) => "vxlan",
+        LinkKind::Ipip(_) => {
+            ipip::load(spaces, cx)?;
+            "ipip"
+        }
     };
     let name = new_name(spaces.get(home), link.name.as_deref(), prefix, &[])?;
-    check_mtu(link.mtu)?;
-    check_address(link.address)?;
+    if !matches!(link.kind, LinkKind::Ipip(_)) {
+        check_mtu(link.mtu)?;
+        check_address(link.address)?;
+    }
     let index = match &link.kind {
         LinkKind::Veth { peer } => add_veth(spaces, cx, home, name, link, peer.as_deref(), ns)?,
         LinkKind::Bridge(changes) => add_bridge(spaces, cx, home, name, link, changes)?,
         LinkKind::Vxlan(v) => add_vxlan(spaces, cx, home, name, link, v)?,
+        LinkKind::Ipip(t) => ipip::add(spaces.get_mut(home), cx, name, link.mtu, t)?,
     };
     if let Some(master) = &link.master {
         set_master(spaces, cx, home, index, Some(master))?;
@@ -120,8 +127,9 @@ fn add_bridge(
     (d.mac_set, d.mtu_set) = (link.address.is_some(), link.mtu.is_some());
     register(spaces, cx, home, d);
     cx.ns = home;
-    if link.address.is_some() {
-        bridge::change_address(spaces.get_mut(home), cx, index, mac);
+    match link.address {
+        Some(_) => bridge::change_address(spaces.get_mut(home), cx, index, mac),
+        None => bridge::hold_address(spaces.get_mut(home), cx, index),
     }
     for c in changes {
         set_bridge(spaces.get_mut(home), cx, index, *c)?;
@@ -240,7 +248,10 @@ pub(super) fn del(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, dev: &str) -> 
     {
         return Err(Errno::EOPNOTSUPP.into());
     }
-    unregister(spaces, cx, ns, index);
+    // ip_tunnel_dellink: the fallback device stays, and nobody says so.
+    if spaces.get(ns).ipip.fallback != Some(index) {
+        unregister(spaces, cx, ns, index);
+    }
     Ok(())
 }
 
@@ -259,6 +270,7 @@ fn remove_one(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex) {
     for port in space.dev(index).and_then(Dev::bridge).map_or(vec![], |b| b.ports.clone()) {
         bridge::del_port(space, cx, port);
     }
+    space.ipip.all.retain(|tunnel| *tunnel != index);
     space.take(index);
 }
 
@@ -396,8 +408,10 @@ fn loopback_address() -> IfAddr {
 }
 
 fn set_mtu(spaces: &mut Spaces, ns: NsId, index: IfIndex, mtu: u32) -> Result<(), NlError> {
-    if index != LOOPBACK {
-        check_mtu(Some(mtu))?;
+    match get(spaces, ns, index).map(|d| ipip::check_mtu(d, mtu))? {
+        Some(checked) => checked?,
+        None if index != LOOPBACK => check_mtu(Some(mtu))?,
+        None => {}
     }
     vxlan::check_mtu(spaces.get(ns), index, mtu)?;
     let d = get(spaces, ns, index)?;
@@ -424,6 +438,9 @@ fn set_address(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, index: IfIndex, m
     check_address(Some(mac))?;
     let space = spaces.get_mut(ns);
     let d = space.dev_mut(index).ok_or(Errno::ENODEV)?;
+    if d.ipip().is_some() {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     d.mac_set = true;
     let old = d.mac;
     if d.bridge().is_some() {
@@ -480,7 +497,7 @@ fn set_master(
         return Err(NlError::ext(Errno::EINVAL, "Maximum number of ports reached"));
     }
     let d = space.dev(index).ok_or(Errno::ENODEV)?;
-    if matches!(d.kind, DevKind::Loopback) {
+    if matches!(d.kind, DevKind::Loopback | DevKind::Ipip(_)) {
         return Err(Errno::EINVAL.into());
     }
     if d.bridge().is_some() {
@@ -626,7 +643,7 @@ fn register(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, d: Dev) {
     spaces.get_mut(ns).insert(d);
 }
 
-fn device(ns: &NetNs, index: IfIndex, name: String, mac: Mac, mtu: u32, kind: DevKind) -> Dev {
+pub(super) fn device(ns: &NetNs, index: IfIndex, name: String, mac: Mac, mtu: u32, kind: DevKind) -> Dev {
     // veth_newlink calls netif_carrier_off.
     let carrier_changes = u32::from(matches!(kind, DevKind::Veth(_)));
     Dev {
@@ -653,24 +670,25 @@ fn device(ns: &NetNs, index: IfIndex, name: String, mac: Mac, mtu: u32, kind: De
         neigh: ns.sysctl.neigh_default,
         features: Vec::new(),
         stats: Stats::default(),
+        tcx: None,
     }
 }
 
-fn new_index(ns: &NetNs) -> Result<IfIndex, NlError> {
+pub(super) fn new_index(ns: &NetNs) -> Result<IfIndex, NlError> {
     let index = ns.next_index();
     if index.0 < MAX_IFINDEX { Ok(index) } else { Err(Errno::ENFILE.into()) }
 }
 
 /// eth_hw_addr_random: locally administered, not a group.
 fn random_mac(cx: &Cx<'_>, ns: NsId, index: IfIndex) -> Mac {
-    let bits = cx.prf.draw(Purpose::DeviceMac, &[u64::from(ns.0), u64::from(index.0)]).to_be_bytes();
+    let bits = cx.prf.draw(Purpose::DeviceMac, &[cx.cpu.salt_of(ns).word(), u64::from(index.0)]).to_be_bytes();
     let [a, rest @ ..] = [bits[0], bits[1], bits[2], bits[3], bits[4], bits[5]];
     let [b, c, d, e, f] = rest;
     Mac([a & 0xfe | 0x02, b, c, d, e, f])
 }
 
 /// dev_valid_name and dev_alloc_name: a free name, the given one or the next of a kind.
-fn new_name(ns: &NetNs, name: Option<&str>, prefix: &str, taken: &[&str]) -> Result<String, NlError> {
+pub(super) fn new_name(ns: &NetNs, name: Option<&str>, prefix: &str, taken: &[&str]) -> Result<String, NlError> {
     let free = |n: &str| ns.dev_by_name(n).is_none() && !taken.contains(&n);
     match name {
         Some(n) if !valid_name(n) => Err(Errno::EINVAL.into()),

@@ -38,6 +38,7 @@ pub(super) fn config(ns: &NetNs, v: &super::Vxlan) -> Result<Config, NlError> {
         tos: v.tos,
         df: v.df,
         udp_csum: v.udp_csum,
+        external: v.external,
     };
     if ns.devs().filter_map(Dev::vxlan).any(|o| (o.cfg.vni, o.cfg.dst_port) == (cfg.vni, cfg.dst_port)) {
         return Err(NlError::ext(Errno::EEXIST, "A VXLAN device with the specified VNI already exists"));

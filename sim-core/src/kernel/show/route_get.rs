@@ -2,7 +2,7 @@
 
 use crate::base::{NsId, Time};
 use crate::kernel::errno::Errno;
-use crate::kernel::ip::route::{self, Flow4};
+use crate::kernel::ip::route::{self, Arrival, Flow4};
 use crate::kernel::netlink::{RouteType, TABLE_MAIN};
 use crate::kernel::netns::Spaces;
 use crate::kernel::timer::HZ;
@@ -58,7 +58,8 @@ pub fn route_get(spaces: &Spaces, ns: NsId, now: Time, query: &RouteQuery) -> Re
     let table = |found: Option<u32>| found.filter(|_| space.fib.rules.custom()).unwrap_or(TABLE_MAIN);
     if let Some(iif) = index(&query.iif)? {
         let from = query.from.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let r = route::input_dst(space, query.dst, from, 0, iif).map_err(|_| Errno::EINVAL)?;
+        let flow = Arrival { dst: query.dst, src: from, mark: 0, dev: iif };
+        let r = route::input_slow(space, flow).map_err(|_| Errno::EINVAL)?;
         if let Some(errno) = r.error {
             return Err(errno);
         }
@@ -79,7 +80,7 @@ pub fn route_get(spaces: &Spaces, ns: NsId, now: Time, query: &RouteQuery) -> Re
         });
     }
     let flow = Flow4 { src: query.from, oif: index(&query.oif)?, ..Flow4::to(query.dst) };
-    let r = route::output(space, &flow)?;
+    let r = route::output_slow(space, &flow)?;
     let left = r.exception.map(|e| e.expires.saturating_sub(space.jiffies(now)) / HZ);
     let learned = r.exception.and_then(|e| Some((e.mtu?, e.locked)));
     Ok(RouteGet {

@@ -1,7 +1,8 @@
-//! Mirrors vxlan_fill_info and vxlan_fdb_dump of drivers/net/vxlan/vxlan_core.c.
+//! Mirrors vxlan_fill_info and vxlan_fdb_dump of drivers/net/vxlan/vxlan_core.c, and ipip_fill_info of net/ipv4/ipip.c.
 
-use super::FdbInfo;
+use super::{FdbInfo, IpipInfo};
 use crate::kernel::dev::Dev;
+use crate::kernel::dev::ipip::{Ipip, MAX_MTU};
 use crate::kernel::dev::vxlan::Vxlan;
 use crate::kernel::dev::vxlan::fdb::{Entry, Remote};
 use crate::kernel::netlink::{self, FdbRemote};
@@ -23,7 +24,23 @@ pub(super) fn vxlan(space: &NetNs, v: &Vxlan) -> netlink::Vxlan {
         tos: c.tos,
         df: c.df,
         udp_csum: c.udp_csum,
+        external: c.external,
     }
+}
+
+/// How an IPIP device is set.
+pub(super) fn ipip(space: &NetNs, t: &Ipip) -> IpipInfo {
+    let p = t.parms;
+    let tunnel = netlink::Ipip {
+        only_ipv4: p.only_ipv4,
+        link: p.link.and_then(|l| Some(space.dev(l)?.name.clone())),
+        local: p.local,
+        remote: p.remote,
+        ttl: p.ttl,
+        tos: p.tos,
+        pmtudisc: p.pmtudisc,
+    };
+    IpipInfo { tunnel, mtu_bounds: if p.bounded { (68, MAX_MTU) } else { (0, 0) } }
 }
 
 /// vxlan_fdb_dump: a line for each far end of each address.

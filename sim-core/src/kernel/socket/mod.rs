@@ -78,6 +78,8 @@ pub(in crate::kernel) struct Socket {
     dev: Option<IfIndex>,
     ttl: Option<u8>,
     tos: u8,
+    /// sk_mark
+    mark: u32,
     pmtu: PmtuDisc,
     recv_err: bool,
     broadcast: bool,
@@ -126,6 +128,7 @@ impl Socket {
             dev: None,
             ttl: None,
             tos: 0,
+            mark: 0,
             pmtu: PmtuDisc::default(),
             recv_err: false,
             broadcast: false,
@@ -341,7 +344,7 @@ fn close(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
 
 fn bind(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd, addr: SocketAddrV4) -> Result<Ret, Errno> {
     if find(ns, fd)?.kind == SocketKind::Udp {
-        return udp::bind(ns, cx.prf, fd, addr).map(|()| Ret::Done);
+        return udp::bind(ns, cx, fd, addr).map(|()| Ret::Done);
     }
     let addr = *addr.ip();
     let local = addr.is_unspecified() || ns.local_dev(addr).is_some();
@@ -364,17 +367,17 @@ fn bind_dev(ns: &mut NetNs, fd: Fd, dev: IfIndex) -> Result<Ret, Errno> {
 /// ip4_datagram_connect: the route of this moment gives the source address.
 fn connect(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd, addr: SocketAddrV4) -> Result<Ret, Errno> {
     if find(ns, fd)?.kind == SocketKind::Udp {
-        udp::autobind(ns, cx.prf, fd)?;
+        udp::autobind(ns, cx, fd)?;
     }
     let s = find(ns, fd)?;
-    let flow = Flow4 { src: s.source(), oif: s.dev, scope: s.scope(), ..Flow4::to(*addr.ip()) };
+    let flow = Flow4 { src: s.source(), oif: s.dev, scope: s.scope(), mark: s.mark, ..Flow4::to(*addr.ip()) };
     let r = route::output(ns, &flow)?;
-    if r.kind == super::netlink::RouteType::Broadcast && !s.broadcast {
+    if r.kind == super::netlink::RouteType::Broadcast && !find(ns, fd)?.broadcast {
         return Err(Errno::EACCES);
     }
     let peer = u64::from(u32::from(r.dst)) << 16 | u64::from(addr.port());
-    let id = cx.prf.draw(Purpose::IpId, &[u64::from(ns.id.0), u64::from(fd.0), peer]);
-    let txhash = cx.prf.draw(Purpose::TxHash, &[u64::from(ns.id.0), u64::from(fd.0), peer, cx.now().0]) as u32;
+    let id = cx.prf.draw(Purpose::IpId, &[cx.salt(), u64::from(fd.0), peer]);
+    let txhash = cx.prf.draw(Purpose::TxHash, &[cx.salt(), u64::from(fd.0), peer, cx.jiffies()]) as u32;
     let s = find_mut(ns, fd)?;
     s.txhash = txhash.max(1);
     let (any, port) = (s.local.is_none(), s.udp.port);
@@ -406,6 +409,7 @@ fn set_option(ns: &mut NetNs, fd: Fd, opt: SockOpt) -> Result<Ret, Errno> {
         SockOpt::Ttl(0) => return Err(Errno::EINVAL),
         SockOpt::Ttl(ttl) => s.ttl = Some(ttl),
         SockOpt::Tos(tos) => s.tos = tos,
+        SockOpt::Mark(mark) => s.mark = mark,
         SockOpt::MtuDiscover(pmtu) => s.pmtu = pmtu,
         SockOpt::RecvErr(on) => {
             s.recv_err = on;
@@ -456,6 +460,10 @@ fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Option<SendTo>, data: &[u8]
         (SocketKind::Packet { ethertype }, Some(SendTo::Link { dev, mac })) => {
             packet::send(ns, cx, ethertype, dev, mac, data)?;
         }
+        (SocketKind::Frames, None) => {
+            let dev = s.dev.ok_or(Errno::ENXIO)?;
+            packet::send_frame(ns, cx, dev, data)?;
+        }
         (SocketKind::Raw { .. } | SocketKind::Ping, to) => {
             let to = match to {
                 Some(SendTo::Ip(addr)) => *addr.ip(),
@@ -479,7 +487,7 @@ fn recv(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
         SocketKind::Udp => return udp::dequeue(s).map(Ret::Message),
         SocketKind::Tcp => return Err(Errno::ENOTCONN),
         SocketKind::Conntrack(_) => return netlink::dequeue(s),
-        SocketKind::Raw { .. } | SocketKind::Ping | SocketKind::Packet { .. } => {}
+        SocketKind::Raw { .. } | SocketKind::Ping | SocketKind::Packet { .. } | SocketKind::Frames => {}
     }
     let (truesize, message) = s.queue.pop_front().ok_or(Errno::EAGAIN)?;
     s.queued -= u64::from(truesize);

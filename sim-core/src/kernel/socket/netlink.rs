@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn events_reach_the_groups_when_a_chain_is_over() {
-        let (prf, mut cpu, mut sink) = (Prf::new(1), Cpu::new(MachineId(0), 0), Mute);
-        let mut cx = Cx { ns: NsId::default(), cpu: &mut cpu, prf: &prf, sink: &mut sink, steps: true };
+        let (prf, mut cpu, mut sink) = (Prf::new(1), Cpu::new(MachineId(0), None, 0), Mute);
+        let mut cx = Cx { ns: NsId::default(), cpu: &mut cpu, prf: &prf, sink: &mut sink, steps: true, taps: true };
         let mut spaces = Spaces::default();
         let ns = spaces.create(&mut cx, "a").unwrap();
         let mut open = |pid, groups| match call(&mut spaces, &mut cx, pid, &Call::Socket(groups)) {

@@ -109,12 +109,12 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
     if kind == SocketKind::Ping && data.len() < ICMP_HLEN {
         return Err(Errno::EINVAL);
     }
-    let flow = Flow4 { src: s.local, oif: s.dev, scope: s.scope(), ..Flow4::to(to) };
+    let flow = Flow4 { src: s.local, oif: s.dev, scope: s.scope(), mark: s.mark, ..Flow4::to(to) };
     let mut r = route::output(ns, &flow)?;
     if r.kind == RouteType::Broadcast && !broadcast {
         return Err(Errno::EACCES);
     }
-    let mut h = s.header(ns, protocol);
+    let mut h = super::find(ns, fd)?.header(ns, protocol);
     if pmtu == PmtuDisc::Want && r.mtu_locked {
         h.df = Df::No;
     }
@@ -133,7 +133,7 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
         _ => None,
     };
     super::find_mut(ns, fd)?.count_id();
-    let origin = Origin { bound: flow.oif, hash, ..Origin::default() };
+    let origin = Origin { bound: flow.oif, mark: flow.mark, hash, ..Origin::default() };
     let sent = output::send(ns, cx, &r, &h, origin, data.len(), |out| {
         out.copy_from_slice(data);
         if let Some(ident) = ident {

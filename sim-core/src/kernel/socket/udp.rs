@@ -3,7 +3,7 @@
 
 use super::{Socket, raw};
 use crate::base::rng::Purpose;
-use crate::base::{IfIndex, Pid, Prf};
+use crate::base::{IfIndex, Pid};
 use crate::kernel::cx::Cx;
 use crate::kernel::dev::vxlan;
 use crate::kernel::errno::Errno;
@@ -72,7 +72,7 @@ impl Ports {
 }
 
 /// inet_bind: all ports are free to root.
-pub(super) fn bind(ns: &mut NetNs, prf: &Prf, fd: Fd, addr: SocketAddrV4) -> Result<(), Errno> {
+pub(super) fn bind(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd, addr: SocketAddrV4) -> Result<(), Errno> {
     let ip = *addr.ip();
     let group = match ns.fib.addr_type(ip, None) {
         _ if ip.is_unspecified() => false,
@@ -84,7 +84,7 @@ pub(super) fn bind(ns: &mut NetNs, prf: &Prf, fd: Fd, addr: SocketAddrV4) -> Res
         return Err(Errno::EINVAL);
     }
     let local = (!ip.is_unspecified()).then_some(ip);
-    let port = find_port(ns, prf, fd, local, addr.port())?.ok_or(Errno::EADDRINUSE)?;
+    let port = find_port(ns, cx, fd, local, addr.port())?.ok_or(Errno::EADDRINUSE)?;
     let s = super::find_mut(ns, fd)?;
     (s.local, s.udp.port, s.udp.group) = (local, port, group);
     ns.sockets.ports.insert(port, fd);
@@ -92,12 +92,12 @@ pub(super) fn bind(ns: &mut NetNs, prf: &Prf, fd: Fd, addr: SocketAddrV4) -> Res
 }
 
 /// inet_autobind: a socket that sends or connects without a port gets one.
-pub(super) fn autobind(ns: &mut NetNs, prf: &Prf, fd: Fd) -> Result<(), Errno> {
+pub(super) fn autobind(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd) -> Result<(), Errno> {
     let s = super::find(ns, fd)?;
     if s.udp.port != 0 {
         return Ok(());
     }
-    let port = find_port(ns, prf, fd, s.local, 0)?.ok_or(Errno::EAGAIN)?;
+    let port = find_port(ns, cx, fd, s.local, 0)?.ok_or(Errno::EAGAIN)?;
     super::find_mut(ns, fd)?.udp.port = port;
     ns.sockets.ports.insert(port, fd);
     Ok(())
@@ -107,9 +107,9 @@ pub(super) fn autobind(ns: &mut NetNs, prf: &Prf, fd: Fd) -> Result<(), Errno> {
 ///
 /// # Errors
 /// EADDRINUSE if a program is bound to it.
-pub(in crate::kernel) fn tunnel_open(ns: &mut NetNs, prf: &Prf, port: u16) -> Result<Fd, Errno> {
+pub(in crate::kernel) fn tunnel_open(ns: &mut NetNs, cx: &Cx<'_>, port: u16) -> Result<Fd, Errno> {
     let fd = super::open(ns, Pid::KERNEL, SocketKind::Udp)?;
-    if let Err(e) = bind(ns, prf, fd, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)) {
+    if let Err(e) = bind(ns, cx, fd, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)) {
         tunnel_close(ns, fd);
         return Err(e);
     }
@@ -128,14 +128,14 @@ pub(super) fn rehash(ns: &mut NetNs, fd: Fd, port: u16) {
 }
 
 /// udp_lib_get_port: `port`, or for zero one at random; none if it is taken.
-fn find_port(ns: &NetNs, prf: &Prf, fd: Fd, local: Option<Ipv4Addr>, port: u16) -> Result<Option<u16>, Errno> {
+fn find_port(ns: &NetNs, cx: &Cx<'_>, fd: Fd, local: Option<Ipv4Addr>, port: u16) -> Result<Option<u16>, Errno> {
     let s = super::find(ns, fd)?;
     if port != 0 {
         return Ok((!in_use(ns, s, local, port)).then_some(port));
     }
     let (low, high) = ns.sysctl.ip_local_port_range;
     let count = u64::from(high.saturating_sub(low)) + 1;
-    let first = prf.below(Purpose::EphemeralPort, &[u64::from(ns.id.0), u64::from(fd.0)], count);
+    let first = cx.prf.below(Purpose::EphemeralPort, &[cx.salt(), u64::from(fd.0)], count);
     // Differs: Linux goes on in large odd steps, which nobody can tell from a walk when the first one is free.
     let mut ports = (0..count).map(|n| low + ((first + n) % count) as u16);
     Ok(ports.find(|port| !in_use(ns, s, local, *port)))
@@ -227,6 +227,7 @@ fn compute_score(s: &Socket, from: SocketAddrV4, dev: IfIndex) -> Option<u32> {
 }
 
 /// __udp4_lib_mcast_deliver: what went to everybody is for all sockets that match (__udp_is_mcast_sock).
+#[inline(never)]
 fn deliver_to_all(
     ns: &mut NetNs,
     cx: &mut Cx<'_>,
@@ -300,7 +301,7 @@ pub(super) fn send(
     to: Option<SocketAddrV4>,
     data: &[u8],
 ) -> Result<(), Errno> {
-    autobind(ns, cx.prf, fd)?;
+    autobind(ns, cx, fd)?;
     if data.len() > IP_MAX_MTU {
         return Err(Errno::EMSGSIZE);
     }
@@ -312,11 +313,12 @@ pub(super) fn send(
         (None, None) => return Err(Errno::EDESTADDRREQ),
     };
     let (own_port, broadcast, hash) = (s.udp.port, s.broadcast, s.txhash);
-    let flow = Flow4 { src: s.source(), oif: s.dev, scope: s.scope(), ..Flow4::to(*to.ip()) };
+    let flow = Flow4 { src: s.source(), oif: s.dev, scope: s.scope(), mark: s.mark, ..Flow4::to(*to.ip()) };
     let r = route::output(ns, &flow)?;
     if r.kind == RouteType::Broadcast && !broadcast {
         return Err(Errno::EACCES);
     }
+    let s = super::find(ns, fd)?;
     let len = UDP_HLEN + data.len();
     let mtu = s.fragment_size(ns, &r);
     let longest = if s.pmtu.ignores_df() { IP_MAX_MTU } else { mtu as usize };
@@ -328,7 +330,7 @@ pub(super) fn send(
     let (src, dst) = (r.src, r.dst);
     // __ip_append_data: a datagram in one piece, by a device that completes checksums.
     let partial = IP_HLEN + len <= mtu as usize && ns.dev(r.oif).is_some_and(|d| d.features.contains(&Feature::Tx));
-    let origin = Origin { bound: flow.oif, summed: true, partial, hash, ..Origin::default() };
+    let origin = Origin { bound: flow.oif, mark: flow.mark, summed: true, partial, hash, ..Origin::default() };
     let sent = output::send(ns, cx, &r, &h, origin, len, |out| {
         out[UDP_HLEN..].copy_from_slice(data);
         let mut p = UdpPacket::new_unchecked(out);

@@ -1,7 +1,7 @@
 //! nfct_filter of conntrack-tools: which entries a call of conntrack(8) is about.
 
 use crate::kernel::conntrack::event::Kind;
-use crate::kernel::conntrack::{Event, Info, Status, TcpState};
+use crate::kernel::conntrack::{Dir, Event, Info, Status, TcpState};
 use std::net::IpAddr;
 
 /// An address with the length of its prefix.
@@ -49,7 +49,7 @@ pub struct Filter {
     pub mark: Option<(u32, u32)>,
     /// `-u`: bits that must be set.
     pub status: Status,
-    /// `-w`
+    /// `-w`: of both directions.
     pub zone: Option<u16>,
     /// `-e`: new, update, destroy.
     pub events: [bool; 3],
@@ -95,7 +95,7 @@ impl Filter {
             && self.state.is_none_or(|s| i.tcp == Some(s))
             && self.mark.is_none_or(|(mark, mask)| i.mark & mask == mark)
             && i.status.has_all(self.status)
-            && self.zone.is_none_or(|z| i.zone.id == z)
+            && self.zone.is_none_or(|z| i.zone.id(Dir::Original) == z && i.zone.id(Dir::Reply) == z)
             && self.translated(i)
     }
 

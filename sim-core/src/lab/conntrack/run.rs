@@ -46,6 +46,15 @@ impl Program for Run {
             (Command::List | Command::Delete, Ret::Done) if !self.dumped => self.dumped(env),
             (Command::Delete, ret) => self.deleted(&ret, env),
             (Command::Event, ret) => self.event(ret, env),
+            (Command::Create, Ret::NlErr(e)) if e.errno == Errno::EEXIST => {
+                let message = "Operation failed: Such conntrack exists, try -U to update";
+                env.console.err(format!("conntrack v1.4.7 (conntrack-tools): {message}\n"));
+                Call::Exit(1)
+            }
+            (Command::Create, Ret::Done) => {
+                env.console.err("conntrack v1.4.7 (conntrack-tools): 1 flow entries have been created.\n");
+                Call::Exit(0)
+            }
             (_, Ret::NlErr(e)) => {
                 let errno = e.errno;
                 env.console.err(format!("conntrack v1.4.7 (conntrack-tools): Operation failed: {errno}\n"));
@@ -75,6 +84,11 @@ impl Run {
             }
             Command::Stats => {
                 env.console.out(text::conntrack_stats(&show::conntrack_table(env.spaces, ns).stats()));
+            }
+            Command::Create => {
+                if let Some(new) = &self.call.new {
+                    return self.netlink(Request::ConntrackNew(new.clone()));
+                }
             }
             Command::Flush => return self.netlink(Request::ConntrackFlush { portid: env.pid.0 }),
             Command::Event => {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::base::time::{MS, SEC};
-use crate::base::{NsId, Prf, Time};
+use crate::base::{Prf, Salt, Time};
 use crate::kernel::conntrack as kernel;
 use crate::kernel::conntrack::{Csum, CtCx, Event, Info, Nfct, Packet};
 use crate::kernel::netfilter::hook::Hook;
@@ -9,6 +9,15 @@ use crate::lab::show::{conntrack_entries, conntrack_event, conntrack_stats};
 
 fn read(line: &str) -> Result<Conntrack, String> {
     words(line).and_then(|w| parse(&w)).map_err(|e| e.message)
+}
+
+#[test]
+fn a_value_may_be_the_next_word() {
+    for (a, b) in
+        [("--dst-nat 10.0.0.1", "--dst-nat=10.0.0.1"), ("-g 10.0.0.1", "-g10.0.0.1"), ("-g -p udp", "-p udp --dst-nat")]
+    {
+        assert_eq!(read(&format!("conntrack -D {a}")), read(&format!("conntrack -D {b}")), "{a}");
+    }
 }
 
 #[test]
@@ -31,11 +40,22 @@ fn what_the_tool_refuses() {
         ("conntrack -L -u FOO", "Bad parameter `FOO'"),
         ("conntrack -L -f ipx", "`ipx' unsupported protocol"),
         ("conntrack -L foo", "unknown type `foo'"),
+        (
+            "conntrack -I -p tcp -s 1.2.3.4 -d 5.6.7.8 --sport 1 --dport 2 --state ESTABLISHED",
+            "You need to supply the `--timeout' option for this command",
+        ),
+        (
+            "conntrack -I -p tcp -s 1.2.3.4 -d 5.6.7.8 --sport 1 --dport 2 -t 10",
+            "You need to supply the `--state' option for this command",
+        ),
+        ("conntrack -I -s 1.2.3.4 -d 5.6.7.8 -t 10", "You need to supply the `--protonum' option for this command"),
+        ("conntrack -I -p udp -s 1.2.3.4 -t 10 --sport 1 --dport 3", "you have to specify `--src' and `--dst'"),
+        ("conntrack -I -p udp -s 1.2.3.4 -d 5.5.5.5 -t 10 --dport 3", "you have to specify `--sport' and `--dport'"),
         ("conntrack -L -n -j", "cannot specify `--src-nat' or `--dst-nat' with `--any-nat'"),
     ] {
         assert_eq!(read(line), Err(format!("{TOOL}{want}")), "{line}");
     }
-    for line in ["conntrack -L expect", "conntrack -L -o xml", "conntrack -I", "conntrack"] {
+    for line in ["conntrack -L expect", "conntrack -L -o xml", "conntrack -L -t 5", "conntrack -U", "conntrack"] {
         assert!(read(line).unwrap_err().contains("not simulated"), "{line}");
     }
 }
@@ -75,7 +95,7 @@ fn one() -> (Info, Vec<Event>) {
         ct.sysctl_set(&format!("net.netfilter.nf_conntrack_{name}"), "1").unwrap();
     }
     let prf = Prf::new(7);
-    let cx = CtCx { now: Time(500 * MS), jiffies: 1000, ns: NsId(0), prf: &prf };
+    let cx = CtCx { now: Time(500 * MS), jiffies: 1000, salt: Salt::place(0), prf: &prf };
     let p = checksum_free_udp([10, 5, 0, 1], [10, 5, 0, 2], (4002, 9));
     let (_, nfct) = kernel::nf_conntrack_in(&mut ct, &cx, &Packet::new(&p, Csum::Full), Nfct::None, Hook::Prerouting);
     let (_, nfct) = kernel::nf_conntrack_confirm(&mut ct, &cx, nfct);

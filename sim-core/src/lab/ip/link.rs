@@ -1,5 +1,6 @@
 //! ip-link(8): `add`, `set`, `delete`, `show`.
 
+pub(super) mod ipip;
 pub(in crate::lab) mod kind;
 mod vxlan;
 pub(in crate::lab) mod words;
@@ -57,7 +58,7 @@ fn add(args: &mut Args<'_>) -> Result<Action, SyntaxError> {
     let Some(kind) = words.kind else {
         return Err(args
             .error("Not enough information: \"type\" argument is required")
-            .hint("write type bridge, type veth or type vxlan"));
+            .hint("write type bridge, type veth, type vxlan or type ipip"));
     };
     let mut checks = words.checks.clone();
     let mut link = LinkAdd {
@@ -84,6 +85,7 @@ fn add(args: &mut Args<'_>) -> Result<Action, SyntaxError> {
         "veth" => LinkKind::Veth { peer: veth(args, &mut checks)? },
         "bridge" => LinkKind::Bridge(kind::bridge(args)?),
         "vxlan" => LinkKind::Vxlan(Box::new(vxlan::vxlan(args, &mut checks)?)),
+        "ipip" => LinkKind::Ipip(Box::new(ipip::ipip(args, &mut checks)?)),
         _ => return Err(kind::unknown(kind)),
     };
     Ok(requests(checks, vec![Request::LinkAdd(link)]))
@@ -151,7 +153,7 @@ fn set(args: &mut Args<'_>) -> Result<Action, SyntaxError> {
         None => {}
         Some((_, "bridge")) => changes.extend(kind::bridge(args)?.into_iter().map(LinkChange::Bridge)),
         Some((_, "bridge_slave")) => changes.extend(kind::port(args)?.into_iter().map(LinkChange::Port)),
-        Some((word, "veth" | "vxlan")) => return Err(not_simulated(word)),
+        Some((word, "veth" | "vxlan" | "ipip")) => return Err(not_simulated(word)),
         Some((word, _)) => return Err(kind::unknown(word)),
     }
     changes.sort_by_key(kind::turn);

@@ -6,6 +6,7 @@ mod neigh;
 mod netns;
 mod route;
 mod rule;
+mod tunnel;
 
 use super::args::{Args, Keyword, exact, help, invalid, keyword, not_simulated, not_simulated_in, prefix};
 use super::show::{Format, Show, What};
@@ -80,6 +81,7 @@ enum Object {
     Neigh,
     Link,
     Netns,
+    Tunnel,
     Help,
     Other,
 }
@@ -100,8 +102,8 @@ const OBJECTS: &[Keyword<Object>] = &[
     prefix("fou", Object::Other),
     prefix("ila", Object::Other),
     prefix("macsec", Object::Other),
-    prefix("tunnel", Object::Other),
-    prefix("tunl", Object::Other),
+    prefix("tunnel", Object::Tunnel),
+    prefix("tunl", Object::Tunnel),
     prefix("tuntap", Object::Other),
     prefix("tap", Object::Other),
     prefix("token", Object::Other),
@@ -124,7 +126,7 @@ const OBJECTS: &[Keyword<Object>] = &[
     prefix("vni", Object::Other),
 ];
 
-const OBJECT_NAMES: [&str; 6] = ["link", "address", "route", "rule", "neigh", "netns"];
+const OBJECT_NAMES: [&str; 7] = ["link", "address", "route", "rule", "neigh", "netns", "tunnel"];
 
 pub(super) fn parse(words: &[Word], mut netns: Vec<String>) -> Result<Command, SyntaxError> {
     let mut args = Args::new(words, 1);
@@ -139,6 +141,7 @@ pub(super) fn parse(words: &[Word], mut netns: Vec<String>) -> Result<Command, S
         Some(Object::Rule) => rule::parse(&mut args, context)?,
         Some(Object::Neigh) => neigh::parse(&mut args, context)?,
         Some(Object::Link) => link::parse(&mut args, context)?,
+        Some(Object::Tunnel) => tunnel::parse(&mut args, context)?,
         Some(Object::Netns) => return netns::parse(&mut args, netns, context.format),
         Some(Object::Help) => return Err(help(object, "ip")),
         Some(Object::Other) => return Err(not_simulated_in(OBJECTS, object)),

@@ -1,4 +1,4 @@
-//! ip-netns(8): `add`, `delete`, `list`, `exec`.
+//! ip-netns(8): `add`, `delete`, `list`, `exec`, `identify`, `pids`.
 
 use crate::kernel::netlink::Request;
 use crate::lab::args::{Args, Keyword, help, keyword, not_simulated_in, prefix};
@@ -13,6 +13,8 @@ enum Verb {
     Delete,
     List,
     Exec,
+    Identify,
+    Pids,
     Help,
     Other,
 }
@@ -27,8 +29,8 @@ const VERBS: &[Keyword<Verb>] = &[
     prefix("add", Verb::Add),
     prefix("set", Verb::Other),
     prefix("delete", Verb::Delete),
-    prefix("identify", Verb::Other),
-    prefix("pids", Verb::Other),
+    prefix("identify", Verb::Identify),
+    prefix("pids", Verb::Pids),
     prefix("exec", Verb::Exec),
     prefix("monitor", Verb::Other),
     prefix("attach", Verb::Other),
@@ -38,13 +40,13 @@ const VERBS: &[Keyword<Verb>] = &[
 const NAME_MAX: usize = 255;
 
 pub(super) fn parse(args: &mut Args<'_>, mut netns: Vec<String>, format: Format) -> Result<Command, SyntaxError> {
-    let list = || Action::Show { checks: Vec::new(), show: Show { format, what: What::Netns } };
-    let Some(verb) = args.next() else { return Ok(Command { netns, action: list() }) };
+    let show = |what| Action::Show { checks: Vec::new(), show: Show { format, what } };
+    let Some(verb) = args.next() else { return Ok(Command { netns, action: show(What::Netns) }) };
     if let Some(bad) = args.peek().filter(|w| !is_name(&w.text)) {
         return Err(SyntaxError::at(bad, format!("Invalid netns name \"{}\"", bad.text)));
     }
     let action = match keyword(VERBS, &verb.text) {
-        Some(Verb::List) => list(),
+        Some(Verb::List) => show(What::Netns),
         Some(Verb::Add) => request(Request::NetnsAdd { name: name(args)?.text.clone() }),
         Some(Verb::Delete) => request(Request::NetnsDel { name: name(args)?.text.clone() }),
         Some(Verb::Exec) => {
@@ -54,15 +56,22 @@ pub(super) fn parse(args: &mut Args<'_>, mut netns: Vec<String>, format: Format)
             }
             return command(args.rest(), netns);
         }
+        Some(Verb::Identify) => show(What::NetnsIdentify(args.next().map(pid).transpose()?)),
+        Some(Verb::Pids) => show(What::NetnsPids(name(args)?.text.clone())),
         Some(Verb::Help) => return Err(help(verb, "ip-netns")),
         Some(Verb::Other) => return Err(not_simulated_in(VERBS, verb)),
-        None => return Err(unknown(verb, "netns", &["add", "delete", "list", "exec"])),
+        None => return Err(unknown(verb, "netns", &["add", "delete", "list", "exec", "identify", "pids"])),
     };
     Ok(Command { netns, action })
 }
 
 fn name<'a>(args: &mut Args<'a>) -> Result<&'a Word, SyntaxError> {
     args.next().ok_or_else(|| args.error("No netns name specified"))
+}
+
+fn pid(word: &Word) -> Result<u32, SyntaxError> {
+    let not_a_pid = |_| SyntaxError::at(word, format!("Specified string '{}' is not a pid", word.text));
+    word.text.parse().map_err(not_a_pid)
 }
 
 fn request(request: Request) -> Action {

@@ -10,7 +10,7 @@ fn restores_of_the_command_line() {
     };
     let text = |line: &str| match parse(line).unwrap().action {
         crate::lab::Action::Iptables(call) => match call.task {
-            Task::Restore(restore) => restore.text,
+            Task::Restore(restore) => restore.text.clone(),
             other => panic!("{other:?}"),
         },
         other => panic!("{other:?}"),

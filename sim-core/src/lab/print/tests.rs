@@ -10,6 +10,7 @@ use crate::kernel::netlink::{FdbRemote, NudState, RuleMatch, Scope};
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// The requests that `line` makes.
 fn read(line: &str) -> Vec<Request> {
@@ -235,7 +236,7 @@ fn fdb_requests() -> impl Strategy<Value = Request> {
     (maybe(op), mac(), name(), any::<bool>(), states, maybe(remote)).prop_map(
         |(op, mac, dev, master, state, remote)| match op {
             Some(op) => Request::FdbAdd(op, Fdb { mac, dev, master, state, remote }),
-            None => Request::FdbDel(Fdb { mac, dev, master, state: FdbState::Local, remote }),
+            None => Request::FdbDel(Fdb { mac, dev, master, state, remote }),
         },
     )
 }
@@ -246,9 +247,24 @@ fn vxlan() -> impl Strategy<Value = LinkKind> {
     let df = proptest::sample::select(vec![TunnelDf::Unset, TunnelDf::Set, TunnelDf::Inherit]);
     let addrs = (maybe(name()), maybe(host()), maybe(host()));
     let numbers = (0_u32..1 << 24, maybe(1..=u16::MAX), any::<(u16, u16)>(), any::<u32>(), any::<u8>());
-    (addrs, numbers, any::<(bool, bool)>(), ttl, df).prop_map(
-        |((link, local, remote), (id, dst_port, src_ports, ageing, tos), (learning, udp_csum), ttl, df)| {
-            let v = Vxlan { id, link, local, remote, dst_port, src_ports, learning, ageing, ttl, tos, df, udp_csum };
+    (addrs, numbers, any::<[bool; 3]>(), ttl, df).prop_map(
+        |((link, local, remote), (id, dst_port, src_ports, ageing, tos), [learning, udp_csum, external], ttl, df)| {
+            let id = if external { 0 } else { id };
+            let v = Vxlan {
+                id,
+                link,
+                local,
+                remote,
+                dst_port,
+                src_ports,
+                learning,
+                ageing,
+                ttl,
+                tos,
+                df,
+                udp_csum,
+                external,
+            };
             LinkKind::Vxlan(Box::new(v))
         },
     )
@@ -298,7 +314,7 @@ fn iptables_requests() -> impl Strategy<Value = Request> {
     prop_oneof![
         (program, commands).prop_map(|(p, c)| read(&format!("{p} {c}")).remove(0)),
         restore.prop_map(|(text, [counters, noflush, test], table)| {
-            let restore = Box::new(Restore { counters, noflush, test, table, text });
+            let restore = Arc::new(Restore { counters, noflush, test, table, text, ..Restore::default() });
             Request::IptablesRestore { backend: Some(Backend::Legacy), restore }
         }),
     ]

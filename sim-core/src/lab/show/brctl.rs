@@ -44,7 +44,7 @@ pub(super) fn brctl(view: View<'_>, query: &BrctlQuery) -> Result<String, (Strin
 fn bridge<'a>(links: &'a [Link], name: &str) -> Option<&'a BridgeInfo> {
     match &links.iter().find(|l| l.name == name)?.kind {
         KindInfo::Bridge(info) => Some(info),
-        KindInfo::Loopback | KindInfo::Veth | KindInfo::Vxlan(_) | KindInfo::Nic(_) => None,
+        KindInfo::Loopback | KindInfo::Veth | KindInfo::Vxlan(_) | KindInfo::Ipip(_) | KindInfo::Nic(_) => None,
     }
 }
 

@@ -114,7 +114,7 @@ fn state(line: &Line, link: &Link) -> &'static str {
     let column = match link.kind {
         KindInfo::Loopback => 0,
         // Differs: what a tunnel has fixed is shown as of a veth.
-        KindInfo::Veth | KindInfo::Vxlan(_) => 1,
+        KindInfo::Veth | KindInfo::Vxlan(_) | KindInfo::Ipip(_) => 1,
         KindInfo::Bridge(_) => 2,
         KindInfo::Nic(_) => 3,
     };

@@ -7,6 +7,7 @@ use super::printer::Printer;
 use super::{Format, LinkFilter};
 use crate::base::Mac;
 use crate::kernel::show::{AddrInfo, Flags, KindInfo, Link};
+use std::net::Ipv4Addr;
 
 /// ARPHRD_LOOPBACK
 const ARPHRD_LOOPBACK: u16 = 772;
@@ -20,7 +21,8 @@ pub fn links(links: &[Link], filter: &LinkFilter, format: Format) -> String {
         p.object("");
         if format.brief {
             brief(&mut p, link);
-            p.field("address", link.address.to_string(), format_args!("{} ", link.address));
+            let (_, address, _) = hardware(link);
+            p.field("address", address.as_str(), format_args!("{address} "));
             flags(&mut p, link.flags, is_m_down(link));
         } else {
             first_line(&mut p, link, true);
@@ -84,6 +86,7 @@ fn selected(link: &Link, filter: &LinkFilter) -> bool {
         Some("bridge") => matches!(link.kind, KindInfo::Bridge(_)),
         Some("veth") => matches!(link.kind, KindInfo::Veth),
         Some("vxlan") => matches!(link.kind, KindInfo::Vxlan(_)),
+        Some("ipip") => matches!(link.kind, KindInfo::Ipip(_)),
         Some(_) => false,
     };
     let master = || link.master.as_ref().map(|(_, name)| name);
@@ -100,6 +103,7 @@ fn brief(p: &mut Printer, link: &Link) {
 /// print_name_and_link
 fn name(p: &mut Printer, link: &Link, text: std::fmt::Arguments<'_>) {
     match &link.peer {
+        None if matches!(link.kind, KindInfo::Ipip(_)) => p.json("link", serde_json::Value::Null),
         None => {}
         Some(peer) => match &peer.name {
             Some(name) => p.json("link", name.as_str()),
@@ -109,9 +113,10 @@ fn name(p: &mut Printer, link: &Link, text: std::fmt::Arguments<'_>) {
     p.field("ifname", link.name.as_str(), text);
 }
 
-/// `eth0`, `eth0@if3` or `veth0@veth1`.
+/// `eth0`, `eth0@if3`, `veth0@veth1` or `tunl0@NONE`.
 fn full_name(link: &Link) -> String {
     match &link.peer {
+        None if matches!(link.kind, KindInfo::Ipip(_)) => format!("{}@NONE", link.name),
         None => link.name.clone(),
         Some(peer) => match &peer.name {
             Some(name) => format!("{}@{name}", link.name),
@@ -130,6 +135,7 @@ pub(super) fn flags(p: &mut Printer, flags: Flags, m_down: bool) {
         (flags.up && !flags.lower_up, "NO-CARRIER"),
         (flags.loopback, "LOOPBACK"),
         (flags.broadcast, "BROADCAST"),
+        (flags.point_to_point, "POINTOPOINT"),
         (flags.multicast, "MULTICAST"),
         (flags.noarp, "NOARP"),
         (flags.slave, "SLAVE"),
@@ -164,23 +170,38 @@ fn first_line(p: &mut Printer, link: &Link, mode: bool) {
 }
 
 fn second_line(p: &mut Printer, links: &[Link], link: &Link, format: Format, af: bool) {
-    let (arphrd, broadcast) = match link.arphrd {
-        ARPHRD_LOOPBACK => ("loopback", Mac::ZERO),
-        _ => ("ether", Mac::BROADCAST),
-    };
+    let (arphrd, address, broadcast) = hardware(link);
     p.newline();
     p.field("link_type", arphrd, format_args!("    link/{arphrd} "));
-    p.field("address", link.address.to_string(), format_args!("{}", link.address));
-    p.field("broadcast", broadcast.to_string(), format_args!(" brd {broadcast}"));
+    p.field("address", address.as_str(), format_args!("{address}"));
+    if link.flags.point_to_point {
+        p.json("link_pointtopoint", true);
+    }
+    let brd = if link.flags.point_to_point { "peer" } else { "brd" };
+    p.field("broadcast", broadcast.as_str(), format_args!(" {brd} {broadcast}"));
     link_netns(p, link);
     if format.details {
         details::details(p, links, link, af);
     }
 }
 
+/// What kind of link it is, its address there, and everybody's or the far end's.
+fn hardware(link: &Link) -> (&'static str, String, String) {
+    let host = |addr: Option<Ipv4Addr>| addr.unwrap_or(Ipv4Addr::UNSPECIFIED).to_string();
+    match &link.kind {
+        KindInfo::Ipip(t) => ("ipip", host(t.tunnel.local), host(t.tunnel.remote)),
+        _ if link.arphrd == ARPHRD_LOOPBACK => ("loopback", link.address.to_string(), Mac::ZERO.to_string()),
+        _ => ("ether", link.address.to_string(), Mac::BROADCAST.to_string()),
+    }
+}
+
 fn link_netns(p: &mut Printer, link: &Link) {
     if let Some(netns) = link.peer.as_ref().and_then(|p| p.netns.as_ref()) {
-        p.field("link_netnsid", netns.id, format_args!(" link-netns {}", netns.name));
+        match &netns.name {
+            Some(name) => p.text(format_args!(" link-netns {name}")),
+            None => p.text(format_args!(" link-netnsid {}", netns.id)),
+        }
+        p.json("link_netnsid", netns.id);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the `show` commands print. The text functions take what the kernel shows as data, so that they need no kernel.
 
+mod bpf;
 mod brctl;
 mod bridge;
 mod conntrack;
@@ -7,6 +8,7 @@ mod dmesg;
 mod ethtool;
 mod files;
 mod link;
+pub mod lsns;
 mod neigh;
 mod nettools;
 mod printer;
@@ -15,7 +17,9 @@ mod rule;
 mod sockets;
 pub mod ss;
 mod tc;
+mod tunnel;
 
+pub use bpf::{bpf_links, bpf_net};
 pub use brctl::BrctlQuery;
 pub use bridge::{FdbFilter, bridge_fdb, bridge_links};
 pub(in crate::lab) use conntrack::date;
@@ -37,7 +41,7 @@ pub use tc::qdiscs;
 pub(super) use route::{destination, kind, protocol, scope, table};
 pub(super) use rule::{action, prefix, selector};
 
-use crate::base::{NsId, Time};
+use crate::base::{NsId, Pid, Time};
 use crate::engine::process::Tasks;
 use crate::kernel::netlink::{NudState, TABLE_MAIN};
 use crate::kernel::netns::Spaces;
@@ -96,6 +100,17 @@ pub enum What {
     Neighs(NeighFilter),
     /// `ip netns list`
     Netns,
+    /// `ip netns identify`: of this process, or of the command itself.
+    NetnsIdentify(Option<u32>),
+    /// `ip netns pids`: in the namespace of this name.
+    NetnsPids(String),
+    /// `ip tunnel show`
+    Tunnels {
+        /// The one with this name.
+        dev: Option<String>,
+    },
+    /// `lsns`
+    Namespaces(lsns::Query),
     /// `bridge link show`
     BridgeLinks {
         /// Only this port.
@@ -115,6 +130,10 @@ pub enum What {
         /// Of this device.
         dev: String,
     },
+    /// `bpftool link`
+    BpfLinks,
+    /// `bpftool net`
+    BpfNet,
     /// `ss`
     Sockets(Box<ss::Query>),
     /// `netstat`
@@ -217,6 +236,11 @@ pub struct NeighFilter {
 }
 
 impl Show {
+    /// It lists the processes of namespaces, and is one of them itself.
+    pub(super) fn counts_itself(&self) -> bool {
+        matches!(self.what, What::Namespaces(_) | What::NetnsPids(_))
+    }
+
     /// What the command prints.
     ///
     /// # Errors
@@ -246,6 +270,10 @@ impl Show {
             What::Rules => rules(&kernel::rules(spaces, ns), format),
             What::Neighs(filter) => neighs(&kernel::neighs(spaces, ns, now), filter, format),
             What::Netns => netns(&kernel::netns_list(spaces, ns), format),
+            What::NetnsIdentify(pid) => netns_identify(view, *pid)?,
+            What::NetnsPids(name) => netns_pids(view, name)?,
+            What::Tunnels { dev } => tunnel::tunnels(&kernel::links(spaces, ns, now), dev.as_deref()),
+            What::Namespaces(query) => lsns::lsns(view, query),
             What::BridgeLinks { dev } => bridge_links(&kernel::links(spaces, ns, now), dev.as_deref(), format),
             What::Fdb(filter) => {
                 let links = kernel::links(spaces, ns, now);
@@ -257,6 +285,8 @@ impl Show {
                 let links = kernel::links(spaces, ns, now);
                 links.iter().find(|l| l.name == *dev).map(features).unwrap_or_default()
             }
+            What::BpfLinks => bpf_links(kernel::bpf_links(spaces, ns)),
+            What::BpfNet => bpf_net(&kernel::bpf_links(spaces, ns)),
             What::Sockets(query) => ss::ss(view, query),
             What::Netstat(query) => nettools::netstat(view, query),
             What::Interfaces { all } => nettools::interfaces(view, *all),
@@ -281,6 +311,27 @@ pub fn netns(list: &[(String, Option<u32>)], format: Format) -> String {
         p.end();
     }
     p.finish()
+}
+
+fn no_namespace() -> (String, i32) {
+    ("Cannot open network namespace: No such file or directory".to_owned(), 1)
+}
+
+/// `ip netns identify`: an empty line for a namespace without a name.
+fn netns_identify(view: View<'_>, pid: Option<u32>) -> Result<String, (String, i32)> {
+    let ns = match pid {
+        Some(pid) => view.tasks.get(&Pid(pid)).map(|task| task.ns).ok_or_else(no_namespace)?,
+        None => view.ns,
+    };
+    let all = kernel::namespaces(view.spaces, view.ns);
+    let file = all.into_iter().find(|n| n.id == ns).and_then(|n| n.file);
+    Ok(file.unwrap_or_default() + "\n")
+}
+
+/// `ip netns pids`
+fn netns_pids(view: View<'_>, name: &str) -> Result<String, (String, i32)> {
+    let ns = kernel::netns_by_name(view.spaces, name).ok_or_else(no_namespace)?;
+    Ok(view.tasks.iter().filter(|(_, task)| task.ns == ns).map(|(pid, _)| format!("{}\n", pid.0)).collect())
 }
 
 impl Format {

@@ -189,7 +189,7 @@ fn socket(out: &mut String, s: &Socket, query: &SocketQuery) {
     // Writing to a string does not fail.
     let _ = write!(out, "{protocol:<4}  {:>6} {:>6} {local:<23} {remote:<23} {state:<11}", s.recv_q, send_q);
     if query.processes {
-        let process = s.process.as_ref().map_or("-".to_owned(), |p| format!("{}/{}", p.pid, p.comm));
+        let process = s.process.as_ref().map_or("-".to_owned(), |p| format!("{}/{}", p.pid, p.title));
         let _ = write!(out, " {process:<20.20}");
     }
     if query.timers {

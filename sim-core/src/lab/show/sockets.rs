@@ -38,6 +38,8 @@ pub(super) struct Socket {
 /// Who has a socket.
 pub(super) struct Process {
     pub comm: String,
+    /// What netstat calls it.
+    pub title: String,
     pub pid: u32,
     pub fd: u32,
 }
@@ -96,7 +98,8 @@ fn process(
 ) -> Option<Process> {
     let pid = pid?;
     let task = view.tasks.get(&pid)?;
-    Some(Process { comm: task.comm().to_owned(), pid: pid.0, fd: *numbers.get(&fd?)? })
+    let (comm, title) = (task.comm().to_owned(), task.title().to_owned());
+    Some(Process { comm, title, pid: pid.0, fd: *numbers.get(&fd?)? })
 }
 
 /// A port by its number or by its name of services(5); a raw socket's is its protocol.

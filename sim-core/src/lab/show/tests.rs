@@ -52,7 +52,7 @@ fn veth(index: u32, name: &str, address: &str, peer: Peer) -> Link {
 }
 
 fn elsewhere(netns: &str) -> Peer {
-    Peer { index: IfIndex(2), name: None, down: false, netns: Some(PeerNetns { name: netns.to_owned(), id: 0 }) }
+    Peer { index: IfIndex(2), name: None, down: false, netns: Some(PeerNetns { name: Some(netns.to_owned()), id: 0 }) }
 }
 
 fn here(index: u32, name: &str, down: bool) -> Peer {

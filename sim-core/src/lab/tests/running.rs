@@ -365,3 +365,88 @@ fn a_user_program_starts_in_the_namespace_it_enters() {
         assert_eq!(spaces.name(parse(line).unwrap().start_ns(spaces, shell.ns)), want, "{line}");
     }
 }
+
+/// As util-linux 2.38 prints them; the first namespace of a machine that has booted is in no file.
+#[test]
+fn namespaces_and_who_is_in_them() {
+    let mut world = World::new(Config::default());
+    world.boot(MachineId(0), "host", &mut Mute).unwrap();
+    let mut shell = Shell { world, ns: NsId::new(MachineId(0), 0) };
+    for name in ["p1", "p2", "p3"] {
+        shell.run(&format!("ip netns add {name}"));
+    }
+    shell.run("ip link add v type veth peer name eth0 netns p2");
+    let p2 = shell.world.namespace("p2").unwrap();
+    let pids = ["/pause", "sleep 1d"].map(|line| shell.world.sleeper(p2, line).unwrap().0.to_string());
+    shell.world.sleeper(shell.world.namespace("p3").unwrap(), "/pause").unwrap();
+    let mut run = |line: &str| shell.run(line).0;
+    let table = run("lsns -t net -o NS,TYPE,NPROCS,USER,NETNSID,NSFS,COMMAND");
+    assert_eq!(
+        table,
+        "        NS TYPE NPROCS USER    NETNSID NSFS          COMMAND
+4026531833 net       1 root unassigned               
+4026532315 net       2 root          0 /run/netns/p2 /pause
+4026532384 net       1 root unassigned /run/netns/p3 /pause
+"
+    );
+    let pid = &pids[0];
+    assert_eq!(
+        run(&format!("lsns --type=net -p {pid} -n -o nprocs,nsfs,pid")),
+        format!("     2 /run/netns/p2 {pid}\n")
+    );
+    assert_eq!(
+        run(&format!("lsns -Jt net -p {} -o path,uid,netnsid,command", pids[1])),
+        format!(
+            "{{
+   \"namespaces\": [
+      {{
+         \"path\": \"/proc/{pid}/ns/net\",
+         \"uid\": 0,
+         \"netnsid\": \"0\",
+         \"command\": \"/pause\"
+      }}
+   ]
+}}
+"
+        )
+    );
+    assert_eq!(run("lsns -t net -p 4000000"), "");
+    assert_eq!(run("lsns -t net -J -p 4000000"), "{\n   \"namespaces\": [\n\n   ]\n}\n");
+    // It starts where it is run.
+    assert!(run("ip netns exec p1 lsns -t net -o NSFS,NPROCS").contains("/run/netns/p1      1\n"));
+    assert_eq!(run("ip netns pids p2"), format!("{}\n{}\n", pids[0], pids[1]));
+    assert_eq!(run(&format!("ip netns identify {pid}")), "p2\n");
+    assert_eq!(run("ip netns identify"), "\n");
+    assert_eq!(run("ip netns exec p1 ip netns identify"), "p1\n");
+    let nowhere = ("Cannot open network namespace: No such file or directory\n".to_owned(), 1);
+    for line in ["ip netns pids p4", "ip netns pids host", "ip netns identify 4000000"] {
+        assert_eq!(shell.run(line), nowhere, "{line}");
+    }
+    // Who looks from inside does not know the machine's own namespace by a name.
+    assert!(shell.run("ip netns exec p2 ip link show eth0").0.ends_with(" link-netnsid 0\n"));
+    assert_eq!(shell.run("ip netns").0, "p3\np2 (id: 0)\np1\n");
+    let message = "Cannot open network namespace \"host\": No such file or directory\n".to_owned();
+    assert_eq!(shell.run("ip netns exec host ip link"), (message, 255));
+    let message = "Cannot remove namespace file \"/run/netns/host\": No such file or directory\n".to_owned();
+    assert_eq!(shell.run("ip netns del host"), (message, 1));
+}
+
+#[test]
+fn files_of_programs() {
+    use crate::base::files::{Content, File, Files};
+    let mut shell = Shell::new();
+    let mut files = Files::default();
+    files.insert("/etc/hosts", File { content: Content::Text("127.0.0.1\tlocalhost\n".into()), mtime_s: 0 });
+    shell.world.set_files(shell.ns, std::sync::Arc::new(files));
+    shell.replay(
+        "
+$ cat /etc/hosts
+127.0.0.1\tlocalhost
+$ cat /etc /etc/passwd /etc/hosts
+cat: /etc: Is a directory
+cat: /etc/passwd: No such file or directory
+127.0.0.1\tlocalhost
+rc=1
+",
+    );
+}

@@ -7,22 +7,23 @@ use std::ops::Range;
 
 use super::FilterError;
 use super::ast::{Arith, ArithOp, Comparison, Logic};
-use super::bpf::{AluOp, Condition, Insn, MEMORY_WORDS, Size};
+use super::bpf::{AluOp, Condition, Insn, Size};
 use super::code::{Node, Test};
 use super::link::Link;
 use super::names::Proto;
+use super::place::Place;
 
 /// The condition of a comparison.
 ///
 /// # Errors
 ///
 /// A protocol that has no accessor, a division by a constant zero, a shift by more than 31 bits, an expression that
-/// needs more than [`MEMORY_WORDS`] intermediate results.
+/// needs more intermediate results than there are words of the scratch memory.
 pub(super) fn relation(link: Link, left: &Arith, comparison: Comparison, right: &Arith) -> Result<Node, FilterError> {
     let span = left.span.start..right.span.end;
     let left = value(link, left)?;
     let right = value(link, right)?;
-    check_registers(left.registers.max(1 + right.registers), &span)?;
+    check_registers(link, left.registers.max(1 + right.registers), &span)?;
     let guards = Node::all(left.guard.clone().into_iter().chain(right.guard.clone()));
     let (condition, negated) = match comparison {
         Comparison::Equal => (Condition::Equal, false),
@@ -42,7 +43,8 @@ struct Value {
     /// What must hold for the packet to have the data. As in libpcap it is that of the leftmost operand alone: only
     /// a comparison joins the guards of both its sides.
     guard: Option<Node>,
-    /// How many results libpcap's code generator would hold at once; it refuses more than [`MEMORY_WORDS`].
+    /// How many results libpcap's code generator would hold at once; it refuses more than there are words of the
+    /// scratch memory.
     registers: usize,
     /// The number that the text of the expression begins with, which libpcap takes for a constant divisor or shift.
     leading: Option<u32>,
@@ -71,17 +73,18 @@ fn value(link: Link, arith: &Arith) -> Result<Value, FilterError> {
                 binary(*op, stack.pop().ok_or_else(too_few)?, right, &arith.span)?
             }
         };
-        check_registers(value.registers, &arith.span)?;
+        check_registers(link, value.registers, &arith.span)?;
         stack.push(value);
     }
     stack.pop().ok_or_else(too_few)
 }
 
-fn check_registers(registers: usize, span: &Range<usize>) -> Result<(), FilterError> {
-    if registers <= MEMORY_WORDS {
+fn check_registers(link: Link, registers: usize, span: &Range<usize>) -> Result<(), FilterError> {
+    let most = usize::from(link.free_words);
+    if registers <= most {
         return Ok(());
     }
-    let message = format!("the expression has more than {MEMORY_WORDS} intermediate results");
+    let message = format!("the expression has more than {most} intermediate results");
     Err(FilterError::new(span.clone(), message))
 }
 
@@ -119,21 +122,38 @@ fn load(link: Link, proto: Proto, size: u32, span: &Range<usize>, index: Value) 
         _ => Size::Word,
     };
     let base = access.base;
-    let content = match (index.content, access.after_ip_header) {
-        (Content::Const(offset), None) => Content::code(Insn::LoadAbsolute(size, base.wrapping_add(offset))),
-        (Content::Const(offset), Some(ip)) => {
-            let load = Insn::LoadIndirect(size, base.wrapping_add(offset));
-            Content::Code { insns: vec![Insn::LoadHeaderLength(ip), load], memory: 0 }
+    let content = match (index.content, access.behind_ip_header, base.word) {
+        (Content::Const(offset), false, None) => Content::code(Insn::LoadAbsolute(size, base.plus(offset).offset)),
+        (Content::Const(offset), true, None) => {
+            Content::Code { insns: base.load_behind_ip_header(size, offset), memory: 0 }
         }
-        (Content::Code { mut insns, memory }, after_ip_header) => {
-            if let Some(ip) = after_ip_header {
-                insns.extend([Insn::LoadHeaderLength(ip), Insn::AluX(AluOp::Add)]);
-            }
-            insns.extend([Insn::Tax, Insn::LoadIndirect(size, base)]);
-            Content::Code { insns, memory }
+        (Content::Const(offset), ..) => {
+            load_at(base, access.behind_ip_header, vec![Insn::LoadImmediate(offset)], 0, size)
         }
+        (Content::Code { insns, memory }, ..) => load_at(base, access.behind_ip_header, insns, memory, size),
     };
     Ok(Value { content, guard: access.guard, registers: index.registers.max(2), leading: index.leading })
+}
+
+/// Loads from `base`, or from the end of the IPv4 header there, and the offset that `insns` leave in A on.
+fn load_at(base: Place, behind_ip_header: bool, mut insns: Vec<Insn>, mut memory: usize, size: Size) -> Content {
+    const INDEX: u8 = 0;
+    match (behind_ip_header, base.word) {
+        (false, None) => {}
+        (false, Some(word)) => insns.extend([Insn::LoadXMemory(word), Insn::AluX(AluOp::Add)]),
+        (true, None) => {
+            insns.extend(base.ip_header_end());
+            insns.push(Insn::AluX(AluOp::Add));
+        }
+        (true, Some(_)) => {
+            insns.push(Insn::Store(INDEX));
+            insns.extend(base.ip_header_end());
+            insns.extend([Insn::LoadMemory(INDEX), Insn::AluX(AluOp::Add)]);
+            memory = memory.max(usize::from(INDEX) + 1);
+        }
+    }
+    insns.extend([Insn::Tax, Insn::LoadIndirect(size, base.offset)]);
+    Content::Code { insns, memory }
 }
 
 fn binary(op: AluOp, left: Value, right: Value, span: &Range<usize>) -> Result<Value, FilterError> {

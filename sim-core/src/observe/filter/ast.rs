@@ -31,7 +31,7 @@ pub(super) enum Expr<'a> {
     /// The packet is wrapped in this, and what follows in the text is about what is inside.
     Within {
         wrapper: Wrapper,
-        /// The VLAN, the MPLS label or the PPPoE session.
+        /// The VLAN, the MPLS label, the PPPoE session or the virtual network.
         number: Option<u32>,
         span: Range<usize>,
     },
@@ -42,6 +42,11 @@ pub(super) enum Expr<'a> {
     /// `inbound` or `outbound`
     Bound {
         outbound: bool,
+        span: Range<usize>,
+    },
+    /// `llc`, or `llc u` with a mask of the control field's first byte and what it leaves.
+    Llc {
+        control: Option<(u32, u32)>,
         span: Range<usize>,
     },
     /// `ifindex 2`
@@ -69,6 +74,7 @@ pub(super) enum Wrapper {
     Vlan,
     Mpls,
     PppoeSession,
+    Geneve,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

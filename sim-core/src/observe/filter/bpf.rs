@@ -9,7 +9,7 @@ use std::fmt;
 const MAX_JUMPS_BACK: u32 = 8192;
 
 /// Words of the scratch memory (BPF_MEMWORDS of bpf(4)).
-pub(super) const MEMORY_WORDS: usize = 16;
+pub(super) const MEMORY_WORDS: u8 = 16;
 
 /// How much of the packet a load takes, in network byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,8 +121,12 @@ pub(super) enum Insn {
     Negate,
     /// `X = A`
     Tax,
+    /// `A = X`
+    Txa,
     /// `X = k`
     LoadXImmediate(u32),
+    /// `X = M[k]`
+    LoadXMemory(u8),
     Jump {
         condition: Condition,
         k: u32,
@@ -150,7 +154,7 @@ pub(super) fn run(program: &[Insn], packet: &[u8], wire_len: u32) -> u32 {
 
 fn execute(program: &[Insn], packet: &[u8], wire_len: u32) -> Option<u32> {
     let (mut a, mut x) = (0_u32, 0_u32);
-    let mut memory = [0_u32; MEMORY_WORDS];
+    let mut memory = [0_u32; MEMORY_WORDS as usize];
     let (mut at, mut back) = (0_usize, 0);
     loop {
         let insn = *program.get(at)?;
@@ -170,6 +174,8 @@ fn execute(program: &[Insn], packet: &[u8], wire_len: u32) -> Option<u32> {
             Insn::Jump { condition, k, jt, jf } => at += usize::from(if condition.holds(a, k) { jt } else { jf }),
             Insn::JumpX { condition, jt, jf } => at += usize::from(if condition.holds(a, x) { jt } else { jf }),
             Insn::LoadXImmediate(k) => x = k,
+            Insn::LoadXMemory(k) => x = *memory.get(usize::from(k))?,
+            Insn::Txa => a = x,
             Insn::JumpBack(k) => {
                 back += 1;
                 if back > MAX_JUMPS_BACK {
@@ -228,6 +234,8 @@ fn print_insn(n: usize, insn: Insn, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Insn::JumpX { condition, jt, jf } => {
             print_jump(condition, format_args!("x"), [n + 1 + usize::from(jt), n + 1 + usize::from(jf)], f)
         }
+        Insn::Txa => write!(f, "{:<8} ", "txa"),
+        Insn::LoadXMemory(k) => write!(f, "{:<8} M[{k}]", "ldx"),
         Insn::LoadXImmediate(k) => write!(f, "{:<8} #{k:#x}", "ldx"),
         Insn::JumpBack(k) => write!(f, "{:<8} {}", "ja", (n as u64 + 1).saturating_sub(k.into())),
         Insn::JumpAlways(k) => write!(f, "{:<8} {}", "ja", n as u64 + 1 + u64::from(k)),
@@ -298,6 +306,7 @@ mod tests {
             (&[LoadImmediate(7), AluX(AluOp::Div)], None),
             (&[LoadImmediate(7), AluX(AluOp::Mod)], None),
             (&[LoadImmediate(6), Insn::Store(15), LoadImmediate(1), Insn::LoadMemory(15)], Some(6)),
+            (&[LoadImmediate(6), Insn::Store(15), LoadImmediate(1), Insn::LoadXMemory(15), Insn::Txa], Some(6)),
         ];
         for (insns, expected) in cases {
             assert_eq!(value(insns, &packet), *expected, "{insns:?}");

@@ -8,10 +8,11 @@ use std::ops::Range;
 use super::ast::{Direction, Expr, Id, IdKind, Qualifiers, Wrapper};
 use super::bpf::{Condition, Insn};
 use super::code::Node;
+use super::geneve;
 use super::link::{self, Framing, Link};
 use super::names::{
-    self, ETHERTYPE_ARP, ETHERTYPE_IP, ETHERTYPE_PPPOE_DISCOVERY, ETHERTYPE_PPPOE_SESSION, ETHERTYPE_RARP,
-    IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, Proto, SAP_ISO,
+    self, ETHERTYPE_ARP, ETHERTYPE_DECNET, ETHERTYPE_IP, ETHERTYPE_PPPOE_DISCOVERY, ETHERTYPE_PPPOE_SESSION,
+    ETHERTYPE_RARP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, Proto, SAP_ISO,
 };
 use super::{FilterError, arith};
 
@@ -21,7 +22,8 @@ use super::{FilterError, arith};
 ///
 /// Qualifiers that do not go together, addresses and names that do not exist, what the link type does not have.
 ///
-/// `vlan`, `mpls` and `pppoes` change `link` for what follows them in the text, wherever they stand, as in libpcap.
+/// `vlan`, `mpls`, `pppoes` and `geneve` change `link` for what follows them in the text, wherever they stand, as in
+/// libpcap.
 pub(super) fn compile(expr: &Expr<'_>, link: &mut Link) -> Result<Node, FilterError> {
     match expr {
         Expr::Proto { proto, span } => abbreviation(*link, *proto, span),
@@ -35,6 +37,9 @@ pub(super) fn compile(expr: &Expr<'_>, link: &mut Link) -> Result<Node, FilterEr
             Some(sent) => Ok(if *outbound { sent } else { sent.not() }),
             None => Err(only_any(if *outbound { "outbound" } else { "inbound" }, span)),
         },
+        Expr::Llc { control, span } => link.llc(*control).ok_or_else(|| {
+            FilterError::new(span.clone(), "`llc` asks for an 802.2 header, which only Ethernet interfaces have")
+        }),
         Expr::IfIndex { index, span } => link.interface(*index).ok_or_else(|| only_any("ifindex", span)),
         Expr::Not(inner) => Ok(compile(inner, link)?.not()),
         Expr::Chain { first, rest } => {
@@ -53,6 +58,7 @@ fn within(link: &mut Link, wrapper: Wrapper, number: Option<u32>, span: &Range<u
         Wrapper::Vlan => ("vlan", "VLAN", link::MAX_VLAN),
         Wrapper::Mpls => ("mpls", "MPLS label", link::MAX_MPLS_LABEL),
         Wrapper::PppoeSession => ("pppoes", "PPPoE session", link::MAX_PPPOE_SESSION),
+        Wrapper::Geneve => ("geneve", "Geneve VNI", geneve::MAX_VNI),
     };
     let error = |message: String| FilterError::new(span.clone(), message);
     if let Some(number) = number.filter(|number| *number > max) {
@@ -63,6 +69,10 @@ fn within(link: &mut Link, wrapper: Wrapper, number: Option<u32>, span: &Range<u
         Wrapper::Mpls => link.enter_mpls(number),
         Wrapper::PppoeSession if !link.tells(ETHERTYPE_PPPOE_SESSION) => return Err(not_behind_mpls(span)),
         Wrapper::PppoeSession => Some(link.enter_pppoe(number)),
+        Wrapper::Geneve => {
+            let inside = link.enter_geneve(number);
+            return inside.ok_or_else(|| error(format!("`{name}` in too many of its own tunnels")));
+        }
     };
     inside.ok_or_else(|| error(format!("`{name}` asks for what the link layer here does not have")))
 }
@@ -89,6 +99,11 @@ fn abbreviation(link: Link, proto: Proto, span: &Range<usize>) -> Result<Node, F
     if let Some(number) = proto.osi_number() {
         carried(link, SAP_ISO, span)?;
         return Ok(link.osi(number, None));
+    }
+    if let Some(types) = proto.isis_types() {
+        carried(link, SAP_ISO, span)?;
+        let isis = Proto::Isis.osi_number().unwrap_or_default();
+        return Ok(Node::any(types.iter().map(|number| link.osi(isis, Some(*number)))));
     }
     let Some(number) = proto.ip_number() else {
         let error = FilterError::new(span.clone(), "the link layer alone is no condition: every packet has one");
@@ -117,6 +132,9 @@ fn primitive(link: Link, qualifiers: Qualifiers, id: Id<'_>, span: &Range<usize>
         (None | Some(IdKind::Host | IdKind::Net), Id::Address6(address)) => host6(link, qualifiers, address, 128, span),
         (None | Some(IdKind::Host | IdKind::Net), Id::Prefix6 { address, length }) => {
             host6(link, qualifiers, address, length, span)
+        }
+        (None | Some(IdKind::Host | IdKind::Net), _) if qualifiers.proto == Some(Proto::Decnet) => {
+            decnet_host(link, qualifiers, id, span)
         }
         (None | Some(IdKind::Host | IdKind::Net), _) => {
             let (address, mask) = network(qualifiers, id, span)?;
@@ -150,7 +168,8 @@ fn mac_host(link: Link, mac: [u8; 6], direction: Direction, span: &Range<usize>)
     if link.framing != Framing::Ethernet {
         return Err(FilterError::new(span.clone(), "Ethernet addresses exist only on Ethernet interfaces"));
     }
-    Ok(directed(direction, link::mac_address(6, mac), link::mac_address(0, mac)))
+    let addresses = directed(direction, link.mac_source(mac), link.mac_destination(mac));
+    Ok(Node::all(link.has_header().into_iter().chain([addresses])))
 }
 
 /// The address and the mask that `id` means in a `host` or a `net` primitive.
@@ -237,13 +256,42 @@ fn host(link: Link, of: Qualifiers, value: u32, mask: u32, span: &Range<usize>) 
         Some(Proto::Ip6) => {
             return Err(FilterError::new(span.clone(), "`ip6` with an IPv4 address"));
         }
-        Some(Proto::Decnet) => return Err(FilterError::new(span.clone(), "DECnet addresses are not supported")),
         Some(proto) => {
             let name = proto.name();
             let error = FilterError::new(span.clone(), format!("`{name}` does not go with `{kind}`"));
             return Err(error.hint(format!("write `{name} and {kind} …`")));
         }
     })
+}
+
+/// A DECnet address, which has 16 bits: `1.2` is node 2 of area 1. Of a network only the address counts, as in libpcap.
+fn decnet_host(link: Link, of: Qualifiers, id: Id<'_>, span: &Range<usize>) -> Result<Node, FilterError> {
+    let address = match id {
+        Id::Number(value) => value,
+        Id::Address(text) => decnet_address(text).ok_or_else(|| {
+            let error = FilterError::new(span.clone(), format!("`{text}` is no DECnet address"));
+            error.hint("an area and a node: `1.2`")
+        })?,
+        Id::Name(name) => {
+            return Err(FilterError::new(span.clone(), format!("unknown DECnet node `{name}`")).hint(NAMES_HINT));
+        }
+        _ => network(of, id, span)?.0,
+    };
+    carried(link, ETHERTYPE_DECNET, span)?;
+    let is = |offsets| link.decnet_node(offsets, address as u16);
+    Ok(directed(of.direction, is(link::DECNET_SRC), is(link::DECNET_DST)))
+}
+
+/// Two decimal numbers with a dot between them; more may follow (scanf).
+fn decnet_address(text: &str) -> Option<u32> {
+    let (area, rest) = text.split_once('.')?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let number = |text: &str| {
+        let some = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        // What is too long for a long is the longest one.
+        some.then(|| text.parse().unwrap_or(i64::MAX) as u32)
+    };
+    Some(number(area)? << 10 | number(&rest[..digits])? & 0x3ff)
 }
 
 /// An IPv6 address or a network of them.
@@ -410,6 +458,9 @@ fn protocol_chain(link: Link, of: Qualifiers, id: Id<'_>, span: &Range<usize>) -
         Id::Name(name) => names::ip_protocol(name),
         _ => None,
     };
+    if link.network().word.is_some() {
+        return Err(FilterError::new(span.clone(), "`protochain` in a tunnel, whose headers have any length"));
+    }
     let unknown = || FilterError::new(span.clone(), "unknown protocol").hint("write its number");
     let number = number.ok_or_else(unknown)?;
     match of.proto {
@@ -426,7 +477,9 @@ fn protocol_chain(link: Link, of: Qualifiers, id: Id<'_>, span: &Range<usize>) -
 fn broadcast(link: Link, proto: Option<Proto>, span: &Range<usize>) -> Result<Node, FilterError> {
     let error = |message: &str| Err(FilterError::new(span.clone(), message));
     match (proto, link.framing) {
-        (None | Some(Proto::Link), Framing::Ethernet) => Ok(link::mac_address(0, [0xff; 6])),
+        (None | Some(Proto::Link), Framing::Ethernet) => {
+            Ok(Node::all(link.has_header().into_iter().chain([link.mac_destination([0xff; 6])])))
+        }
         (None | Some(Proto::Link), _) => error("the interface has no broadcast address: it is no Ethernet interface"),
         (Some(Proto::Ip), _) => {
             error("`ip broadcast` needs the netmask of the interface, which a capture does not have")
@@ -438,7 +491,9 @@ fn broadcast(link: Link, proto: Option<Proto>, span: &Range<usize>) -> Result<No
 fn multicast(link: Link, proto: Option<Proto>, span: &Range<usize>) -> Result<Node, FilterError> {
     let error = |message: &str| Err(FilterError::new(span.clone(), message));
     match (proto, link.framing) {
-        (None | Some(Proto::Link), Framing::Ethernet) => Ok(link::ethernet_group_bit()),
+        (None | Some(Proto::Link), Framing::Ethernet) => {
+            Ok(Node::all(link.has_header().into_iter().chain([link.mac_group_bit()])))
+        }
         (None | Some(Proto::Link), _) => error("the interface has no group addresses: it is no Ethernet interface"),
         (Some(Proto::Ip), _) => Ok(Node::all([link.ip(), link.network_byte(16, Condition::GreaterEqual, 0xe0)])),
         (Some(Proto::Ip6), _) => Ok(Node::all([link.ip6(), link.network_byte(24, Condition::Equal, 0xff)])),

@@ -7,18 +7,19 @@
 //! text --lex--> tokens --parse--> expression --compile, arith, link--> conditions --code--> BPF --bpf--> verdict
 //! ```
 //!
-//! The language: the protocols `ether ip ip6 arp rarp tcp udp sctp icmp icmp6 igmp igrp pim vrrp carp ah esp`, those of
-//! older networks (`atalk`, `decnet`, `iso`, `stp`, …); `host`, `net`, `port`, `portrange`, `proto`, `protochain`,
-//! `broadcast` and `multicast` with their directions and protocols; `vlan`, `mpls`, `pppoes` and `pppoed`; `inbound`,
+//! The language is that of pcap-filter(7) for these link types; the keywords of others, of 802.11, ATM, SS7 and
+//! firewall logs, are errors in libpcap too. There are the protocols `ether ip ip6 arp rarp tcp udp sctp icmp icmp6
+//! igmp igrp pim vrrp carp ah esp`, those of older networks (`atalk`, `decnet`, `iso`, `stp`, …), IS-IS's packets
+//! by type (`l1`, `lsp`, …), `llc`; `host`, `net`, `port`, `portrange`, `proto`, `protochain`, `broadcast` and
+//! `multicast` with their directions and protocols; `vlan`, `mpls`, `pppoes`, `pppoed` and `geneve`; `inbound`,
 //! `outbound` and `ifindex` in captures of `any`; `less`, `greater`, `len`; packet data (`tcp[13]`), arithmetic and
 //! comparisons; `and`, `or`, `not` and parentheses.
 //!
 //! Differs:
 //!
-//! * The other keywords of pcap-filter(7) are errors that name them: `geneve`, `llc`, those of 802.11, ATM, SS7, of
-//!   IS-IS's packet types and of firewall logs. So are DECnet addresses.
 //! * Names of hosts and networks are errors: nothing is resolved, which `gateway` would need. Ports and protocols have
 //!   the names that a table here lists, not those of the machine's `/etc/services`.
+//! * `byte`, which libpcap knows and pcap-filter(7) does not, is an error.
 //! * `portrange 1-5-7`, which libpcap reads as `1-5`, is an error.
 //! * libpcap's optimiser finds contradictions, such as `tcp and udp`, and refuses the filter ("expression rejects all
 //!   packets"). Here only a condition that is false by itself is refused (`arp` on a raw IP interface).
@@ -26,6 +27,8 @@
 //!   for one: such a packet does not match if the program, in the order of the text, gets to the load. That is what
 //!   `tcpdump -O` does. A computed constant that divides by zero or shifts too far is an error even in a part of the
 //!   filter that the optimiser drops.
+//! * Places in a tunnel are found by `geneve`. What looks at one where `geneve` was not asked or does not hold, such as
+//!   `ip` in `geneve or ip`, finds it at 0; libpcap looks wherever its memory happens to point.
 //! * `protochain` gives a packet up after 8192 headers, where libpcap's program never ends if they go in a circle.
 //! * Expressions, programs and nesting have limits.
 
@@ -34,10 +37,12 @@ mod ast;
 mod bpf;
 mod code;
 mod compile;
+mod geneve;
 mod lex;
 mod link;
 mod names;
 mod parse;
+mod place;
 
 use std::fmt;
 use std::ops::Range;
@@ -122,6 +127,33 @@ impl Filter {
     #[must_use]
     pub fn matches(&self, bytes: &[u8], wire_len: u32) -> bool {
         bpf::run(&self.program, bytes, wire_len) != 0
+    }
+}
+
+/// An expression for an interface whose link type shows when it is there, or for all of them (`-i any`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filters {
+    first: Filter,
+    /// For a capture without a link-layer header; none where it could match nothing.
+    raw: Option<Filter>,
+}
+
+impl Filters {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    ///
+    /// As [`Filter::compile`] for Ethernet, or for `any`.
+    pub fn compile(expr: &str, any: bool) -> Result<Self, FilterError> {
+        let link = if any { LinkType::LinuxSll2 } else { LinkType::Ethernet };
+        Ok(Filters { first: Filter::compile(expr, link)?, raw: Filter::compile(expr, LinkType::Raw).ok() })
+    }
+
+    /// Whether a whole packet of a capture of `link` matches.
+    #[must_use]
+    pub fn matches(&self, link: LinkType, bytes: &[u8]) -> bool {
+        let filter = if link == LinkType::Raw { self.raw.as_ref() } else { Some(&self.first) };
+        filter.is_some_and(|f| f.matches(bytes, bytes.len() as u32))
     }
 }
 
@@ -274,6 +306,9 @@ mod tests {
             ("not (tcp or udp) and ip", "echo unreach"),
             ("!tcp && !udp && ip", "echo unreach"),
             ("5 > 4 and udp", "query first later"),
+            ("geneve", ""),
+            ("not geneve and tcp", ""),
+            ("tcp and not geneve", "syn synack options short syn6 frag6"),
         ];
         for link in [LinkType::Ethernet, LinkType::LinuxSll2, LinkType::Raw] {
             for (expr, expected) in cases {
@@ -283,6 +318,23 @@ mod tests {
                 let expected: Vec<&str> = expected.iter().filter(carried).copied().collect();
                 assert_eq!(matching(&filter, link), expected, "{link:?} {expr:?}\n{filter}");
             }
+        }
+    }
+
+    #[test]
+    fn behind_geneve_a_filter_is_about_what_the_tunnel_carries() {
+        let inner = framed(LinkType::Ethernet, 0x0800, &ip(6, 7, 0, &tcp([0x9c, 0x40, 0, 80], 0x02)));
+        let header = [0x9c, 0x40, 0x17, 0xc1, 0, 0, 0, 0, 1, 0, 0x65, 0x58, 0, 0, 7, 0, 1, 1, 1, 1];
+        let packet = ip(17, 6, 0, &[&header[..], &inner.expect("a frame")].concat());
+        let len = u32::try_from(packet.len()).expect("short");
+        let matching = ["geneve", "geneve 7", "udp and geneve and tcp dst port 80", "geneve and ether[12:2] = 0x800"];
+        for expr in matching {
+            let filter = Filter::compile(expr, LinkType::Raw).expect(expr);
+            assert!(filter.matches(&packet, len), "{expr}\n{filter}");
+        }
+        for expr in ["geneve 8", "tcp", "geneve and udp", "geneve 7 and tcp src port 80", "geneve and geneve"] {
+            let filter = Filter::compile(expr, LinkType::Raw).expect(expr);
+            assert!(!filter.matches(&packet, len), "{expr}\n{filter}");
         }
     }
 

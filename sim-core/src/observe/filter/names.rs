@@ -33,6 +33,15 @@ pub(super) enum Proto {
     Clnp,
     Esis,
     Isis,
+    /// Packets of IS-IS by their types (ISO/IEC 10589): those of level 1, of level 2, hellos, link states, sequence
+    /// numbers, complete and partial ones.
+    IsisL1,
+    IsisL2,
+    IsisIih,
+    IsisLsp,
+    IsisSnp,
+    IsisCsnp,
+    IsisPsnp,
     Stp,
     Ipx,
     Netbeui,
@@ -84,6 +93,20 @@ impl Proto {
         })
     }
 
+    /// The types of IS-IS packets that the word stands for.
+    pub(super) fn isis_types(self) -> Option<&'static [u32]> {
+        Some(match self {
+            Self::IsisL1 => &[15, 17, 18, 24, 26],
+            Self::IsisL2 => &[16, 17, 20, 25, 27],
+            Self::IsisIih => &[15, 16, 17],
+            Self::IsisLsp => &[18, 20],
+            Self::IsisSnp => &[24, 25, 26, 27],
+            Self::IsisCsnp => &[24, 25],
+            Self::IsisPsnp => &[26, 27],
+            _ => return None,
+        })
+    }
+
     /// The protocol identifier of an OSI network layer (ISO/IEC TR 9577).
     pub(super) fn osi_number(self) -> Option<u32> {
         Some(match self {
@@ -119,9 +142,13 @@ pub(super) enum Keyword {
     Mpls,
     PppoeDiscovery,
     PppoeSession,
+    Geneve,
     Inbound,
     Outbound,
     IfIndex,
+    Llc,
+    /// A frame's name behind `llc`, and nothing elsewhere.
+    Rnr,
 }
 
 /// What a word of the language is.
@@ -173,6 +200,12 @@ pub(super) fn ip_protocol(name: &str) -> Option<u32> {
 pub(super) fn osi_protocol(name: &str) -> Option<u32> {
     let known = ["clnp", "esis", "isis"].contains(&name);
     known.then(|| find(PROTO_WORDS, name)).flatten().and_then(Proto::osi_number)
+}
+
+/// Frames of 802.2 by what `llc` calls them, in any case of letters: a mask of the control field's first byte, and what
+/// it leaves (IEEE 802.2, 5.4).
+pub(super) fn llc_frames(name: &str) -> Option<(u32, u32)> {
+    find(LLC_FRAMES, &name.to_ascii_lowercase())
 }
 
 /// Looks an `ether proto` name up.
@@ -235,9 +268,12 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("mpls", Keyword::Mpls),
     ("pppoed", Keyword::PppoeDiscovery),
     ("pppoes", Keyword::PppoeSession),
+    ("geneve", Keyword::Geneve),
     ("inbound", Keyword::Inbound),
     ("outbound", Keyword::Outbound),
     ("ifindex", Keyword::IfIndex),
+    ("llc", Keyword::Llc),
+    ("rnr", Keyword::Rnr),
 ];
 
 // The first word of a protocol is the one that messages show.
@@ -278,6 +314,13 @@ const PROTO_WORDS: &[(&str, Proto)] = &[
     ("esis", Proto::Esis),
     ("is-is", Proto::Isis),
     ("isis", Proto::Isis),
+    ("l1", Proto::IsisL1),
+    ("l2", Proto::IsisL2),
+    ("iih", Proto::IsisIih),
+    ("lsp", Proto::IsisLsp),
+    ("snp", Proto::IsisSnp),
+    ("csnp", Proto::IsisCsnp),
+    ("psnp", Proto::IsisPsnp),
     ("stp", Proto::Stp),
     ("ipx", Proto::Ipx),
     ("netbeui", Proto::Netbeui),
@@ -343,13 +386,30 @@ const CONSTANTS: &[(&str, u32)] = &[
     ("tcp-cwr", 0x80),
 ];
 
+const LLC_FRAMES: &[(&str, (u32, u32))] = &[
+    ("i", (0x01, 0x00)),
+    ("s", (0x03, 0x01)),
+    ("u", (0x03, 0x03)),
+    ("rr", (0x0f, 0x01)),
+    ("rnr", (0x0f, 0x05)),
+    ("rej", (0x0f, 0x09)),
+    ("ui", (0xef, 0x03)),
+    ("ua", (0xef, 0x63)),
+    ("disc", (0xef, 0x43)),
+    ("dm", (0xef, 0x0f)),
+    ("sabme", (0xef, 0x6f)),
+    ("test", (0xef, 0xe3)),
+    ("xid", (0xef, 0xaf)),
+    ("frmr", (0xef, 0x87)),
+];
+
 #[rustfmt::skip]
 const UNSUPPORTED: &[&str] = &[
     "action", "addr1", "addr2", "addr3", "addr4", "address1", "address2", "address3", "address4", "bcc", "byte",
-    "connectmsg", "csnp", "dir", "direction", "dpc", "fisu", "gateway", "geneve", "hdpc", "hfisu", "hlssu", "hmsu",
-    "hopc", "hsio", "hsls", "ifname", "iih", "ilmic", "l1", "l2", "lane", "llc", "lsp", "lssu", "lsu", "metac",
-    "metaconnect", "msu", "oam", "oamf4", "oamf4ec", "oamf4sc", "on", "opc", "psnp", "ra", "radio",
-    "reason", "rnr", "rset", "rulenum", "ruleset", "sc", "sio", "sls", "snp", "srnr", "subrulenum", "subtype", "ta",
+    "connectmsg", "dir", "direction", "dpc", "fisu", "gateway", "hdpc", "hfisu", "hlssu", "hmsu",
+    "hopc", "hsio", "hsls", "ifname", "ilmic", "lane", "lssu", "lsu", "metac",
+    "metaconnect", "msu", "oam", "oamf4", "oamf4ec", "oamf4sc", "on", "opc", "ra", "radio",
+    "reason", "rset", "rulenum", "ruleset", "sc", "sio", "sls", "srnr", "subrulenum", "subtype", "ta",
     "type", "vci", "vpi",
 ];
 

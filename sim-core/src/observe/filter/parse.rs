@@ -145,16 +145,18 @@ impl<'a> Parser<'a> {
                 | Keyword::Mpls
                 | Keyword::PppoeSession
                 | Keyword::PppoeDiscovery
+                | Keyword::Geneve
                 | Keyword::Inbound
                 | Keyword::Outbound
-                | Keyword::IfIndex),
+                | Keyword::IfIndex
+                | Keyword::Llc),
             ) => {
                 self.advance();
                 Ok(Operand::Term(self.alone(keyword, span.start)?, None))
             }
-            Kind::Keyword(Keyword::And | Keyword::Or | Keyword::Not | Keyword::Mask) | Kind::Symbol(_) | Kind::End => {
-                Err(self.unexpected("a primitive such as `tcp`, `host 10.0.0.1` or `port 80`"))
-            }
+            Kind::Keyword(Keyword::And | Keyword::Or | Keyword::Not | Keyword::Mask | Keyword::Rnr)
+            | Kind::Symbol(_)
+            | Kind::End => Err(self.unexpected("a primitive such as `tcp`, `host 10.0.0.1` or `port 80`")),
             Kind::Keyword(_) => self.qualified(None, span.start),
             Kind::Name(_) | Kind::Dotted(_) | Kind::Mac(_) | Kind::Ip6(_) => {
                 let id = self.id()?;
@@ -171,7 +173,12 @@ impl<'a> Parser<'a> {
             Keyword::Vlan => Wrapper::Vlan,
             Keyword::Mpls => Wrapper::Mpls,
             Keyword::PppoeSession => Wrapper::PppoeSession,
+            Keyword::Geneve => Wrapper::Geneve,
             Keyword::PppoeDiscovery => return Ok(Expr::PppoeDiscovery { span: start..self.previous_end() }),
+            Keyword::Llc => {
+                let control = self.llc_frames()?;
+                return Ok(Expr::Llc { control, span: start..self.previous_end() });
+            }
             Keyword::IfIndex => {
                 let Kind::Number(index) = self.peek() else {
                     return Err(self.unexpected("the number of an interface"));
@@ -186,6 +193,22 @@ impl<'a> Parser<'a> {
         };
         let number = self.optional_number()?;
         Ok(Expr::Within { wrapper, number, span: start..self.previous_end() })
+    }
+
+    /// Which frames behind `llc`, if a name follows.
+    fn llc_frames(&mut self) -> Result<Option<(u32, u32)>, FilterError> {
+        let name = match self.peek() {
+            Kind::Name(name) => name,
+            Kind::Keyword(Keyword::Rnr) => "rnr",
+            _ => return Ok(None),
+        };
+        let unknown = || {
+            let error = FilterError::new(self.span(), format!("`llc` knows no frames called `{name}`"));
+            error.hint("they are: i, s, u, rr, rnr, rej, ui, ua, disc, dm, sabme, test, xid, frmr")
+        };
+        let frames = super::names::llc_frames(name).ok_or_else(unknown)?;
+        self.advance();
+        Ok(Some(frames))
     }
 
     /// A number, if one follows; parentheses around it are allowed.

@@ -47,8 +47,8 @@ fn renders() {
         assert!(diagnostic.render(true).contains("\u{1b}[1m"));
     }
     let json = serde_json::to_string(&Diagnostic::new(&file, at("日本"), "m").note(at("a"), "n")).unwrap();
-    let want = r#"{"file":"dir/f.yaml","line":2,"column":9,"endLine":2,"endColumn":11,"message":"m","hint":null,"#;
-    assert_eq!(json, format!(r#"{want}"notes":[{{"line":1,"column":1,"message":"n"}}]}}"#));
+    let want = r#"{"severity":"error","file":"dir/f.yaml","line":2,"column":9,"endLine":2,"endColumn":11,"#;
+    assert_eq!(json, format!(r#"{want}"message":"m","hint":null,"notes":[{{"line":1,"column":1,"message":"n"}}]}}"#));
 }
 
 /// Found by fuzzing: an error between the line and its last character.

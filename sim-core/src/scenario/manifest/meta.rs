@@ -53,9 +53,17 @@ pub(super) fn meta(reader: &mut Reader<'_>, root: &Field<'_>, scope: Scope, rule
     if scope == Scope::Cluster && named.is_some() {
         reader.forbidden(&namespace, "not allowed on this type");
     }
+    let other = reader.namespace.filter(|given| Some(*given) != named.as_deref());
+    if let (Scope::Namespace, Some(own), Some(given)) = (scope, &named, other) {
+        let message = format!(
+            "the namespace from the provided object \"{own}\" does not match the namespace \"{given}\". You must pass \
+             '--namespace={own}' to perform this operation."
+        );
+        reader.error(namespace.place(), message, None);
+    }
     let namespace = match scope {
         Scope::Cluster => String::new(),
-        Scope::Namespace => named.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+        Scope::Namespace => named.unwrap_or_else(|| reader.namespace.unwrap_or(DEFAULT_NAMESPACE).to_owned()),
     };
     let owners = field.child("ownerReferences");
     reader.note(&owners);

@@ -117,6 +117,8 @@ fn present(node: &Node) -> Option<&Node> {
 /// What reads a document.
 pub(super) struct Reader<'a> {
     source: &'a SourceFile,
+    /// The namespace of an object that names none, if that is not `default`.
+    pub(super) namespace: Option<&'a str>,
     errors: &'a mut Diagnostics,
     /// Paths that an error stands for already.
     broken: BTreeSet<String>,
@@ -125,9 +127,9 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Of a document of this file.
-    pub(super) fn new(source: &'a SourceFile, errors: &'a mut Diagnostics) -> Self {
-        Reader { source, errors, broken: BTreeSet::new(), read: BTreeSet::new() }
+    /// Of a document of this file, for a namespace if it is given.
+    pub(super) fn new(source: &'a SourceFile, namespace: Option<&'a str>, errors: &'a mut Diagnostics) -> Self {
+        Reader { source, namespace, errors, broken: BTreeSet::new(), read: BTreeSet::new() }
     }
 
     /// As many errors as are reported.

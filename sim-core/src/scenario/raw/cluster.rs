@@ -1,13 +1,14 @@
 //! `cluster`: the machines of a Kubernetes cluster and how it is set up.
 
-use deserr::Deserr;
+use deserr::{Deserr, ValuePointerRef};
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use std::net::Ipv4Addr;
 
+use super::cni::Cni;
 use super::problem::Problems;
 use super::text::{Bad, FromText};
-use super::value::{Label, Spanned};
+use super::value::{Duration, Label, Spanned};
 use crate::scenario::diag::quote;
 
 /// A Kubernetes cluster.
@@ -17,7 +18,7 @@ use crate::scenario::diag::quote;
 pub struct Cluster {
     /// Its machines, in the order in which they joined.
     pub nodes: Vec<ClusterNode>,
-    /// Where the pods' addresses lie (`--cluster-cidr`); nodes without a `podCIDR` get a /24 of it. 10.244.0.0/16.
+    /// Where the pods' addresses lie (`--cluster-cidr`); nodes without a `podCIDR` get a part of it. 10.244.0.0/16.
     #[deserr(default, rename = "clusterCIDR")]
     #[schemars(rename = "clusterCIDR")]
     pub cluster_cidr: Option<Spanned<Net>>,
@@ -33,6 +34,9 @@ pub struct Cluster {
     #[deserr(default, rename = "clusterDomain")]
     #[schemars(rename = "clusterDomain")]
     pub cluster_domain: Option<Spanned<String>>,
+    /// Which iptables the nodes have. nft.
+    #[deserr(default)]
+    pub iptables: Option<Iptables>,
     /// How pods are connected.
     #[deserr(default)]
     pub cni: Option<Cni>,
@@ -45,6 +49,17 @@ pub struct Cluster {
     pub dns: Option<Dns>,
 }
 
+/// What a node's command `iptables` stands for (`update-alternatives --set iptables`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, rename_all = lowercase)]
+#[schemars(rename_all = "lowercase")]
+pub enum Iptables {
+    /// iptables-legacy
+    Legacy,
+    /// iptables-nft
+    Nft,
+}
+
 /// A machine of a cluster.
 #[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
@@ -54,7 +69,7 @@ pub struct ClusterNode {
     pub name: Spanned<Label>,
     /// Its address with the length of its network's prefix.
     pub address: Spanned<Address>,
-    /// Its pods' network; without it, the next /24 of `clusterCIDR`.
+    /// Its pods' network; without it, the next free part of `clusterCIDR`: a /24, with Calico a block.
     #[deserr(default, rename = "podCIDR")]
     #[schemars(rename = "podCIDR")]
     pub pod_cidr: Option<Spanned<Net>>,
@@ -77,59 +92,9 @@ impl ClusterNode {
     }
 }
 
-/// The network plugin.
-#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
-#[deserr(error = Problems, deny_unknown_fields)]
-#[schemars(deny_unknown_fields)]
-pub struct Cni {
-    /// Which it is.
-    pub plugin: Plugin,
-    /// The bridge that a node's pods hang on. cbr0.
-    #[deserr(default)]
-    pub bridge: Option<Spanned<String>>,
-    /// Of the bridge and of the pods' interfaces. 1500.
-    #[deserr(default)]
-    pub mtu: Option<Spanned<Mtu>>,
-    /// How a pod reaches itself through a Service. hairpin-veth.
-    #[deserr(default, rename = "hairpinMode")]
-    #[schemars(rename = "hairpinMode")]
-    pub hairpin_mode: Option<HairpinMode>,
-    /// What goes elsewhere gets the node's address (`--non-masquerade-cidr`). 10.0.0.0/8.
-    #[deserr(default, rename = "nonMasqueradeCIDR")]
-    #[schemars(rename = "nonMasqueradeCIDR")]
-    pub non_masquerade_cidr: Option<Spanned<Net>>,
-}
-
-/// A network plugin.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
-#[deserr(error = Problems, rename_all = lowercase)]
-#[schemars(rename_all = "lowercase")]
-pub enum Plugin {
-    /// A bridge on each node, routes between nodes.
-    Kubenet,
-}
-
-/// The kubelet's `hairpinMode`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
-#[deserr(error = Problems)]
-pub enum HairpinMode {
-    /// Bridge ports may send a frame back to where it came from.
-    #[deserr(rename = "hairpin-veth")]
-    #[schemars(rename = "hairpin-veth")]
-    HairpinVeth,
-    /// The bridge is promiscuous.
-    #[deserr(rename = "promiscuous-bridge")]
-    #[schemars(rename = "promiscuous-bridge")]
-    PromiscuousBridge,
-    /// It does not.
-    #[deserr(rename = "none")]
-    #[schemars(rename = "none")]
-    None,
-}
-
 /// kube-proxy.
 #[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
-#[deserr(error = Problems, deny_unknown_fields)]
+#[deserr(error = Problems, deny_unknown_fields, validate = known_to_its_version -> Problems)]
 #[schemars(deny_unknown_fields)]
 pub struct KubeProxy {
     /// How it works. iptables.
@@ -146,6 +111,73 @@ pub struct KubeProxy {
     #[deserr(default, rename = "masqueradeAll")]
     #[schemars(default, rename = "masqueradeAll")]
     pub masquerade_all: bool,
+    /// How it tells pods' packets from others. ClusterCIDR.
+    #[deserr(default, rename = "detectLocalMode")]
+    #[schemars(rename = "detectLocalMode")]
+    pub detect_local_mode: Option<DetectLocalMode>,
+    /// The bridge by which pods' packets come in, for BridgeInterface. That of the network plugin.
+    #[deserr(default, rename = "bridgeInterface")]
+    #[schemars(rename = "bridgeInterface")]
+    pub bridge_interface: Option<Spanned<String>>,
+    /// What the names of the devices begin with by which they come in, for InterfaceNamePrefix. That of the network
+    /// plugin's.
+    #[deserr(default, rename = "interfaceNamePrefix")]
+    #[schemars(rename = "interfaceNamePrefix")]
+    pub interface_name_prefix: Option<Spanned<String>>,
+    /// Networks: node ports are those of the node's addresses in them alone, its own, its bridge's and 127.0.0.1.
+    #[deserr(default, rename = "nodePortAddresses")]
+    #[schemars(default, rename = "nodePortAddresses")]
+    pub node_port_addresses: Vec<Spanned<Net>>,
+    /// Node ports answer on 127.0.0.1, too.
+    #[deserr(default = true, rename = "localhostNodePorts")]
+    #[schemars(default = "super::schema::default_true", rename = "localhostNodePorts")]
+    pub localhost_node_ports: bool,
+    /// A segment outside the window is not INVALID (net.netfilter.nf_conntrack_tcp_be_liberal), and no rule drops it.
+    #[deserr(default, rename = "tcpBeLiberal")]
+    #[schemars(default, rename = "tcpBeLiberal")]
+    pub tcp_be_liberal: bool,
+    /// Two syncs come at once, more of them so long after each other (`iptables.minSyncPeriod`). 1s.
+    #[deserr(default, rename = "minSyncPeriod")]
+    #[schemars(rename = "minSyncPeriod")]
+    pub min_sync_period: Option<Spanned<Duration>>,
+}
+
+/// 1.21 does not have all settings.
+fn known_to_its_version(proxy: KubeProxy, at: ValuePointerRef<'_>) -> Result<KubeProxy, Problems> {
+    use DetectLocalMode::{BridgeInterface, InterfaceNamePrefix};
+    if proxy.version != Some(ProxyVersion::V1_21) {
+        return Ok(proxy);
+    }
+    let by_interface = matches!(proxy.detect_local_mode, Some(BridgeInterface | InterfaceNamePrefix));
+    let newer = [
+        (by_interface, "detectLocalMode", "kube-proxy 1.21 does not tell pods by interfaces"),
+        (!proxy.localhost_node_ports, "localhostNodePorts", "kube-proxy 1.21 always answers on 127.0.0.1"),
+        (proxy.tcp_be_liberal, "tcpBeLiberal", "kube-proxy 1.21 does not know `tcpBeLiberal`"),
+    ];
+    let mut problems = Problems::default();
+    for (_, field, message) in newer.into_iter().filter(|(given, ..)| *given) {
+        let hint = Some("leave it out, or take version \"1.30\"".to_owned());
+        problems.add(Problems::bad(at.push_key(field), message.to_owned(), hint));
+    }
+    if problems.is_empty() { Ok(proxy) } else { Err(problems) }
+}
+
+/// How kube-proxy tells pods' packets from others (`--detect-local-mode`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems)]
+pub enum DetectLocalMode {
+    /// Their source lies in the pods' network.
+    #[deserr(rename = "ClusterCIDR")]
+    #[schemars(rename = "ClusterCIDR")]
+    ClusterCidr,
+    /// It lies in the network of the node's own pods.
+    #[deserr(rename = "NodeCIDR")]
+    #[schemars(rename = "NodeCIDR")]
+    NodeCidr,
+    /// They come in by a bridge.
+    BridgeInterface,
+    /// They come in by a device whose name begins so.
+    InterfaceNamePrefix,
 }
 
 /// How kube-proxy works.
@@ -176,6 +208,9 @@ pub enum ProxyVersion {
 #[deserr(error = Problems, deny_unknown_fields)]
 #[schemars(deny_unknown_fields)]
 pub struct Dns {
+    /// CoreDNS is there as kubeadm installs it, if no manifest has the Service kube-dns of kube-system. true.
+    #[deserr(default)]
+    pub enabled: Option<bool>,
     /// The address of the Service kube-dns, which pods ask. The tenth of `serviceCIDR`.
     #[deserr(default, rename = "clusterIP")]
     #[schemars(rename = "clusterIP")]

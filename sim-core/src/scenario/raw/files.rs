@@ -28,12 +28,30 @@ pub struct FileMap(pub Vec<(String, FileBody)>);
 #[derive(Clone, PartialEq, Debug)]
 pub struct FileBody {
     /// What it holds.
-    pub content: Content,
+    pub holds: Holds,
     /// When it was changed last; without it, when the scenario starts.
     pub mtime: Option<Timestamp>,
 }
 
-/// A file: its text or its size.
+/// What a file holds.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Holds {
+    /// This.
+    Content(Content),
+    /// A certificate, as text.
+    Certificate(Whose),
+}
+
+/// Whose certificate a file holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, rename_all = lowercase)]
+#[schemars(rename_all = "lowercase")]
+pub enum Whose {
+    /// That of the authority that has signed the certificates of the scenario's servers.
+    Authority,
+}
+
+/// A file: its text or its size, or whose certificate it holds.
 #[derive(Deserr, JsonSchema)]
 #[deserr(error = Problems, deny_unknown_fields)]
 #[schemars(deny_unknown_fields, rename = "File")]
@@ -47,6 +65,9 @@ struct Fields {
     /// What its bytes are.
     #[deserr(default)]
     byte: Option<Byte>,
+    /// Whose certificate it holds.
+    #[deserr(default)]
+    certificate: Option<Whose>,
     /// When it was changed last; without it, when the scenario starts.
     #[deserr(default)]
     mtime: Option<Timestamp>,
@@ -116,14 +137,29 @@ fn is_path(path: &str) -> bool {
     path.len() <= MAX_PATH && path.strip_prefix('/').is_some_and(|names| names.split('/').all(name))
 }
 
+impl FileBody {
+    /// A file with a text.
+    pub fn text(text: String) -> Self {
+        FileBody { holds: Holds::Content(Content::Text(text)), mtime: None }
+    }
+}
+
 impl Deserr<Problems> for FileBody {
     fn deserialize_from_value<V: IntoValue>(value: Value<V>, at: ValuePointerRef<'_>) -> Result<Self, Problems> {
         match value {
             Value::Map(_) => {}
-            Value::String(text) => return Ok(FileBody { content: Content::Text(text), mtime: None }),
+            Value::String(text) => return Ok(FileBody::text(text)),
             other => return Err(Problems::wrong_kind(at, &other, "a text or a map: {size: 100000}")),
         }
-        let Fields { text, size, byte, mtime } = Fields::deserialize_from_value(value, at)?;
+        let Fields { text, size, byte, certificate, mtime } = Fields::deserialize_from_value(value, at)?;
+        if let Some(whose) = certificate {
+            if text.is_some() || size.is_some() || byte.is_some() {
+                let message = "a file that holds a certificate holds nothing else".to_owned();
+                let hint = Some("leave `text`, `size` and `byte` out".to_owned());
+                return Err(Problems::bad(at.push_key("certificate"), message, hint));
+            }
+            return Ok(FileBody { holds: Holds::Certificate(whose), mtime });
+        }
         let content = match (text, size) {
             (Some(text), None) if byte.is_none() => Content::Text(text.value),
             (Some(_), None) => {
@@ -144,7 +180,7 @@ impl Deserr<Problems> for FileBody {
                 return Err(Problems::missing(at, &["text", "size"], hint));
             }
         };
-        Ok(FileBody { content, mtime })
+        Ok(FileBody { holds: Holds::Content(content), mtime })
     }
 }
 

@@ -9,8 +9,9 @@ use super::locate::Locate;
 use super::problem::Problems;
 use super::value::{MAX_NAME_LEN, Spanned};
 use super::{
-    CaptureExpect, CommandExpect, CountersExpect, EXIT_LIMIT, Expect, FdbExpect, JourneyExpect, LimitExpect, Namespace,
-    Namespaces, NeighExpect, Run, Script, Sleep, Spec, Step, Texts,
+    ApplyFault, CaptureExpect, CommandExpect, CountersExpect, DeleteFault, EXIT_LIMIT, Expect, Fault, FdbExpect,
+    JourneyExpect, LimitExpect, LinkFault, MAX_REPEATS, Namespace, Namespaces, NeighExpect, Run, Script, Sleep, Spec,
+    Step, Texts,
 };
 use crate::scenario::diag::quote;
 use crate::scenario::tree::Node;
@@ -28,7 +29,7 @@ impl Deserr<Problems> for Namespaces {
         let mut problems = Problems::default();
         let mut namespaces = Vec::with_capacity(map.len());
         for (name, value) in map.into_iter() {
-            match named(&name, value, at.push_key(&name), "a namespace") {
+            match named(&name, value, at.push_key(&name), "a namespace", check_namespace) {
                 Ok(body) => namespaces.push(Namespace { name: Spanned { value: name, span: 0..0 }, body }),
                 Err(new) => {
                     if !problems.add(new) {
@@ -41,6 +42,20 @@ impl Deserr<Problems> for Namespaces {
     }
 }
 
+/// A command that is repeated says how often and how soon.
+pub(super) fn whole_repeat(run: Run, at: ValuePointerRef<'_>) -> Result<Run, Problems> {
+    let bad = |key, message: String| Err(Problems::bad(at.push_key(key), message, None));
+    match (&run.every, &run.count) {
+        (Some(_), None) => Err(Problems::missing(at, &["count"], Some("`count: 5` is how often".to_owned()))),
+        (None, Some(_)) => Err(Problems::missing(at, &["every"], Some("`every: 1s` is how soon".to_owned()))),
+        (Some(every), _) if every.value.0 == 0 => bad("every", "this takes no time: all would be one".to_owned()),
+        (_, Some(count)) if count.get() > MAX_REPEATS => {
+            bad("count", format!("a command is started at most {MAX_REPEATS} times (MAX_REPEATS)"))
+        }
+        _ => Ok(run),
+    }
+}
+
 /// There are namespaces or a cluster.
 pub(super) fn something_to_run(spec: Spec, at: ValuePointerRef<'_>) -> Result<Spec, Problems> {
     if spec.namespaces.0.is_empty() && spec.cluster.is_none() {
@@ -49,15 +64,16 @@ pub(super) fn something_to_run(spec: Spec, at: ValuePointerRef<'_>) -> Result<Sp
     Ok(spec)
 }
 
-/// An entry of a map of names; `what` has the name. Without a value, all of it is left out.
+/// An entry of a map of names; `what` has the name, `check` knows the rule for it. Without a value, all is left out.
 pub(super) fn named<T: Deserr<Problems> + Default, V: IntoValue>(
     name: &str,
     value: V,
     at: ValuePointerRef<'_>,
     what: &str,
+    check: impl Fn(&str) -> Result<(), String>,
 ) -> Result<T, Problems> {
     let mut problems = Problems::default();
-    if let Err(rule) = check_name(name) {
+    if let Err(rule) = check(name) {
         problems.add(Problems::bad_key(at, format!("{} cannot be the name of {what}", quote(name)), rule));
     }
     let body = match value.into_value() {
@@ -83,6 +99,17 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     let rule =
         format!("a name has 1 to {MAX_NAME_LEN} letters, digits, `-`, `_` and `.`, with a letter or digit first");
     if fits { Ok(()) } else { Err(rule) }
+}
+
+/// What the namespaces of pods begin with.
+pub const POD: &str = "pod/";
+
+/// Checks the name of a namespace: a pod's is `pod/NAMESPACE/NAME`.
+fn check_namespace(name: &str) -> Result<(), String> {
+    match name.strip_prefix(POD).and_then(|rest| rest.split_once('/')) {
+        Some((namespace, pod)) => check_name(namespace).and_then(|()| check_name(pod)),
+        None => check_name(name),
+    }
 }
 
 impl Deserr<Problems> for Texts {
@@ -148,6 +175,8 @@ macro_rules! forms {
 }
 
 forms!(Step: "run" => Run(Run), "script" => Script(Script), "sleep" => Sleep(Sleep));
+
+forms!(Fault: "link" => Link(LinkFault), "delete" => Delete(DeleteFault), "apply" => Apply(ApplyFault));
 
 forms!(
     Expect:

@@ -4,9 +4,10 @@
 
 use super::value::{Read, Spanned};
 use super::{
-    CaptureExpect, Cluster, ClusterNode, Cni, CommandExpect, CountersExpect, Dns, FdbAbsence, FdbEntry, FdbExpect,
-    JourneyExpect, KubeProxy, LimitExpect, Limits, Link, Metadata, Named, NamespaceBody, Namespaces, NeighAbsence,
-    NeighEntry, NeighExpect, Router, Run, Scenario, Script, Sleep, Spec, Switch, Texts,
+    ApplyFault, CaptureExpect, Cluster, ClusterNode, CommandExpect, CountersExpect, DeleteFault, Dns, FdbAbsence,
+    FdbEntry, FdbExpect, JourneyExpect, KubeProxy, LimitExpect, Limits, Link, LinkFault, Metadata, Named,
+    NamespaceBody, Namespaces, NeighAbsence, NeighEntry, NeighExpect, Router, Run, Scenario, Script, Sleep, Spec,
+    Switch, Texts,
 };
 use crate::scenario::tree::{Kind, Node};
 
@@ -53,35 +54,48 @@ macro_rules! locate {
     };
 }
 
+pub(super) use locate;
+
 locate!(Scenario { metadata = "metadata", spec = "spec"; api_version, kind });
 locate!(Metadata { name = "name", description = "description"; });
 locate!(Spec {
     duration = "duration", limits = "limits", routers = "routers", switches = "switches", links = "links",
-    cluster = "cluster", manifests = "manifests", namespaces = "namespaces", traffic = "traffic", expect = "expect";
+    cluster = "cluster", manifests = "manifests", namespaces = "namespaces", traffic = "traffic", faults = "faults",
+    expect = "expect";
     seed, start_time, jiffies, placement
 });
 locate!(Cluster {
     nodes = "nodes", cluster_cidr = "clusterCIDR", service_cidr = "serviceCIDR", node_port_range = "nodePortRange",
     cluster_domain = "clusterDomain", cni = "cni", kube_proxy = "kubeProxy", dns = "dns";
+    iptables
 });
 locate!(ClusterNode {
     name = "name", address = "address", pod_cidr = "podCIDR", interface = "interface", vf = "vf", gateway = "gateway";
 });
-locate!(Cni { bridge = "bridge", mtu = "mtu", non_masquerade_cidr = "nonMasqueradeCIDR"; plugin, hairpin_mode });
-locate!(KubeProxy { cluster_cidr = "clusterCIDR"; mode, version, masquerade_all });
-locate!(Dns { cluster_ip = "clusterIP"; });
+locate!(KubeProxy {
+    cluster_cidr = "clusterCIDR", bridge_interface = "bridgeInterface", interface_name_prefix = "interfaceNamePrefix",
+    node_port_addresses = "nodePortAddresses", min_sync_period = "minSyncPeriod";
+    mode, version, masquerade_all, detect_local_mode, localhost_node_ports, tcp_be_liberal
+});
+locate!(Dns { cluster_ip = "clusterIP"; enabled });
+locate!(DeleteFault { at = "at", delete = "delete"; });
+locate!(ApplyFault { at = "at", apply = "apply"; });
 locate!(Limits { chain_frames = "chainFrames", frames = "frames", events = "events"; });
 locate!(Router { addresses = "addresses", routes = "routes", setup = "setup"; });
 locate!(Switch { setup = "setup"; });
 locate!(Link { between = "between", latency = "latency", rate = "rate", queue = "queue", loss = "loss"; });
 locate!(NamespaceBody {
-    machine = "machine", profile = "profile", setup_file = "setupFile", setup = "setup", servers = "servers"; files
+    machine = "machine", profile = "profile", setup_file = "setupFile", setup = "setup", servers = "servers";
+    files, sleepers
 });
-locate!(Run { from = "from", run = "run", at = "at"; background });
+locate!(Run { from = "from", run = "run", at = "at", every = "every", count = "count"; background });
+locate!(LinkFault {
+    at = "at", link = "link", latency = "latency", rate = "rate", loss = "loss", lasts = "for"; down
+});
 locate!(Script { from = "from", name = "name", at = "at"; script, background });
 locate!(Sleep { sleep = "sleep"; });
 locate!(CaptureExpect { capture = "capture", filter = "filter", count = "count", sequence = "sequence"; direction });
-locate!(CommandExpect { command = "command", from = "from", exit = "exit", stdout = "stdout"; });
+locate!(CommandExpect { command = "command", from = "from", nth = "nth", exit = "exit", stdout = "stdout"; });
 locate!(FdbExpect { fdb = "fdb", at = "at", has = "has", lacks = "lacks"; });
 locate!(FdbAbsence { mac = "mac"; });
 locate!(FdbEntry { mac = "mac", port = "port"; });

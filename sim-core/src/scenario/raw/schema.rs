@@ -9,7 +9,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::{NonZeroU32, NonZeroU64};
 
 use super::cluster::{Address, Mtu, Net, PortRange};
+use super::cni::BlockSize;
 use super::script::Byte;
+use super::text::{Hex, Own};
 use super::underlay::{Named, Percent, Rate};
 use super::value::{Bounds, CapturePoint, Count, Duration, Hop, Interface, Label, Spanned, Timestamp};
 use super::{
@@ -33,6 +35,10 @@ pub fn schema() -> Value {
 
 pub(super) fn default_seed() -> u64 {
     DEFAULT_SEED
+}
+
+pub(super) fn default_true() -> bool {
+    true
 }
 
 pub(super) fn default_start_time() -> Timestamp {
@@ -106,6 +112,14 @@ written! {
         "description": "An IPv4 address and a port: 10.244.1.3:7.",
         "type": "string", "pattern": "^[0-9]{1,3}(\\.[0-9]{1,3}){3}:[0-9]{1,5}$"
     },
+    Own as "OwnAddress" => {
+        "description": "An IPv4 address and a port, or the name of a device: 10.244.1.3:7, eth0.",
+        "type": "string", "pattern": "^([0-9]{1,3}(\\.[0-9]{1,3}){3}:[0-9]{1,5}|[A-Za-z][^:/ ]{0,14})$"
+    },
+    Hex as "Bytes" => {
+        "description": "Bytes in hexadecimal, two digits each; blanks between them have no meaning.",
+        "type": ["string", "integer"], "pattern": "^\\s*([0-9A-Fa-f]\\s*[0-9A-Fa-f]\\s*)*$"
+    },
     Interface as "Interface" => {
         "description": "NAMESPACE/INTERFACE: node1/eth0, pod/default/web/eth0.",
         "type": "string", "pattern": "^(pod/[^/]+/[^/]+|[^/]+)/[^/:\\s]{1,15}$"
@@ -138,6 +152,7 @@ written! {
         "description": "Ports from one to another: 30000-32767.",
         "type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$"
     },
+    BlockSize => {"type": "integer", "minimum": 20, "maximum": 32},
     Mtu as "Mtu" => {"type": "integer", "minimum": 68, "maximum": 65535},
     Percent as "Percent" => {
         "description": "A share: 1%, 0.5%.",

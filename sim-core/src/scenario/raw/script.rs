@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::Script;
 use super::form::check_name;
 use super::problem::Problems;
+use super::text::{Hex, Own};
 use super::value::{Duration, Read, Spanned};
 use crate::base::time::{SEC, US};
 use crate::kernel::syscall::Shutdown;
@@ -97,8 +98,8 @@ lines! {
     }
     /// bind(2)
     BindLine {
-        /// The own address.
-        bind: Spanned<SocketAddrV4>
+        /// The own address; of a packet socket, the device.
+        bind: Spanned<Own>
     }
     /// connect(2)
     ConnectLine {
@@ -146,6 +147,8 @@ lines! {
     Send {
         /// The beginning.
         #[deserr(default)] text: Option<Spanned<String>>,
+        /// The beginning as bytes, two hexadecimal digits each.
+        #[deserr(default)] hex: Option<Spanned<Hex>>,
         /// So many bytes.
         #[deserr(default)] size: Option<Spanned<u64>>,
         /// What they are made of.
@@ -176,6 +179,7 @@ lines! {
 enum Kind {
     Udp,
     Tcp,
+    Packet,
 }
 
 impl From<Kind> for Protocol {
@@ -183,6 +187,7 @@ impl From<Kind> for Protocol {
         match kind {
             Kind::Udp => Protocol::Udp,
             Kind::Tcp => Protocol::Tcp,
+            Kind::Packet => Protocol::Packet,
         }
     }
 }
@@ -227,7 +232,10 @@ impl Deserr<Problems> for Step {
                 Step::Accept { timeout_ns, name: line.name.map(|n| n.0) }
             }
             "setsockopt" => Step::SetSockOpt(SetSockOptLine::deserialize_from_value(map, at)?.setsockopt),
-            "bind" => Step::Bind(BindLine::deserialize_from_value(map, at)?.bind.value),
+            "bind" => match BindLine::deserialize_from_value(map, at)?.bind.value {
+                Own::Address(addr) => Step::Bind(addr),
+                Own::Device(name) => Step::BindDev(name),
+            },
             "connect" => Step::Connect(ConnectLine::deserialize_from_value(map, at)?.connect.value),
             "send" => send(SendLine::deserialize_from_value(map, at)?.send, at.push_key("send"))?,
             "recv" => recv(&RecvLine::deserialize_from_value(map, at)?.recv.0, at.push_key("recv"))?,
@@ -298,12 +306,21 @@ fn listen(backlog: u64, at: ValuePointerRef<'_>) -> Result<Step, Problems> {
 }
 
 fn send(s: Send, at: ValuePointerRef<'_>) -> Result<Step, Problems> {
-    if s.text.is_none() && s.size.is_none() {
-        return Err(Problems::missing(at, &["text", "size"], None));
-    }
+    let start = match (s.text, s.hex) {
+        (None, None) if s.size.is_none() => return Err(Problems::missing(at, &["text", "hex", "size"], None)),
+        (Some(_), Some(_)) => {
+            let hint = "both are what it begins with".to_owned();
+            return Err(Problems::bad(
+                at.push_key("hex"),
+                "`hex` and `text` exclude each other".to_owned(),
+                Some(hint),
+            ));
+        }
+        (text, hex) => hex.map(|h| h.value.0).or(text.map(|t| t.value.into_bytes())).unwrap_or_default(),
+    };
     let size = s.size.map_or(0, |size| size.value);
-    let [text, end] = [s.text, s.end].map(|t| t.map_or_else(String::new, |t| t.value));
-    let all = size.saturating_add((text.len() + end.len()) as u64);
+    let end = s.end.map_or_else(String::new, |t| t.value);
+    let all = size.saturating_add((start.len() + end.len()) as u64);
     if all > MAX_SEND_SIZE {
         let message = format!("{all} bytes are more than {MAX_SEND_SIZE} (MAX_SEND_SIZE)");
         let hint = "a UDP datagram carries at most 65507; what a stream carries more is sent by `repeat`".to_owned();
@@ -311,7 +328,7 @@ fn send(s: Send, at: ValuePointerRef<'_>) -> Result<Step, Problems> {
         return Err(Problems::bad(at, message, Some(hint)));
     }
     let byte = s.byte.map_or(b'x', |b| b.0);
-    let payload = Payload { text: text.into(), size: size as usize, byte, end: end.into() };
+    let payload = Payload { start: start.into(), size: size as usize, byte, end: end.into_bytes().into() };
     Ok(Step::Send { payload, to: s.to.map(|to| to.value) })
 }
 

@@ -27,7 +27,7 @@ spec:
       - ip addr add 10.244.1.2/24 dev eth0
     empty: {machine: m1, servers: [udpecho 7]}
   traffic:
-    - {from: p1a, run: "ping -c1 10.244.1.3", at: 1s, background: true}
+    - {from: p1a, run: "ping -c1 10.244.1.3", at: 1s, every: 1s, count: 3, background: true}
     - {sleep: 47s}
     - from: node1
       run: ip neigh
@@ -39,11 +39,13 @@ spec:
        {accept: }, {use: l}, {settimeout: }, {recv: {all: true}}, {recv: {total: 9}},
        {send: {text: "GET", size: 1, end: "\n"}},
        {setsockopt: [tcp, nodelay, on]}, {setsockopt: [socket, linger, off]}]}
+  faults:
+    - {at: 2s, link: r1/eth1, latency: 50ms, rate: 1mbit, loss: 1%, down: true, for: 3s}
   expect:
     - {capture: node1/vethp1a, filter: "arp", direction: P, count: 2}
     - {capture: node1/any, count: {min: 1, max: 3}}
     - {capture: p1a/eth0, sequence: ["arp", "icmp[0] == 8"]}
-    - {command: "ping -c1 10.244.1.3", from: p1a, exit: 0, stdout: ["1 received", 0777]}
+    - {command: "ping -c1 10.244.1.3", from: p1a, nth: 2, exit: 0, stdout: ["1 received", 0777]}
     - {command: ip neigh, stdout: 64 bytes}
     - {fdb: node1/br0, at: 2s, has: [{mac: "0a:58:0a:f4:01:02", port: vethp1a}], lacks: [{mac: 0a:58:0a:f4:01:03}]}
     - {neigh: p1a/eth0, at: 200ms, has: [{address: 10.244.1.3, lladdr: a:0:0:0:0:1, state: REACHABLE}],
@@ -167,6 +169,8 @@ fn every_value_has_its_place() {
             "p1a",
             "\"ping -c1 10.244.1.3\"",
             "1s",
+            "1s",
+            "3",
             "47s",
             "node1",
             "ip neigh",
@@ -174,6 +178,12 @@ fn every_value_has_its_place() {
             "probe",
             "2s",
             "p1a",
+            "2s",
+            "r1/eth1",
+            "50ms",
+            "1mbit",
+            "1%",
+            "3s",
             "node1/vethp1a",
             "\"arp\"",
             "2",
@@ -184,6 +194,7 @@ fn every_value_has_its_place() {
             "\"icmp[0] == 8\"",
             "\"ping -c1 10.244.1.3\"",
             "p1a",
+            "2",
             "0",
             "\"1 received\"",
             "0777",
@@ -334,7 +345,12 @@ fn messages() {
             "`10.0.0.1` is not an address with a port",
             "an IPv4 address, a colon",
         ),
-        ("traffic: [{from: n, script: [{send: {byte: a}}]}]", "send", "missing field `text` or `size` in `send`", ""),
+        (
+            "traffic: [{from: n, script: [{send: {byte: a}}]}]",
+            "send",
+            "missing field `text` or `hex` or `size` in `send`",
+            "",
+        ),
         ("traffic: [{from: n, script: [{send: {size: 1, byte: ab}}]}]", "ab", "`ab` is not one byte", "one character"),
         (
             "traffic: [{from: n, script: [{send: {size: 20000000}}]}]",

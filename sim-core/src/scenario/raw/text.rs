@@ -113,6 +113,43 @@ impl FromText for SocketAddrV4 {
     }
 }
 
+/// Where a socket is bound.
+pub(super) enum Own {
+    /// An address and a port.
+    Address(SocketAddrV4),
+    /// A device.
+    Device(String),
+}
+
+impl FromText for Own {
+    const WHAT: &'static str = "ADDRESS:PORT or a device";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let name = !text.is_empty() && text.len() <= MAX_INTERFACE_LEN && text.starts_with(|c: char| c.is_alphabetic());
+        if name && !text.contains([':', '/', ' ']) {
+            return Ok(Own::Device(text.to_owned()));
+        }
+        SocketAddrV4::from_text(text).map(Own::Address)
+    }
+}
+
+/// Bytes.
+pub(super) struct Hex(pub(super) Vec<u8>);
+
+impl FromText for Hex {
+    const WHAT: &'static str = "bytes in hexadecimal";
+
+    fn from_text(text: &str) -> Result<Self, Bad> {
+        let digits: Option<Vec<u8>> =
+            text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_digit(16).map(|d| d as u8)).collect();
+        let pairs = digits.filter(|d| d.len() % 2 == 0);
+        let bytes = pairs.map(|digits| digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect());
+        let hint =
+            "two digits of 0-9 and a-f for each byte, blanks between them as you like: \"45 00 00 1c\"".to_owned();
+        bytes.map(Hex).ok_or_else(|| Bad(format!("{} is not bytes in hexadecimal", quote(text)), Some(hint)))
+    }
+}
+
 impl FromText for PacketType {
     const WHAT: &'static str = "a direction";
 

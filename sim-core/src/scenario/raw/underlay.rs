@@ -3,7 +3,7 @@
 use deserr::{Deserr, IntoValue, Map, Value, ValuePointerRef};
 use schemars::JsonSchema;
 
-use super::form::named;
+use super::form::{check_name, named};
 use super::problem::Problems;
 use super::text::{Bad, FromText, digits};
 use super::value::{Duration, Interface, Spanned};
@@ -33,7 +33,7 @@ impl<T: Deserr<Problems> + Default> Deserr<Problems> for Named<T> {
         };
         let (mut all, mut problems) = (Vec::with_capacity(map.len()), Problems::default());
         for (name, value) in map.into_iter() {
-            match named(&name, value, at.push_key(&name), "a machine") {
+            match named(&name, value, at.push_key(&name), "a machine", check_name) {
                 Ok(body) => all.push((Spanned { value: name, span: 0..0 }, body)),
                 Err(new) => {
                     if !problems.add(new) {

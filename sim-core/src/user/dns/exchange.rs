@@ -60,7 +60,7 @@ impl Memory {
 
 /// A draw that belongs to the process.
 pub(super) fn draw(env: &Env<'_>, purpose: Purpose, n: u64) -> u64 {
-    env.prf.draw(purpose, &[u64::from(env.ns.machine().0), u64::from(env.pid.0), n])
+    env.prf.draw(purpose, &[env.salt.word(), u64::from(env.pid.0), n])
 }
 
 /// How an exchange ended.

@@ -19,6 +19,14 @@ pub(super) fn log(unix_s: u64) -> String {
     format!("{day:02}/{}/{year:04} {}", MONTHS[month], clock(unix_s))
 }
 
+/// As OpenSSL prints the times of a certificate, which come as `YYYYMMDDhhmmss`: `Nov  6 08:49:37 1994 GMT`.
+pub(super) fn certificate(text: &str) -> String {
+    let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+    let month = part(4, 6).parse::<usize>().ok().and_then(|m| MONTHS.get(m.checked_sub(1)?)).unwrap_or(&"Bad");
+    let day = part(6, 8).trim_start_matches('0');
+    format!("{month} {day:>2} {}:{}:{} {} GMT", part(8, 10), part(10, 12), part(12, 14), part(0, 4))
+}
+
 /// Reads IMF-fixdate; none for what is no such date. The obsolete forms are none either.
 pub(super) fn parse(text: &str) -> Option<u64> {
     let words: Vec<&str> = text.trim().split_ascii_whitespace().collect();

@@ -1,6 +1,6 @@
 //! A stand-in for kernel and network, for tests: programs that talk over streams to each other, on one machine.
 
-use crate::base::{Files, NsId, Pid, Prf, Time};
+use crate::base::{Files, NsId, Pid, Prf, Salt, Time};
 use crate::engine::process::{Console, Env, Program, Tasks};
 use crate::engine::{Config, World};
 use crate::kernel::errno::Errno;
@@ -162,7 +162,9 @@ impl Net {
             log: &KernelLog::default(),
             files: &self.files,
             prf: &prf,
+            salt: Salt::place(0),
             spent_ns: 0,
+            secrets: &mut String::new(),
             console: &mut p.console,
         };
         let call = p.program.step(std::mem::replace(&mut p.ret, Ret::Done), &mut env);

@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 /// What nc is told.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {
+    /// -4: no questions for IPv6 addresses.
+    pub(super) ipv4: bool,
     /// -d: does not read its standard input.
     pub(super) detached: bool,
     /// -k: goes on with the next client.
@@ -34,6 +36,8 @@ pub struct Options {
     pub(super) probe: bool,
     /// The destination as it was typed, or the address that a server binds.
     pub(super) host: String,
+    /// It is a name, to be looked up.
+    pub(super) named: bool,
     /// Its address.
     pub(super) addr: Option<Ipv4Addr>,
     /// In the order in which they are tried.
@@ -59,7 +63,7 @@ pub(crate) fn parse(name: &Word, words: &[Word]) -> Result<Options, SyntaxError>
     let (mut port, mut source) = (None, None);
     while let Some(opt) = getopt.next()? {
         match opt.letter {
-            '4' => {}
+            '4' => o.ipv4 = true,
             'd' => o.detached = true,
             'k' => o.keep = true,
             'l' => o.listen = true,
@@ -105,7 +109,11 @@ pub(crate) fn parse(name: &Word, words: &[Word]) -> Result<Options, SyntaxError>
     }
     (o.source_port, o.source) = source_of(port, source, o.udp)?;
     if let Some(host) = host {
-        (o.host, o.addr) = (host.text.clone(), Some(address(host, ports.first().copied())?));
+        (o.host, o.addr) = (host.text.clone(), address(host));
+        o.named = o.addr.is_none();
+        if o.named && (o.numeric || o.listen) {
+            return Err(unknown(host, ports.first().copied()));
+        }
     }
     for word in ports {
         o.ports.extend(port_range(word, o.udp)?);
@@ -151,15 +159,14 @@ fn number(opt: &Opt<'_>, what: &str, min: i64, max: i64) -> Result<i64, SyntaxEr
     Err(opt.error(TOOL, format!("{what} {why}: {}", opt.arg)))
 }
 
-fn address(host: &Word, port: Option<&Word>) -> Result<Ipv4Addr, SyntaxError> {
-    if host.text == "localhost" {
-        return Ok(Ipv4Addr::LOCALHOST);
-    }
-    inet_aton(&host.text).ok_or_else(|| {
-        let port = port.map_or("", |p| p.text.as_str());
-        let message = format!("{TOOL}: getaddrinfo for host \"{}\" port {port}: Name or service not known", host.text);
-        SyntaxError::at(host, message).hint("names are not resolved: give an IPv4 address")
-    })
+fn address(host: &Word) -> Option<Ipv4Addr> {
+    if host.text == "localhost" { Some(Ipv4Addr::LOCALHOST) } else { inet_aton(&host.text) }
+}
+
+fn unknown(host: &Word, port: Option<&Word>) -> SyntaxError {
+    let port = port.map_or("", |p| p.text.as_str());
+    let message = format!("{TOOL}: getaddrinfo for host \"{}\" port {port}: Name or service not known", host.text);
+    SyntaxError::at(host, message).hint("names are looked up for clients without -n: give an IPv4 address")
 }
 
 /// build_ports: a name, a number or a range.
@@ -210,6 +217,7 @@ mod tests {
             ("nc -lp7000 -s 10.0.0.2", "10.0.0.2 [7000]"),
             ("nc -l 10.0.0.2 7000", "10.0.0.2 [7000]"),
             ("nc -u localhost domain", "127.0.0.1 [53]"),
+            ("nc web.wrk-2 80", "- [80]"),
         ] {
             let o = options(line).unwrap();
             let addr = o.addr.map_or("-".to_owned(), |a| a.to_string());

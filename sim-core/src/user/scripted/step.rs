@@ -13,7 +13,7 @@ pub type Name = Arc<str>;
 pub enum Step {
     /// socket(2)
     Socket {
-        /// UDP or TCP.
+        /// UDP, TCP or frames.
         protocol: Protocol,
         /// A name for it.
         name: Option<Name>,
@@ -27,6 +27,8 @@ pub enum Step {
     SetTimeout(Option<u64>),
     /// bind(2)
     Bind(SocketAddrV4),
+    /// bind(2) of a socket for frames to a device, by name.
+    BindDev(String),
     /// connect(2). With a time-out it goes on in poll(2) and asks for SO_ERROR.
     Connect(SocketAddrV4),
     /// listen(2) with so many connections that wait.
@@ -75,6 +77,19 @@ pub enum Protocol {
     Udp,
     /// A stream.
     Tcp,
+    /// Whole frames, made by hand.
+    Packet,
+}
+
+impl Protocol {
+    /// As the script has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Udp => "udp",
+            Protocol::Tcp => "tcp",
+            Protocol::Packet => "packet",
+        }
+    }
 }
 
 impl From<Protocol> for SocketKind {
@@ -82,27 +97,28 @@ impl From<Protocol> for SocketKind {
         match protocol {
             Protocol::Udp => SocketKind::Udp,
             Protocol::Tcp => SocketKind::Tcp,
+            Protocol::Packet => SocketKind::Frames,
         }
     }
 }
 
-/// What a send sends: a text, so many bytes of one kind, another text.
+/// What a send sends: a beginning, so many bytes of one kind, an end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Payload {
     /// What it begins with.
-    pub text: Arc<str>,
+    pub start: Arc<[u8]>,
     /// So many bytes follow.
     pub size: usize,
     /// What they are.
     pub byte: u8,
     /// What it ends with.
-    pub end: Arc<str>,
+    pub end: Arc<[u8]>,
 }
 
 impl Payload {
     /// How long it is.
     pub fn len(&self) -> usize {
-        self.text.len() + self.size + self.end.len()
+        self.start.len() + self.size + self.end.len()
     }
 
     /// It is an empty datagram.
@@ -114,11 +130,12 @@ impl Payload {
     pub fn rest(&self, from: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len().saturating_sub(from));
         let mut skip = from;
-        for (part, len) in [(Some(&self.text), self.text.len()), (None, self.size), (Some(&self.end), self.end.len())] {
+        let parts = [(Some(&self.start), self.start.len()), (None, self.size), (Some(&self.end), self.end.len())];
+        for (part, len) in parts {
             let start = skip.min(len);
             skip -= start;
             match part {
-                Some(text) => bytes.extend(&text.as_bytes()[start..]),
+                Some(part) => bytes.extend(&part[start..]),
                 None => bytes.resize(bytes.len() + len - start, self.byte),
             }
         }
@@ -172,12 +189,12 @@ impl fmt::Display for Step {
     /// The call as it stands in front of its error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Socket { protocol: Protocol::Udp, .. } => f.write_str("socket udp"),
-            Step::Socket { protocol: Protocol::Tcp, .. } => f.write_str("socket tcp"),
+            Step::Socket { protocol, .. } => write!(f, "socket {}", protocol.name()),
             Step::Use(name) => write!(f, "use {name}"),
             Step::SetSockOpt(opt) => write!(f, "setsockopt {}", opt.text),
             Step::SetTimeout(_) => f.write_str("settimeout"),
             Step::Bind(addr) => write!(f, "bind {addr}"),
+            Step::BindDev(dev) => write!(f, "bind {dev}"),
             Step::Connect(addr) => write!(f, "connect {addr}"),
             Step::Listen(_) => f.write_str("listen"),
             Step::Accept { .. } => f.write_str("accept"),

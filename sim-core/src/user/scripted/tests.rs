@@ -21,7 +21,7 @@ fn addr(text: &str) -> std::net::SocketAddrV4 {
 }
 
 fn text(text: &str) -> Step {
-    Step::Send { payload: Payload { text: text.into(), size: 0, byte: 0, end: "".into() }, to: None }
+    Step::Send { payload: Payload { start: text.as_bytes().into(), size: 0, byte: 0, end: [].into() }, to: None }
 }
 
 fn recv(size: usize, until: Until) -> Step {
@@ -112,7 +112,7 @@ fn a_connect_that_fails_and_one_that_takes_too_long() {
 
 #[test]
 fn what_does_not_fit_is_sent_later() {
-    let payload = Payload { text: "0 1".into(), size: 60_000, byte: b' ', end: "\n".into() };
+    let payload = Payload { start: b"0 1"[..].into(), size: 60_000, byte: b' ', end: b"\n"[..].into() };
     let upload = Step::Send { payload, to: None };
     let mut lines = conn();
     lines.extend([upload.clone(), Step::SetTimeout(None), upload, Step::SetTimeout(Some(SEC)), text("x")]);
@@ -205,7 +205,7 @@ fn names_hold_several() {
 
 #[test]
 fn payloads() {
-    let payload = Payload { text: "ab".into(), size: 3, byte: b'-', end: "yz".into() };
+    let payload = Payload { start: b"ab"[..].into(), size: 3, byte: b'-', end: b"yz"[..].into() };
     for (from, want) in [(0, "ab---yz"), (1, "b---yz"), (3, "--yz"), (5, "yz"), (6, "z"), (7, "")] {
         assert_eq!(String::from_utf8(payload.rest(from)).unwrap(), want, "{from}");
     }

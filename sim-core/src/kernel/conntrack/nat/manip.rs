@@ -11,7 +11,7 @@ use std::net::IpAddr;
 const TCP_HLEN: usize = 20;
 
 /// nf_nat_ipv4_manip_pkt: one end of the IPv4 packet at `at` becomes that of `target`. False if it is too short.
-pub(super) fn manip_pkt(l3: &mut [u8], at: usize, target: &Tuple, manip: Manip, csum: Csum) -> bool {
+pub(in crate::kernel) fn manip_pkt(l3: &mut [u8], at: usize, target: &Tuple, manip: Manip, csum: Csum) -> bool {
     let Some(packet) = l3.get_mut(at..).filter(|p| p.len() >= 20) else { return false };
     let hlen = usize::from(packet[0] & 0xf) * 4;
     let (field, new) = match manip {

@@ -11,7 +11,7 @@ mod manip;
 mod unique;
 
 pub use manip::nf_nat_icmp_reply_translation;
-pub(in crate::kernel) use manip::replace2;
+pub(in crate::kernel) use manip::{manip_pkt, replace2};
 
 use super::entry::{CtId, CtInfo, Nfct, Status};
 use super::table::Conntrack;
@@ -219,7 +219,7 @@ pub fn nf_nat_packet(ct: &Conntrack, nfct: Nfct, hook: Hook, l3: &mut [u8], csum
         return Verdict::Accept;
     }
     let target = conn.tuple(info.dir().other()).inverse();
-    let done = target.is_some_and(|target| manip::manip_pkt(l3, 0, &target, manip, csum));
+    let done = target.is_some_and(|target| manip_pkt(l3, 0, &target, manip, csum));
     if done { Verdict::Accept } else { Verdict::Drop }
 }
 

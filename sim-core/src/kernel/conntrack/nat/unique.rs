@@ -251,7 +251,7 @@ fn random_u16(ct: &mut Conntrack, cx: &CtCx<'_>, id: CtId) -> u32 {
     let Some(flow) = ct.get(id).map(|c| *c.tuple(Dir::Original)) else { return 0 };
     let draw = ct.next_draw(&flow);
     let [a, b, c, d, e, f] = flow.words();
-    cx.prf.below(Purpose::NatPort, &[u64::from(cx.ns.0), a, b, c, d, e, f, draw], 1 << 16) as u32
+    cx.prf.below(Purpose::NatPort, &[cx.salt.word(), a, b, c, d, e, f, draw], 1 << 16) as u32
 }
 
 /// nf_nat_used_tuple_harder: with few attempts left, a connection that has ended gives way to a newer one.

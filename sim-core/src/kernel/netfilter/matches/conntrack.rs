@@ -102,7 +102,7 @@ impl Conntrack {
         match packet.ct {
             Ct::Tracked(ct) => !rest || around.connection().is_some_and(|c| self.tracked(&ct, &c)),
             // Without a connection only the state can be told.
-            Ct::None | Ct::Untracked => self.states.is_some() && !rest,
+            Ct::None | Ct::Untracked | Ct::Template(_) => self.states.is_some() && !rest,
         }
     }
 
@@ -179,6 +179,8 @@ fn state_bits(ct: Ct) -> u8 {
     match ct {
         Ct::None => INVALID,
         Ct::Untracked => UNTRACKED,
+        // It is there as a connection that begins.
+        Ct::Template(_) => NEW,
         Ct::Tracked(t) => {
             let state = match t.info {
                 CtInfo::New => NEW,

@@ -11,6 +11,8 @@ mod multiport;
 mod physdev;
 mod ports;
 mod recent;
+mod rpfilter;
+mod set;
 mod statistic;
 mod tcp;
 
@@ -24,6 +26,8 @@ pub use multiport::{Multiport, Side};
 pub use physdev::Physdev;
 pub use ports::Ports;
 pub use recent::{Op, Recent, RecentLists};
+pub use rpfilter::Rpfilter;
+pub use set::MatchSet;
 pub use statistic::Statistic;
 pub use tcp::Tcp;
 
@@ -57,6 +61,10 @@ pub enum Match {
     Physdev(Physdev),
     /// `-m recent`
     Recent(Recent),
+    /// `-m rpfilter`
+    Rpfilter(Rpfilter),
+    /// `-m set`
+    Set(MatchSet),
     /// `-m statistic`
     Statistic(Statistic),
     /// `-m tcp`
@@ -78,12 +86,34 @@ macro_rules! each {
             Match::Multiport($m) => $call,
             Match::Physdev($m) => $call,
             Match::Recent($m) => $call,
+            Match::Rpfilter($m) => $call,
+            Match::Set($m) => $call,
             Match::Statistic($m) => $call,
             Match::Tcp($m) => $call,
             Match::Ports($m) => $call,
         }
     };
 }
+
+/// The matches that there are.
+pub const NAMES: [&str; 16] = [
+    "addrtype",
+    "comment",
+    "conntrack",
+    "icmp",
+    "limit",
+    "mark",
+    "multiport",
+    "physdev",
+    "recent",
+    "rpfilter",
+    "sctp",
+    "set",
+    "state",
+    "statistic",
+    "tcp",
+    "udp",
+];
 
 impl Match {
     /// The match of that name before its options are read.
@@ -99,6 +129,8 @@ impl Match {
             "multiport" => Match::Multiport(Multiport::default()),
             "physdev" => Match::Physdev(Physdev::default()),
             "recent" => Match::Recent(Recent::default()),
+            "rpfilter" => Match::Rpfilter(Rpfilter::default()),
+            "set" => Match::Set(MatchSet::default()),
             "statistic" => Match::Statistic(Statistic::default()),
             "tcp" => Match::Tcp(Tcp::default()),
             "sctp" => Match::Ports(Ports::SCTP),
@@ -119,6 +151,8 @@ impl Match {
             Match::Multiport(_) => "multiport",
             Match::Physdev(_) => "physdev",
             Match::Recent(_) => "recent",
+            Match::Rpfilter(_) => "rpfilter",
+            Match::Set(_) => "set",
             Match::Statistic(_) => "statistic",
             Match::Tcp(_) => "tcp",
             Match::Ports(m) => m.name(),
@@ -164,11 +198,13 @@ impl Match {
             Match::AddrType(m) => m.suits(hooks),
             Match::Physdev(m) => m.suits(hooks),
             Match::Recent(m) => m.suits(),
+            Match::Rpfilter(_) => Rpfilter::suits(hooks),
             _ => true,
         }
     }
 
-    /// Whether the packet matches.
+    /// Whether the packet matches. Not inlined: what one kind looks at would be worked out for all of them.
+    #[inline(never)]
     pub(super) fn matches(
         &self,
         packet: &Packet<'_>,
@@ -186,6 +222,8 @@ impl Match {
             Match::Multiport(m) => m.matches(packet),
             Match::Physdev(m) => m.matches(packet, around).into(),
             Match::Recent(m) => m.matches(packet, memory.recent).into(),
+            Match::Rpfilter(m) => m.matches(packet, around).into(),
+            Match::Set(m) => m.matches(packet, memory.sets).into(),
             Match::Statistic(m) => m.matches(site, memory, around).into(),
             Match::Tcp(m) => m.matches(packet),
             Match::Ports(m) => m.matches(packet),
@@ -220,4 +258,17 @@ fn save_ports(out: &mut String, name: &str, (low, high): (u16, u16), invert: boo
 /// `port_match` of net/netfilter/xt_tcpudp.c
 fn port_in((low, high): (u16, u16), port: u16, invert: bool) -> bool {
     (low <= port && port <= high) != invert
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known() {
+        for name in NAMES {
+            let found = Match::new(name).map(|m| m.name());
+            assert!(found == Some(name), "{name}");
+        }
+    }
 }

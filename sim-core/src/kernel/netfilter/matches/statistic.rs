@@ -48,6 +48,10 @@ impl Default for Statistic {
 impl Statistic {
     /// `statistic_mt`
     pub(super) fn matches(&self, site: Site, memory: &mut Memory<'_>, around: &mut dyn Surroundings) -> bool {
+        let (odds, of) = self.odds();
+        if let Some(held) = around.decide(odds, of) {
+            return held;
+        }
         match *self {
             Statistic::Random { probability, invert } => (around.draw(site.0) & 0x7fff_ffff < probability) != invert,
             Statistic::Nth { every, packet, invert } => {
@@ -58,6 +62,17 @@ impl Statistic {
                 hit != invert
             }
         }
+    }
+}
+
+impl Statistic {
+    /// In how many cases of how many it holds, where nothing is known of the packets before.
+    fn odds(&self) -> (u32, u32) {
+        let (odds, of, invert) = match *self {
+            Statistic::Random { probability, invert } => (probability, ONE as u32, invert),
+            Statistic::Nth { every, invert, .. } => (1, every.max(1), invert),
+        };
+        (if invert { of - odds.min(of) } else { odds.min(of) }, of)
     }
 }
 

@@ -55,6 +55,24 @@ pub enum Target {
     TcpMss(TcpMss),
 }
 
+/// The targets that there are.
+pub const NAMES: [&str; 14] = [
+    "ACCEPT",
+    "CONNMARK",
+    "CT",
+    "DNAT",
+    "DROP",
+    "LOG",
+    "MARK",
+    "MASQUERADE",
+    "NOTRACK",
+    "REDIRECT",
+    "REJECT",
+    "RETURN",
+    "SNAT",
+    "TCPMSS",
+];
+
 impl Target {
     /// The target of that name before its options are read; none if it can only be a chain.
     pub(super) fn new(name: &str) -> Option<Target> {
@@ -64,7 +82,7 @@ impl Target {
             "RETURN" => Target::Return,
             "CONNMARK" => Target::ConnMark(ConnMark::default()),
             "CT" => Target::Ct(CtTarget::default()),
-            "NOTRACK" => Target::Ct(CtTarget { notrack: true, alias: true }),
+            "NOTRACK" => Target::Ct(CtTarget { notrack: true, alias: true, ..CtTarget::default() }),
             "LOG" => Target::Log(Log::default()),
             "MARK" => Target::Mark(SetMark::default()),
             "DNAT" => Target::Nat(Nat::new(NatKind::Dnat)),
@@ -232,5 +250,15 @@ impl Target {
             }
             _ => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known() {
+        assert!(NAMES.iter().all(|name| Target::new(name).is_some()), "{NAMES:?}");
     }
 }

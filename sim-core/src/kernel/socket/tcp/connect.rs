@@ -4,7 +4,6 @@
 use super::sock::{Sock, State, TCP_MSS_DEFAULT, TCP_TIMEOUT_INIT};
 use super::transmit;
 use super::{Entry, TABLE_PERTURB_SIZE, Tuple, timewait, window};
-use crate::base::Prf;
 use crate::base::rng::Purpose;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
@@ -12,6 +11,7 @@ use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
 use crate::kernel::profile::Profile;
+use crate::kernel::timer::TICK_NS;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// IPV4_MAX_PMTU without a header: the largest MSS that is announced.
@@ -24,11 +24,13 @@ pub(super) fn default_advmss(mtu: u32) -> u32 {
     mtu.saturating_sub(40).clamp(MIN_ADVMSS, MAX_ADVMSS)
 }
 
-/// secure_tcp_seq: nobody outside can guess it, and it grows with time (RFC 6528).
-pub(super) fn initial_seq(prf: &Prf, cx: &Cx<'_>, tuple: &Tuple) -> u32 {
+/// secure_tcp_seq: nobody outside can guess it, and it grows with time (RFC 6528), by one each 64 nanoseconds.
+///
+/// Differs: the clock is read in ticks, so that a hop more on the way to a connection does not change its numbers.
+pub(super) fn initial_seq(cx: &Cx<'_>, tuple: &Tuple) -> u32 {
     let [local, remote] = tuple.words();
-    let hash = prf.draw(Purpose::TcpIsn, &[u64::from(cx.ns.0), local, remote]) as u32;
-    hash.wrapping_add((cx.now().0 >> 6) as u32)
+    let hash = cx.prf.draw(Purpose::TcpIsn, &[cx.salt(), local, remote]) as u32;
+    hash.wrapping_add((cx.jiffies().wrapping_mul(TICK_NS) >> 6) as u32)
 }
 
 /// secure_tcp_ts_off: where the timestamps of a connection begin; in Linux 4.18, those of all between two addresses.
@@ -38,14 +40,13 @@ pub(super) fn timestamp_offset(profile: Profile, cx: &Cx<'_>, tuple: &Tuple) -> 
         Profile::Linux418 => Tuple { local_port: 0, remote_port: 0, ..*tuple },
     };
     let [local, remote] = hashed.words();
-    let prf = cx.prf;
-    prf.draw(Purpose::TcpTimestamp, &[u64::from(cx.ns.0), local, remote]) as u32
+    cx.prf.draw(Purpose::TcpTimestamp, &[cx.salt(), local, remote]) as u32
 }
 
 /// net_tx_rndhash: the hash that the packets of a connection carry from now on.
 pub(super) fn tx_hash(cx: &Cx<'_>, tuple: &Tuple) -> u32 {
     let [local, remote] = tuple.words();
-    (cx.prf.draw(Purpose::TxHash, &[u64::from(cx.ns.0), local, remote, cx.now().0]) as u32).max(1)
+    (cx.prf.draw(Purpose::TxHash, &[cx.salt(), local, remote, cx.jiffies()]) as u32).max(1)
 }
 
 /// inet_bind
@@ -86,7 +87,7 @@ pub(super) fn port_for_bind(ns: &mut NetNs, cx: &Cx<'_>, sk: &Sock, port: u16) -
         remaining &= !1;
     }
     ns.sockets.tcp.draws += 1;
-    let input = [u64::from(cx.ns.0), u64::from(sk.id.index), ns.sockets.tcp.draws];
+    let input = [cx.salt(), u64::from(sk.id.index), ns.sockets.tcp.draws];
     let drawn = cx.prf.below(Purpose::EphemeralPort, &input, u64::from(remaining)) as u32;
     for parity in [1, 0] {
         let first = drawn & !1 | parity;
@@ -138,12 +139,12 @@ pub(super) fn connect(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, to: Socket
     }
     let tuple = sk.tuple();
     if sk.write_seq == 0 {
-        sk.write_seq = initial_seq(cx.prf, cx, &tuple);
+        sk.write_seq = initial_seq(cx, &tuple);
     }
     sk.txhash = tx_hash(cx, &tuple);
     sk.tsoffset = timestamp_offset(ns.sockets.tcp.sysctl.profile, cx, &tuple);
     let [local, remote] = tuple.words();
-    sk.inet_id = cx.prf.draw(Purpose::IpId, &[u64::from(cx.ns.0), local, remote, cx.now().0]) as u16;
+    sk.inet_id = cx.prf.draw(Purpose::IpId, &[cx.salt(), local, remote, cx.now().0]) as u16;
     connect_init(ns, cx, sk, r.mtu);
     transmit::connect(ns, cx, sk);
     Ok(())
@@ -194,16 +195,13 @@ fn hash_connect(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) -> Result<(), Er
         remaining &= !1;
     }
     // secure_ipv4_port_ephemeral: the same for all connections between the same addresses and port.
-    let input = [
-        u64::from(cx.ns.0),
-        u64::from(u32::from(sk.ip.saddr)),
-        u64::from(u32::from(sk.ip.daddr)) << 16 | u64::from(sk.dport),
-    ];
+    let input =
+        [cx.salt(), u64::from(u32::from(sk.ip.saddr)), u64::from(u32::from(sk.ip.daddr)) << 16 | u64::from(sk.dport)];
     let port_offset = cx.prf.draw(Purpose::EphemeralPort, &input);
     let index = (port_offset % TABLE_PERTURB_SIZE) as u16;
     let perturb = match ns.sockets.tcp.perturb.get(&index) {
         Some(perturb) => *perturb,
-        None => cx.prf.draw(Purpose::EphemeralPort, &[u64::from(cx.ns.0), u64::from(index)]) as u32,
+        None => cx.prf.draw(Purpose::EphemeralPort, &[cx.salt(), u64::from(index)]) as u32,
     };
     let offset = (perturb.wrapping_add((port_offset >> 32) as u32) % remaining) & !1;
     for parity in [0, 1] {
@@ -218,7 +216,7 @@ fn hash_connect(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock) -> Result<(), Er
             sk.in_ports = true;
             ns.sockets.tcp.hold_port(port, sk.id);
             ns.sockets.tcp.draws += 1;
-            let draw = [u64::from(cx.ns.0), port_offset, ns.sockets.tcp.draws];
+            let draw = [cx.salt(), port_offset, ns.sockets.tcp.draws];
             let skip = cx.prf.below(Purpose::EphemeralPort, &draw, 8) as u32 * 2;
             ns.sockets.tcp.perturb.insert(index, perturb.wrapping_add(i.max(skip) + 2));
             return Ok(());
@@ -257,14 +255,14 @@ fn take_place(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, port: u16) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{MachineId, NsId};
+    use crate::base::{MachineId, NsId, Prf};
     use crate::kernel::cx::Cpu;
     use crate::kernel::trace::Mute;
 
     #[test]
     fn whose_clock_timestamps_show() {
-        let (prf, mut cpu, mut sink) = (Prf::new(1), Cpu::new(MachineId(0), 0), Mute);
-        let cx = Cx { ns: NsId::default(), cpu: &mut cpu, prf: &prf, sink: &mut sink, steps: false };
+        let (prf, mut cpu, mut sink) = (Prf::new(1), Cpu::new(MachineId(0), None, 0), Mute);
+        let cx = Cx { ns: NsId::default(), cpu: &mut cpu, prf: &prf, sink: &mut sink, steps: false, taps: false };
         let to = |host, remote_port| Tuple {
             local: Ipv4Addr::new(10, 0, 0, 1),
             local_port: 40_000,

@@ -4,7 +4,6 @@
 use super::sock::{Sock, State};
 use super::timer::{self, Xmit};
 use super::{Entry, Tuple, after, before, recovery, rx};
-use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::ip::exception;
@@ -17,8 +16,8 @@ use crate::kernel::timer::ns_to_jiffies;
 use crate::wire::{be16, be32};
 use std::net::SocketAddrV4;
 
-/// tcp_v4_err. Whether the error is about a connection here.
-pub(in crate::kernel) fn tcp_v4_err(ns: &mut NetNs, cx: &mut Cx<'_>, _dev: IfIndex, report: &Report<'_>) -> bool {
+/// tcp_v4_err. Whether it is a redirect that is to be followed.
+pub(in crate::kernel) fn tcp_v4_err(ns: &mut NetNs, cx: &mut Cx<'_>, report: &Report<'_>) -> bool {
     let inner = &report.inner;
     let local = SocketAddrV4::new(inner.src, be16(inner.payload, 0));
     let remote = SocketAddrV4::new(inner.dst, be16(inner.payload, 2));
@@ -28,23 +27,22 @@ pub(in crate::kernel) fn tcp_v4_err(ns: &mut NetNs, cx: &mut Cx<'_>, _dev: IfInd
     match ns.sockets.tcp.entry(id) {
         Some(Entry::Sock(_)) => {}
         // A minisocket hears of nothing; a request is asked again by its timer.
-        Some(_) => return true,
-        None => return false,
+        _ => return false,
     }
     let Some(mut sk) = ns.sockets.tcp.take(id) else { return false };
-    hear(ns, cx, &mut sk, report, seq);
+    // Nobody who has not seen the connection can make it up.
+    let made_up = sk.state != State::Listen && (before(seq, sk.snd_una) || after(seq, sk.snd_nxt));
+    let is_heard = sk.state != State::Close && !made_up;
+    // It is lost on a socket that its program holds just then.
+    let is_followed = is_heard && report.kind == REDIRECT && !sk.owned;
+    if is_heard {
+        hear(ns, cx, &mut sk, report, seq);
+    }
     ns.sockets.tcp.give_back(sk);
-    true
+    is_followed
 }
 
 fn hear(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, report: &Report<'_>, seq: u32) {
-    if sk.state == State::Close {
-        return;
-    }
-    // Nobody who has not seen the connection can make it up.
-    if sk.state != State::Listen && (before(seq, sk.snd_una) || after(seq, sk.snd_nxt)) {
-        return;
-    }
     match report.kind {
         REDIRECT | SOURCE_QUENCH => return,
         DEST_UNREACH if report.code == FRAG_NEEDED => {

@@ -234,7 +234,7 @@ fn conn_request(
         return cx.end(f, Fate::Consumed(Consumer::Tcp));
     }
     let tuple = req.tuple;
-    req.snt_isn = tw_isn.unwrap_or_else(|| initial_seq(cx.prf, cx, &tuple));
+    req.snt_isn = tw_isn.unwrap_or_else(|| initial_seq(cx, &tuple));
     let mut sent = req.clone();
     let Some(id) = ns.sockets.tcp.insert(|_| Entry::Request(Box::new(req))) else {
         return cx.kill(f, DropReason::TcpListenOverflow);
@@ -259,7 +259,7 @@ fn rcvbuf_clamp(sk: &Sock) -> u32 {
 }
 
 /// tcp_openreq_init and tcp_openreq_init_rwin
-fn request(ns: &NetNs, cx: &Cx<'_>, dev: IfIndex, sk: &Sock, seg: &Segment) -> Option<Request> {
+fn request(ns: &mut NetNs, cx: &Cx<'_>, dev: IfIndex, sk: &Sock, seg: &Segment) -> Option<Request> {
     let tuple = seg.tuple();
     let flow = Flow4 { src: Some(tuple.local), oif: sk.dev, any_src: true, ..Flow4::to(tuple.remote) };
     let r = route::output(ns, &flow).ok()?;
@@ -579,7 +579,7 @@ fn create_child(ns: &mut NetNs, cx: &mut Cx<'_>, parent: &Sock, req: &Request, s
     (sk.ip.saddr, sk.ip.rcv_saddr, sk.sport) = (tuple.local, tuple.local, tuple.local_port);
     (sk.ip.daddr, sk.dport, sk.dev) = (tuple.remote, tuple.remote_port, req.dev);
     let [local, remote] = tuple.words();
-    sk.inet_id = cx.prf.draw(Purpose::IpId, &[u64::from(cx.ns.0), local, remote, cx.now().0]) as u16;
+    sk.inet_id = cx.prf.draw(Purpose::IpId, &[cx.salt(), local, remote, cx.now().0]) as u16;
     (sk.tsoffset, sk.txhash) = (req.ts_off, req.txhash);
     sk.rcv_nxt = req.rcv_isn.wrapping_add(1);
     (sk.rcv_wup, sk.copied_seq) = (sk.rcv_nxt, sk.rcv_nxt);
@@ -687,7 +687,7 @@ fn cookie_time(cx: &Cx<'_>) -> u32 {
 
 fn cookie_hash(cx: &Cx<'_>, tuple: &Tuple, count: u32, which: u64) -> u32 {
     let [local, remote] = tuple.words();
-    cx.prf.draw(Purpose::SynCookie, &[u64::from(cx.ns.0), local, remote, u64::from(count), which]) as u32
+    cx.prf.draw(Purpose::SynCookie, &[cx.salt(), local, remote, u64::from(count), which]) as u32
 }
 
 /// cookie_v4_check: an ACK that echoes a cookie is the end of a handshake that nobody remembers.

@@ -68,6 +68,7 @@ impl Options {
         out
     }
 
+    #[inline(never)]
     pub fn push_sack(&mut self, block: (u32, u32)) {
         if usize::from(self.num_sacks) < MAX_SACKS {
             self.sacks[usize::from(self.num_sacks)] = block;

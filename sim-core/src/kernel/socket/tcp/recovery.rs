@@ -69,6 +69,7 @@ pub(super) fn init_cwnd_reduction(sk: &mut Sock) {
 }
 
 /// tcp_cwnd_reduction: Proportional Rate Reduction (RFC 6937).
+#[inline(never)]
 fn cwnd_reduction(sk: &mut Sock, newly_acked: u32, newly_lost: u32, una_advanced: bool) {
     if newly_acked == 0 || sk.prior_cwnd == 0 {
         return;
@@ -100,6 +101,7 @@ pub(super) fn end_cwnd_reduction(cx: &Cx<'_>, sk: &mut Sock) {
 }
 
 /// tcp_enter_cwr: the own queue was full, a router's soon would be, or a probe has told of a loss.
+#[cold]
 pub(super) fn enter_cwr(sk: &mut Sock) {
     sk.prior_ssthresh = 0;
     if sk.ca_state < CaState::Cwr {
@@ -550,6 +552,7 @@ fn try_undo_partial(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, prior_una: u
 }
 
 /// tcp_check_sack_reordering: how far apart segments may arrive.
+#[cold]
 pub(super) fn check_sack_reordering(ns: &NetNs, sk: &mut Sock, low_seq: u32) {
     let fack = sack::highest_sack_seq(sk);
     if !before(low_seq, fack) {

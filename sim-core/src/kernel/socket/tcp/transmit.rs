@@ -107,7 +107,7 @@ fn syn_options(ns: &NetNs, sk: &Sock, now_ms: u32) -> Options {
 
 impl Sock {
     /// The route to the peer (__sk_dst_check): it is looked up anew each time, as it may have changed.
-    pub(super) fn route(&self, ns: &NetNs) -> Result<route::Output, Errno> {
+    pub(super) fn route(&self, ns: &mut NetNs) -> Result<route::Output, Errno> {
         let src = (!self.ip.saddr.is_unspecified()).then_some(self.ip.saddr);
         let flow = Flow4 { src, oif: self.dev, any_src: true, ..Flow4::to(self.ip.daddr) };
         route::output(ns, &flow)
@@ -134,7 +134,7 @@ impl Sock {
     }
 
     /// tcp_current_mss: of this moment's path MTU and this segment's options.
-    pub(super) fn current_mss(&mut self, ns: &NetNs) -> u32 {
+    pub(super) fn current_mss(&mut self, ns: &mut NetNs) -> u32 {
         if let Ok(r) = self.route(ns)
             && r.mtu != self.pmtu_cookie
         {
@@ -337,7 +337,8 @@ pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields:
     let h = Header { protocol: IPPROTO_TCP, tos: reply.tos, ttl, df: Df::IfItFits, ident: Ident::Zero };
     let nfct = nf_conntrack_attach(&mut ns.ct, reply.nfct);
     let partial = reply.partial;
-    let origin = Origin { cause: reply.cause, nfct, bound: reply.oif, summed: true, partial, hash: reply.txhash };
+    let origin =
+        Origin { cause: reply.cause, nfct, bound: reply.oif, mark: 0, summed: true, partial, hash: reply.txhash };
     let (src, dst) = (r.src, r.dst);
     let _ = output::send(ns, cx, &r, &h, origin, TCP_HLEN + fields.options.len(), |out| {
         write_header(out, reply.from.port(), reply.to.port(), fields);

@@ -570,6 +570,7 @@ fn peer(sk: &Sock) -> Result<Ret, Errno> {
 }
 
 /// do_tcp_setsockopt and sk_setsockopt
+#[cold]
 fn set_option(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, opt: SockOpt) -> Result<(), Errno> {
     match opt {
         SockOpt::Ttl(0) => return Err(Errno::EINVAL),
@@ -626,7 +627,8 @@ fn set_option(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, opt: SockOpt) -> R
             return Err(Errno::EINVAL);
         }
         SockOpt::RecvTimeout(_) | SockOpt::NonBlock(_) | SockOpt::Broadcast(_) | SockOpt::DontRoute(_) => {}
-        SockOpt::IcmpFilter(_) | SockOpt::EchoFilter(_) => return Err(Errno::ENOPROTOOPT),
+        // Differs: segments have no mark.
+        SockOpt::IcmpFilter(_) | SockOpt::EchoFilter(_) | SockOpt::Mark(_) => return Err(Errno::ENOPROTOOPT),
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::lab::args::{
 use crate::lab::{SyntaxError, Word};
 
 /// Link types that iproute2 knows and this kernel does not.
-const OTHERS: [&str; 35] = [
+const OTHERS: [&str; 34] = [
     "amt",
     "bareudp",
     "batadv",
@@ -26,7 +26,6 @@ const OTHERS: [&str; 35] = [
     "ip6gre",
     "ip6gretap",
     "ip6tnl",
-    "ipip",
     "ipoib",
     "ipvlan",
     "macsec",
@@ -45,14 +44,17 @@ const OTHERS: [&str; 35] = [
     "xfrm",
 ];
 
+/// A hint.
+const LINK_TYPES: &str = "the link types are: bridge, ipip, veth, vxlan";
+
 /// A value of `type` that is not simulated.
 pub(super) fn unknown(word: &Word) -> SyntaxError {
     if OTHERS.contains(&word.text.as_str()) {
-        return not_simulated(word).hint("the link types are: bridge, veth, vxlan");
+        return not_simulated(word).hint(LINK_TYPES);
     }
     SyntaxError::at(word, "Error: Unknown device type.")
-        .hint("the link types are: bridge, veth, vxlan")
-        .hint_nearest(&word.text, ["bridge", "veth", "vxlan", "bridge_slave"])
+        .hint(LINK_TYPES)
+        .hint_nearest(&word.text, ["bridge", "veth", "vxlan", "ipip", "bridge_slave"])
 }
 
 /// The order in which the kernel makes the changes of one request (rtnl_changelink, then do_setlink).

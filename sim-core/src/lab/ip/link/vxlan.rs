@@ -23,6 +23,7 @@ enum Opt {
     DstPort,
     Learning(bool),
     UdpCsum(bool),
+    External,
     /// What is off anyway.
     Off,
     Help,
@@ -69,7 +70,7 @@ const OPTIONS: &[Keyword<Opt>] = &[
     exact("noremcsumtx", Opt::Off),
     exact("remcsumrx", Opt::Other),
     exact("noremcsumrx", Opt::Off),
-    exact("external", Opt::Other),
+    exact("external", Opt::External),
     exact("noexternal", Opt::Off),
     exact("gbp", Opt::Other),
     exact("gpe", Opt::Other),
@@ -89,7 +90,7 @@ pub(super) fn vxlan(args: &mut Args<'_>, checks: &mut Vec<Check>) -> Result<Vxla
         };
         let kind = std::mem::discriminant(&opt);
         if opt != Opt::Off && seen.contains(&kind) {
-            let value = args.peek().filter(|_| !matches!(opt, Opt::Learning(_) | Opt::UdpCsum(_)));
+            let value = args.peek().filter(|_| !matches!(opt, Opt::Learning(_) | Opt::UdpCsum(_) | Opt::External));
             return Err(garbage(&word.text, value.unwrap_or(word)));
         }
         seen.push(kind);
@@ -121,15 +122,7 @@ pub(super) fn vxlan(args: &mut Args<'_>, checks: &mut Vec<Check>) -> Result<Vxla
                 let value = args.value()?;
                 v.tos = if value.text == "inherit" { 1 } else { unsigned(value, "bad TOS value")? };
             }
-            Opt::Df => {
-                let value = args.value()?;
-                v.df = match value.text.as_str() {
-                    "unset" => TunnelDf::Unset,
-                    "set" => TunnelDf::Set,
-                    "inherit" => TunnelDf::Inherit,
-                    _ => return Err(invalid(value, "DF must be 'unset', 'set' or 'inherit'")),
-                };
-            }
+            Opt::Df => v.df = df(args.value()?)?,
             Opt::Ageing => {
                 let value = args.value()?;
                 v.ageing = if value.text == "none" { 0 } else { unsigned(value, "ageing timer")? };
@@ -140,17 +133,33 @@ pub(super) fn vxlan(args: &mut Args<'_>, checks: &mut Vec<Check>) -> Result<Vxla
             Opt::DstPort => v.dst_port = Some(unsigned(args.value()?, "dst port")?).filter(|port| *port != 0),
             Opt::Learning(on) => v.learning = on,
             Opt::UdpCsum(on) => v.udp_csum = on,
+            Opt::External => (v.external, v.learning) = (true, false),
             Opt::Off => {}
             Opt::Help => return Err(help(word, "ip-link")),
             Opt::Other => return Err(not_simulated_in(OPTIONS, word)),
         }
     }
+    if v.external {
+        return match id {
+            Some(_) => Err(args.error("vxlan: both 'external' and vni cannot be specified")),
+            None => Ok(v),
+        };
+    }
     v.id = id.ok_or_else(|| args.error("vxlan: missing virtual network identifier").hint("write id VNI"))?;
     Ok(v)
 }
 
+fn df(word: &Word) -> Result<TunnelDf, SyntaxError> {
+    match word.text.as_str() {
+        "unset" => Ok(TunnelDf::Unset),
+        "set" => Ok(TunnelDf::Set),
+        "inherit" => Ok(TunnelDf::Inherit),
+        _ => Err(invalid(word, "DF must be 'unset', 'set' or 'inherit'")),
+    }
+}
+
 /// `any` is no address.
-fn any_address(word: &Word) -> Result<Ipv4Addr, SyntaxError> {
+pub(super) fn any_address(word: &Word) -> Result<Ipv4Addr, SyntaxError> {
     if word.text == "any" { Ok(Ipv4Addr::UNSPECIFIED) } else { address(word, false) }
 }
 

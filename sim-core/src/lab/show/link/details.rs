@@ -4,7 +4,7 @@
 use super::super::printer::Printer;
 use super::on_off;
 use crate::base::IfIndex;
-use crate::kernel::netlink::{TunnelDf, TunnelTtl, Vxlan};
+use crate::kernel::netlink::{Ipip, TunnelDf, TunnelTtl, Vxlan};
 use crate::kernel::show::{BridgeInfo, KindInfo, Link, PortInfo};
 
 /// `af` is what belongs to an address family, which `ip link` asks for and `ip addr` does not.
@@ -12,6 +12,7 @@ pub(super) fn details(p: &mut Printer, links: &[Link], link: &Link, af: bool) {
     let (min, max, queues) = match link.kind {
         KindInfo::Loopback => (0, 0, 1),
         KindInfo::Veth => (68, 65535, 2),
+        KindInfo::Ipip(ref t) => (t.mtu_bounds.0, t.mtu_bounds.1, 1),
         KindInfo::Bridge(_) | KindInfo::Vxlan(_) | KindInfo::Nic(_) => (68, 65535, 1),
     };
     let (promiscuity, allmulti) = (link.promiscuity, link.allmulti);
@@ -27,7 +28,7 @@ pub(super) fn details(p: &mut Printer, links: &[Link], link: &Link, af: bool) {
     let bare = match &link.kind {
         KindInfo::Bridge(_) => !has_ports(links, link.index),
         KindInfo::Vxlan(v) => v.link.is_none(),
-        KindInfo::Nic(_) => true,
+        KindInfo::Ipip(_) | KindInfo::Nic(_) => true,
         KindInfo::Loopback | KindInfo::Veth => false,
     };
     let tso_max_size = if bare { 65536 } else { 524_280 };
@@ -55,6 +56,7 @@ fn link_info(p: &mut Printer, links: &[Link], link: &Link) {
         KindInfo::Veth => Some("veth"),
         KindInfo::Bridge(_) => Some("bridge"),
         KindInfo::Vxlan(_) => Some("vxlan"),
+        KindInfo::Ipip(_) => Some("ipip"),
     };
     if kind.is_none() && link.port.is_none() {
         return;
@@ -73,6 +75,11 @@ fn link_info(p: &mut Printer, links: &[Link], link: &Link) {
         KindInfo::Vxlan(v) => {
             p.object("info_data");
             vxlan_details(p, v);
+            p.end();
+        }
+        KindInfo::Ipip(t) => {
+            p.object("info_data");
+            ipip_details(p, &t.tunnel);
             p.end();
         }
         KindInfo::Loopback | KindInfo::Veth | KindInfo::Nic(_) => {}
@@ -96,7 +103,7 @@ fn bridge_of<'a>(links: &'a [Link], port: &Link) -> Option<&'a BridgeInfo> {
     let (index, _) = port.master.as_ref()?;
     match &links.iter().find(|l| l.index == *index)?.kind {
         KindInfo::Bridge(bridge) => Some(bridge),
-        KindInfo::Loopback | KindInfo::Veth | KindInfo::Vxlan(_) | KindInfo::Nic(_) => None,
+        _ => None,
     }
 }
 
@@ -161,6 +168,9 @@ const MULTICAST: &[(&str, &str, u32)] = &[
 
 /// vxlan_print_opt
 fn vxlan_details(p: &mut Printer, v: &Vxlan) {
+    if v.external {
+        p.field("external", true, format_args!("external "));
+    }
     p.field("id", v.id, format_args!("id {} ", v.id));
     for (word, addr) in [("remote", v.remote), ("local", v.local)] {
         if let Some(addr) = addr {
@@ -201,6 +211,32 @@ fn vxlan_details(p: &mut Printer, v: &Vxlan) {
     p.field("udp_csum", v.udp_csum, format_args!("{csum} "));
     p.field("udp_zero_csum6_tx", false, format_args!("noudp6zerocsumtx "));
     p.field("udp_zero_csum6_rx", false, format_args!("noudp6zerocsumrx "));
+}
+
+/// iptunnel_print_opt
+fn ipip_details(p: &mut Printer, t: &Ipip) {
+    let proto = if t.only_ipv4 { "ipip" } else { "any" };
+    p.field("proto", proto, format_args!("{proto} "));
+    for (word, addr) in [("remote", t.remote), ("local", t.local)] {
+        match addr {
+            Some(addr) => p.field(word, addr.to_string(), format_args!("{word} {addr} ")),
+            None => p.field(word, "any", format_args!("{word} any ")),
+        }
+    }
+    if let Some(link) = &t.link {
+        p.field("link", link.as_str(), format_args!("dev {link} "));
+    }
+    match t.ttl {
+        0 => p.field("ttl", 0, format_args!("ttl inherit ")),
+        ttl => p.field("ttl", ttl, format_args!("ttl {ttl} ")),
+    }
+    match t.tos {
+        0 => {}
+        1 => p.field("tos", "0x1", format_args!("tos inherit ")),
+        tos => p.field("tos", format!("{tos:#x}"), format_args!("tos {tos:#x} ")),
+    }
+    let discovers = if t.pmtudisc { "pmtudisc" } else { "nopmtudisc" };
+    p.field("pmtudisc", t.pmtudisc, format_args!("{discovers} "));
 }
 
 /// bridge_slave_print_opt

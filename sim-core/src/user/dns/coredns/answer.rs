@@ -13,6 +13,8 @@ use std::net::Ipv4Addr;
 const FRAGMENT_SIZE: usize = 1480;
 /// The longest message over TCP.
 const MAX_MSG_SIZE: usize = 65_535;
+/// An alias of an alias is followed so far.
+const MAX_ALIASES: usize = 8;
 /// EDNS options that are sent back: NSID, EXPIRE, COOKIE, TCP-KEEPALIVE, PADDING (`supportedOptions`).
 const SUPPORTED_OPTIONS: [u16; 5] = [3, 9, 10, 11, 12];
 
@@ -38,15 +40,34 @@ pub(super) struct Served {
 #[derive(Debug)]
 pub(super) enum Verdict {
     Reply(Message),
-    /// These are asked.
-    Forward(Forward),
+    /// Others are asked.
+    Forward(Box<Outside>),
     /// It is no query.
     Ignore,
+}
+
+/// A query that others are asked.
+#[derive(Debug)]
+pub(super) struct Outside {
+    pub forward: Forward,
+    pub query: Message,
+    /// It is about what an alias stands for.
+    pub alias: Option<Alias>,
+}
+
+/// A query whose answer is an alias of a name that others know.
+#[derive(Clone, Debug)]
+pub(super) struct Alias {
+    pub query: Message,
+    /// With the alias, and without what it stands for.
+    pub reply: Message,
 }
 
 /// What a plugin says.
 pub(super) enum Plugin {
     Reply(Message),
+    /// The reply is an alias of this name.
+    Alias(Message, OwnName),
     /// The next one is asked.
     Next,
 }
@@ -71,7 +92,7 @@ impl Knowledge {
             return bare(rcode::FORMERR);
         }
         let Some(query) = Message::parse(data) else { return bare(rcode::FORMERR) };
-        match self.ask(&query) {
+        match self.ask(&query, 0) {
             Verdict::Reply(mut reply) => {
                 balance(&mut reply.answers, random);
                 balance(&mut reply.additional, random);
@@ -82,8 +103,8 @@ impl Knowledge {
         }
     }
 
-    /// The plugins in CoreDNS's order (plugin.cfg).
-    fn ask(&self, query: &Message) -> Verdict {
+    /// The plugins in CoreDNS's order (plugin.cfg). So many aliases have led here.
+    fn ask(&self, query: &Message, aliases: usize) -> Verdict {
         let Some(question) = query.questions.first() else { return Verdict::Reply(reply(query, rcode::SERVFAIL)) };
         if question.qclass != QCLASS::CLASS(CLASS::IN) {
             return Verdict::Reply(reply(query, rcode::REFUSED));
@@ -99,15 +120,41 @@ impl Knowledge {
         }
         if let Some(plugin) = &served.block.kubernetes
             && let Some(zone) = longest(&plugin.zones, &labels)
-            && let Plugin::Reply(reply) = self.kubernetes(query, &labels, plugin, zone)
         {
-            return Verdict::Reply(reply);
+            match self.kubernetes(query, &labels, plugin, zone) {
+                Plugin::Reply(reply) => return Verdict::Reply(reply),
+                Plugin::Alias(reply, target) => return self.follow(query, reply, target, aliases),
+                Plugin::Next => {}
+            }
         }
         match &served.block.forward {
-            Some(forward) if in_zone(&labels, &forward.zone) => Verdict::Forward(forward.clone()),
+            Some(forward) if in_zone(&labels, &forward.zone) => {
+                Verdict::Forward(Box::new(Outside { forward: forward.clone(), query: query.clone(), alias: None }))
+            }
             // "no next plugin found"
             _ => Verdict::Reply(reply(query, rcode::SERVFAIL)),
         }
+    }
+
+    /// Asks for what an alias stands for, and adds it (plugin/backend_lookup.go: A). Who cannot be asked adds nothing.
+    fn follow(&self, query: &Message, mut reply: Message, target: OwnName, aliases: usize) -> Verdict {
+        if aliases >= MAX_ALIASES {
+            return Verdict::Reply(reply);
+        }
+        let Some(question) = query.questions.first() else { return Verdict::Reply(reply) };
+        let mut next =
+            Message { id: query.id, flags: flag::RD, questions: vec![question.clone()], ..Message::default() };
+        next.questions[0].qname = target;
+        match self.ask(&next, aliases + 1) {
+            Verdict::Reply(more) => reply.answers.extend(more.answers),
+            Verdict::Forward(mut outside) => {
+                reply.answers.extend(outside.alias.into_iter().flat_map(|a| a.reply.answers));
+                outside.alias = Some(Alias { query: query.clone(), reply });
+                return Verdict::Forward(outside);
+            }
+            Verdict::Ignore => {}
+        }
+        Verdict::Reply(reply)
     }
 
     fn kubernetes(&self, query: &Message, labels: &[String], plugin: &Kubernetes, zone: &str) -> Plugin {
@@ -121,6 +168,9 @@ impl Knowledge {
         match kubernetes::lookup(self, &asked) {
             Ok(found) if !found.answers.is_empty() => {
                 (reply.answers, reply.additional) = (found.answers, found.extra);
+                if let Some(target) = found.alias {
+                    return Plugin::Alias(reply, target);
+                }
             }
             Ok(_) => reply.authority = kubernetes::soa(self, &asked),
             Err(kubernetes::NameError) if longest(&plugin.fallthrough, labels).is_some() => return Plugin::Next,

@@ -6,9 +6,12 @@
 //! service default/db None postgres=5432
 //! endpoint default/db 10.244.1.5 db-0
 //! endpoint default/db 10.244.2.6
+//! # A Service of type ExternalName.
+//! external default/search www.example.com
 //! namespace wrk-1
 //! ```
 
+use super::super::message::{self, OwnName};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
@@ -40,6 +43,8 @@ pub struct Service {
     pub ports: Vec<Port>,
     /// Those that are ready.
     pub endpoints: Vec<Endpoint>,
+    /// `externalName`: the name that it stands for.
+    pub external: Option<OwnName>,
 }
 
 /// A port of a Service.
@@ -97,17 +102,19 @@ impl Cluster {
                 Ok(())
             }
             ["service", key, address, ref ports @ ..] => {
-                let (namespace, name) = split(key)?;
-                if self.find(&namespace, &name).is_some() {
-                    return Err(format!("service {key} is there already"));
-                }
+                let (namespace, name) = self.new_key(key)?;
                 let cluster_ip = if address == "None" { None } else { Some(parse_address(address)?) };
                 let ports = ports.iter().map(|p| port(p)).collect::<Result<Vec<_>, _>>()?;
                 if ports.is_empty() && cluster_ip.is_some() {
                     return Err(format!("service {key} has no port: write `service {key} {address} 80`"));
                 }
-                self.namespaces.insert(namespace.clone());
-                self.services.push(Service { namespace, name, cluster_ip, ports, endpoints: vec![] });
+                self.add(Service { namespace, name, cluster_ip, ports, endpoints: vec![], external: None });
+                Ok(())
+            }
+            ["external", key, target] => {
+                let (namespace, name) = self.new_key(key)?;
+                let external = Some(message::name(target).ok_or_else(|| format!("{target} is no name"))?);
+                self.add(Service { namespace, name, cluster_ip: None, ports: vec![], endpoints: vec![], external });
                 Ok(())
             }
             ["endpoint", key, address, ref hostname @ ..] if hostname.len() <= 1 => {
@@ -120,9 +127,24 @@ impl Cluster {
                 Ok(())
             }
             _ => Err("a line is `service NAMESPACE/NAME ADDRESS|None [NAME=]PORT[/PROTOCOL]…`, \
-                      `endpoint NAMESPACE/NAME ADDRESS [HOSTNAME]` or `namespace NAME`"
+                      `endpoint NAMESPACE/NAME ADDRESS [HOSTNAME]`, `external NAMESPACE/NAME NAME` or \
+                      `namespace NAME`"
                 .to_owned()),
         }
+    }
+
+    /// The namespace and name of a Service that is not there yet.
+    fn new_key(&self, key: &str) -> Result<(String, String), String> {
+        let (namespace, name) = split(key)?;
+        match self.find(&namespace, &name) {
+            Some(_) => Err(format!("service {key} is there already")),
+            None => Ok((namespace, name)),
+        }
+    }
+
+    fn add(&mut self, service: Service) {
+        self.namespaces.insert(service.namespace.clone());
+        self.services.push(service);
     }
 
     /// The Service of that name, given in small letters.
@@ -198,6 +220,8 @@ mod tests {
             ("service a/b None 80/icmp", 1, "80/icmp is no port: write `80`, `http=80` or `dns=53/udp`"),
             ("service a/b None +80", 1, "+80 is no port: write `80`, `http=80` or `dns=53/udp`"),
             ("service a/b None\nservice a/b None", 2, "service a/b is there already"),
+            ("service a/b None\nexternal a/b example.com", 2, "service a/b is there already"),
+            ("external a/b example..com", 1, "example..com is no name"),
             ("endpoint a/b 1.2.3.4", 1, "there is no service a/b above"),
             ("namespace -x", 1, "-x is no name: small letters, digits and dashes between them"),
         ] {

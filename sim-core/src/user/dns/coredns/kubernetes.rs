@@ -4,7 +4,7 @@ use super::super::message::{self, OwnName, Record};
 use super::answer::{Knowledge, address, record};
 use super::cluster::{Cluster, Endpoint, Service};
 use super::corefile::Kubernetes;
-use simple_dns::rdata::{NS, PTR, RData, SOA, SRV, TXT};
+use simple_dns::rdata::{CNAME, NS, PTR, RData, SOA, SRV, TXT};
 use simple_dns::{QTYPE, TYPE};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -35,6 +35,8 @@ pub(super) struct Asked<'a> {
 pub(super) struct Found {
     pub answers: Vec<Record>,
     pub extra: Vec<Record>,
+    /// The answer is an alias of this name, which is to be asked for then.
+    pub alias: Option<OwnName>,
 }
 
 /// What stands behind a name (msg.Service).
@@ -50,6 +52,13 @@ struct Item {
 pub(super) fn lookup(known: &Knowledge, asked: &Asked<'_>) -> Result<Found, NameError> {
     let ttl = asked.plugin.ttl;
     let mut found = Found::default();
+    if let Some(target) = external(&known.cluster, asked) {
+        if let QTYPE::TYPE(TYPE::A | TYPE::AAAA | TYPE::CNAME) = asked.kind {
+            found.answers.push(record(asked.name, ttl, RData::CNAME(CNAME(target.clone()))));
+            found.alias = Some(target).filter(|_| asked.kind != QTYPE::TYPE(TYPE::CNAME));
+        }
+        return Ok(found);
+    }
     match asked.kind {
         QTYPE::TYPE(TYPE::A) => {
             let mut seen = BTreeSet::new();
@@ -153,6 +162,14 @@ fn name_servers(known: &Knowledge, asked: &Asked<'_>) -> Found {
         }
     }
     found
+}
+
+/// The name that a Service of type ExternalName stands for. It has neither endpoints nor ports of its own.
+fn external(cluster: &Cluster, asked: &Asked<'_>) -> Option<OwnName> {
+    match relative(asked) {
+        [service, namespace, kind] if kind == "svc" => cluster.find(namespace, service)?.external.clone(),
+        _ => None,
+    }
 }
 
 /// `Records` with `parseRequest`: what stands behind a name.

@@ -11,9 +11,9 @@ pub mod cluster;
 pub mod corefile;
 mod kubernetes;
 
-use self::answer::{Knowledge, Served, Verdict, scrub};
+use self::answer::{Alias, Knowledge, Outside, Served, Verdict, scrub};
 use self::cluster::{CLUSTER, Cluster};
-use self::corefile::{Block, COREFILE, Corefile, Forward, KUBEADM, Upstream};
+use self::corefile::{Block, COREFILE, Corefile, KUBEADM, Upstream};
 use super::conf::{Hosts, RESOLV_CONF, ResolvConf};
 use super::exchange::draw;
 use super::message::{HEADER_LEN, Message, PORT, flag, rcode};
@@ -120,6 +120,8 @@ struct Connection {
 struct Forwarded {
     client: Client,
     query: Message,
+    /// What the query is for, if it is not the client's own.
+    alias: Option<Alias>,
     /// The id of the query to the other server.
     id: u16,
     /// Who was asked, and who is asked then.
@@ -127,6 +129,23 @@ struct Forwarded {
     fd: Option<Fd>,
     until: Time,
     end: Time,
+}
+
+impl Forwarded {
+    /// What the client gets when `reply` has come.
+    fn finish(self, mut reply: Message) -> Message {
+        let query = match self.alias {
+            None => self.query,
+            Some(mut alias) => {
+                alias.reply.answers.extend(reply.answers);
+                reply = alias.reply;
+                alias.query
+            }
+        };
+        reply.id = query.id;
+        answer::size_and_do(&query, &mut reply);
+        reply
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -329,7 +348,7 @@ impl Server {
         self.drawn = drawn;
         match verdict {
             Verdict::Reply(reply) => self.reply(client, reply),
-            Verdict::Forward(forward) => self.forward(client, data, &forward, env),
+            Verdict::Forward(outside) => self.forward(client, *outside, env),
             Verdict::Ignore => {}
         }
     }
@@ -401,8 +420,8 @@ impl Server {
     }
 
     /// `forward`: the servers in random order, one after the other.
-    fn forward(&mut self, client: Client, data: &[u8], forward: &Forward, env: &mut Env<'_>) {
-        let Some(query) = Message::parse(data) else { return };
+    fn forward(&mut self, client: Client, outside: Outside, env: &mut Env<'_>) {
+        let Outside { forward, query, alias } = outside;
         let mut to: Vec<SocketAddrV4> = forward.to.iter().flat_map(|u| servers(u, env)).collect();
         for n in 0..to.len() {
             self.drawn += 1;
@@ -410,15 +429,14 @@ impl Server {
             to.swap(n, n + (draw(env, Purpose::DnsShuffle, self.drawn) % left) as usize);
         }
         let end = env.now + FORWARD_NS;
-        let asked = Forwarded { client, query, id: 0, to, fd: None, until: end, end };
+        let asked = Forwarded { client, query, alias, id: 0, to, fd: None, until: end, end };
         self.ask(asked, env);
     }
 
     fn ask(&mut self, mut asked: Forwarded, env: &mut Env<'_>) {
         if asked.to.is_empty() || asked.end <= env.now || self.forwarded.len() >= MAX_FORWARDED {
-            let mut reply = answer::reply(&asked.query, rcode::SERVFAIL);
-            answer::size_and_do(&asked.query, &mut reply);
-            return self.reply(asked.client, reply);
+            let (client, reply) = (asked.client, answer::reply(&asked.query, rcode::SERVFAIL));
+            return self.reply(client, asked.finish(reply));
         }
         self.drawn += 1;
         asked.id = draw(env, Purpose::DnsId, self.drawn) as u16;
@@ -469,10 +487,8 @@ impl Server {
                 if !reply.same_question(&asked.query) || reply.flags & flag::QR == 0 {
                     reply = answer::reply(&asked.query, rcode::FORMERR);
                 }
-                reply.id = asked.query.id;
-                answer::size_and_do(&asked.query, &mut reply);
                 self.later(Call::Close { fd }, Doing::Nothing);
-                self.reply(asked.client, reply);
+                self.reply(asked.client, asked.finish(reply));
             }
             Ret::Err(Errno::EAGAIN | Errno::EINTR) => {}
             _ => {

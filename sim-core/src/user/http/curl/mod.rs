@@ -1,13 +1,14 @@
-//! curl 7.88.1, for http: options, texts and exit statuses, and the system calls in their order: a connect that does
-//! not wait, poll with the time-outs of its timers (happy eyeballs after 200 ms among them), a look at the socket
-//! before each recv, connections that are kept for the next URL. Standard output is a terminal, so there is no progress
-//! meter.
+//! curl 7.88.1, for http and https: options, texts and exit statuses, and the system calls in their order: a connect
+//! that does not wait, poll with the time-outs of its timers (happy eyeballs after 200 ms among them), a look at the
+//! socket before each recv, connections that are kept for the next URL. Standard output is a terminal, so there is no
+//! progress meter.
 
 mod names;
 mod options;
 mod request;
 mod resolve;
 mod response;
+mod secure;
 mod show;
 mod transfer;
 mod url;
@@ -20,13 +21,14 @@ use crate::engine::process::{Env, Program};
 use crate::kernel::errno::Errno;
 use crate::kernel::syscall::{Call, Fd, PollFd, Ret, SockOpt};
 use crate::user::dns::resolver::Resolver;
+use crate::user::tls;
 use options::Options;
 use request::Request;
 use response::Response;
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
-use url::Url;
+use url::{Scheme, Url};
 use write_out::Facts;
 
 /// --buffer of its tool: what one recv asks for.
@@ -57,6 +59,7 @@ pub(in crate::user) fn parse(name: &Word, words: &[Word]) -> Result<Curl, Syntax
         made: 0,
         names: vec![],
         resolver: None,
+        tls: None,
         code: 0,
     })
 }
@@ -77,6 +80,8 @@ pub struct Curl {
     names: Vec<(String, VecDeque<Ipv4Addr>)>,
     /// What looked them up.
     resolver: Option<Resolver>,
+    /// Whom it trusts, once that is known.
+    tls: Option<tls::Client>,
     /// The exit status of the last transfer.
     code: i32,
 }
@@ -99,24 +104,56 @@ enum At {
     ConnectError,
     /// Who is who, which it asks several times.
     Name(usize),
+    /// TLS shakes hands.
+    HandshakeSend,
+    HandshakeWait,
+    HandshakeRecv,
     Send,
     Wait,
     Look,
     Recv,
+    /// TLS says good-bye.
+    Leave,
     /// The connection is closed; then the transfer ends, or is tried again, or follows a redirect.
     Close,
     CloseAll,
 }
 
 /// A connection that stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 struct Connection {
     number: u32,
     fd: Fd,
+    scheme: Scheme,
     host: String,
     port: u16,
     addr: SocketAddrV4,
     local: Option<SocketAddrV4>,
+    session: Option<tls::Session>,
+    leaving: Leaving,
+}
+
+impl Connection {
+    fn new(number: u32, url: &Url) -> Self {
+        Connection {
+            number,
+            fd: Fd(0),
+            scheme: url.scheme,
+            host: url.host.clone(),
+            port: url.port,
+            addr: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, url.port),
+            local: None,
+            session: None,
+            leaving: Leaving::No,
+        }
+    }
+}
+
+/// How far a connection with TLS is on its way to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Leaving {
+    No,
+    Looked,
 }
 
 /// The work for one URL.
@@ -206,8 +243,7 @@ impl Curl {
                 }
             };
             let request = Request::new(&self.o);
-            let addr = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
-            let none = Connection { number: 0, fd: Fd(0), host: String::new(), port: 0, addr, local: None };
+            let none = Connection::new(0, &url);
             let mut t = Box::new(Transfer {
                 url,
                 request,
@@ -239,9 +275,12 @@ impl Curl {
         if self.connections.is_empty() {
             return Call::Exit(self.code);
         }
-        let fd = self.connections.remove(0).fd;
         self.at = At::CloseAll;
-        Call::Close { fd }
+        let call = self.connections[0].leave();
+        if matches!(call, Call::Close { .. }) {
+            self.connections.remove(0);
+        }
+        call
     }
 
     /// A request begins: over a connection that stands, or a new one.
@@ -250,7 +289,8 @@ impl Curl {
         t.response = Response::new(t.request.method == "HEAD" && self.o.head);
         t.facts.effective_url = t.url.text();
         t.facts.method = t.request.method.clone();
-        let fits = |c: &Connection| c.host.eq_ignore_ascii_case(&t.url.host) && c.port == t.url.port;
+        let same = |c: &Connection| c.scheme == t.url.scheme && c.port == t.url.port;
+        let fits = |c: &Connection| same(c) && c.host.eq_ignore_ascii_case(&t.url.host);
         if let Some(at) = self.connections.iter().position(fits) {
             t.connection = self.connections.remove(at);
             let fds = vec![PollFd::read(t.connection.fd)];
@@ -289,14 +329,11 @@ impl Curl {
                 if let (0, Ret::Addr(local)) = (n, ret) {
                     t.connection.local = Some(local);
                 }
-                if n + 1 < NAMES.len() {
-                    return self.name(n + 1, t);
-                }
-                show::connected(&self.o, &t.connection, env.console);
-                env.spent_ns += CONNECTED_COST_NS;
-                self.send(t, env)
+                self.named(n + 1, t, env)
             }
+            (At::HandshakeSend | At::HandshakeWait | At::HandshakeRecv, ret) => self.handshaking(at, ret, t, env),
             (At::Send | At::Wait | At::Look | At::Recv, ret) => self.transferring(at, ret, t, env),
+            (At::Leave, _) => self.leave(t, env),
             (At::Close, _) => self.closed(t, env),
             // No socket.
             _ => self.not_connected(t, 7, "Couldn't connect to server", env),
@@ -381,9 +418,24 @@ impl Curl {
         self.connect_timeout_ms().saturating_sub(since(t.single, t.tried) / 1000).div_ceil(2)
     }
 
+    /// So many times it has asked who is who: what comes next.
+    fn named(&mut self, asked: usize, t: &mut Transfer, env: &mut Env<'_>) -> Option<Call> {
+        let secure = t.url.scheme == Scheme::Https;
+        if asked == if secure { NAMES_BEFORE_TLS } else { NAMES } {
+            show::connected(&self.o, &t.connection, env.console);
+            env.spent_ns += CONNECTED_COST_NS;
+            return if secure { self.secure(t, env) } else { self.send(t, env) };
+        }
+        if asked == NAMES_WITH_TLS {
+            return self.send(t, env);
+        }
+        self.name(asked, t)
+    }
+
+    /// Asks for an end of the connection: its own, the peer's, and so on in turn.
     fn name(&mut self, n: usize, t: &Transfer) -> Option<Call> {
         let fd = t.connection.fd;
-        let call = if NAMES.get(n) == Some(&Whose::Peer) { Call::PeerName { fd } } else { Call::SockName { fd } };
+        let call = if n % 2 == 1 { Call::PeerName { fd } } else { Call::SockName { fd } };
         self.call(At::Name(n), call)
     }
 
@@ -391,7 +443,8 @@ impl Curl {
     fn wait(&mut self, at: At, t: &Transfer, env: &Env<'_>) -> Option<Call> {
         let fd = t.connection.fd;
         let sending = at == At::ConnectWait || !t.out.is_empty();
-        let fds = vec![PollFd { fd, read: at == At::Wait, write: sending }];
+        let reading = at == At::Wait || at == At::HandshakeWait && !sending;
+        let fds = vec![PollFd { fd, read: reading, write: sending }];
         let next = t.timers.iter().min().map(|timer| match *timer - env.now {
             0 => 0,
             // Whole milliseconds, and not the last one again and again.
@@ -418,14 +471,10 @@ impl Curl {
     }
 }
 
-/// What it asks for when it is connected.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Whose {
-    Own,
-    Peer,
-}
-
-const NAMES: [Whose; 5] = [Whose::Own, Whose::Peer, Whose::Own, Whose::Peer, Whose::Own];
+/// How often it asks who is who when it is connected; with TLS, before the handshake and in all.
+const NAMES: usize = 5;
+const NAMES_BEFORE_TLS: usize = 3;
+const NAMES_WITH_TLS: usize = 7;
 
 /// Microseconds.
 fn since(then: Time, now: Time) -> u64 {

@@ -3,6 +3,7 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Opt {
     Agent,
+    CaCert,
     ConnectTimeout,
     Data,
     DataRaw,
@@ -15,6 +16,7 @@ pub(super) enum Opt {
     Http10,
     Http11,
     Include,
+    Insecure,
     Ipv4,
     Keepalive,
     Location,
@@ -35,8 +37,10 @@ pub(super) enum Opt {
 
 impl Opt {
     pub(super) fn takes_argument(self) -> bool {
-        use Opt::{Agent, ConnectTimeout, Data, DataRaw, Header, MaxRedirs, MaxTime, Output, Request, Url, WriteOut};
-        let with = [Agent, ConnectTimeout, Data, DataRaw, Header, MaxRedirs, MaxTime, Output, Request, Url, WriteOut];
+        use Opt::{Agent, CaCert, ConnectTimeout, Data, DataRaw, Header};
+        use Opt::{MaxRedirs, MaxTime, Output, Request, Url, WriteOut};
+        let first = [Agent, CaCert, ConnectTimeout, Data, DataRaw, Header];
+        let with = [&first[..], &[MaxRedirs, MaxTime, Output, Request, Url, WriteOut]].concat();
         with.contains(&self)
     }
 }
@@ -44,6 +48,7 @@ impl Opt {
 /// Options by letter (a blank for none) and name.
 pub(super) const OPTIONS: &[(char, &str, Opt)] = &[
     ('A', "user-agent", Opt::Agent),
+    (' ', "cacert", Opt::CaCert),
     (' ', "connect-timeout", Opt::ConnectTimeout),
     ('d', "data", Opt::Data),
     (' ', "data-ascii", Opt::Data),
@@ -58,6 +63,7 @@ pub(super) const OPTIONS: &[(char, &str, Opt)] = &[
     ('0', "http1.0", Opt::Http10),
     (' ', "http1.1", Opt::Http11),
     ('i', "include", Opt::Include),
+    ('k', "insecure", Opt::Insecure),
     ('4', "ipv4", Opt::Ipv4),
     (' ', "keepalive", Opt::Keepalive),
     ('L', "location", Opt::Location),
@@ -77,7 +83,7 @@ pub(super) const OPTIONS: &[(char, &str, Opt)] = &[
 ];
 
 /// Letters of options that curl has and that are not simulated.
-pub(super) const OTHER_LETTERS: &str = "123678aBbCcDEeFhJjKklMnOPpQRrTtUuVxYyZz:#";
+pub(super) const OTHER_LETTERS: &str = "123678aBbCcDEeFhJjKlMnOPpQRrTtUuVxYyZz:#";
 /// Names of options that curl has and that are not simulated.
 pub(super) const OTHER_NAMES: &[&str] = &[
     "abstract-unix-socket",
@@ -86,7 +92,6 @@ pub(super) const OTHER_NAMES: &[&str] = &[
     "append",
     "aws-sigv4",
     "basic",
-    "cacert",
     "capath",
     "cert",
     "cert-status",
@@ -152,7 +157,6 @@ pub(super) const OTHER_NAMES: &[&str] = &[
     "http3",
     "http3-only",
     "ignore-content-length",
-    "insecure",
     "interface",
     "ipv6",
     "json",
@@ -280,8 +284,8 @@ pub(super) const OTHER_NAMES: &[&str] = &[
     "xattr",
 ];
 
-/// Protocols that curl speaks besides http.
+/// Protocols that curl speaks besides http and https.
 pub(super) const SCHEMES: &[&str] = &[
-    "dict", "file", "ftp", "ftps", "gopher", "gophers", "https", "imap", "imaps", "ldap", "ldaps", "mqtt", "pop3",
-    "pop3s", "rtmp", "rtsp", "scp", "sftp", "smb", "smbs", "smtp", "smtps", "telnet", "tftp",
+    "dict", "file", "ftp", "ftps", "gopher", "gophers", "imap", "imaps", "ldap", "ldaps", "mqtt", "pop3", "pop3s",
+    "rtmp", "rtsp", "scp", "sftp", "smb", "smbs", "smtp", "smtps", "telnet", "tftp",
 ];

@@ -36,6 +36,7 @@ pub(super) struct Options {
     /// -A; empty for none.
     pub agent: Option<String>,
     pub http10: bool,
+    pub http11: bool,
     /// -4
     pub ipv4: bool,
     /// -f
@@ -43,6 +44,10 @@ pub(super) struct Options {
     /// -L
     pub follow: bool,
     pub max_redirects: u32,
+    /// -k
+    pub insecure: bool,
+    /// --cacert
+    pub ca_file: Option<String>,
     pub no_keepalive: bool,
     pub no_nodelay: bool,
 }
@@ -156,6 +161,7 @@ impl<'a> Parser<'a> {
         };
         match opt {
             Opt::Agent => o.agent = Some(text.to_owned()),
+            Opt::CaCert => o.ca_file = Some(text.to_owned()),
             Opt::ConnectTimeout => o.connect_timeout_ms = seconds(word, name, text)?,
             Opt::Data | Opt::DataRaw => {
                 let data = if opt == Opt::DataRaw { text.to_owned() } else { not_a_file("data")? };
@@ -163,14 +169,16 @@ impl<'a> Parser<'a> {
             }
             Opt::Ipv4 => o.ipv4 = on,
             // The body is never held back, and there is no .curlrc.
-            Opt::Disable | Opt::Http11 | Opt::NoBuffer | Opt::ProgressMeter | Opt::StyledOutput => {}
+            Opt::Disable | Opt::NoBuffer | Opt::ProgressMeter | Opt::StyledOutput => {}
             Opt::Fail => o.fail = on,
             Opt::Get => o.get = on,
             Opt::GlobOff => self.globoff = on,
             Opt::Head => o.head = on,
             Opt::Header => o.headers.push(not_a_file("a header")?),
-            Opt::Http10 => o.http10 = on,
+            Opt::Http10 => (o.http10, o.http11) = (on, false),
+            Opt::Http11 => (o.http10, o.http11) = (false, on),
             Opt::Include => o.include = on,
+            Opt::Insecure => o.insecure = on,
             Opt::Keepalive => o.no_keepalive = !on,
             Opt::Location => o.follow = on,
             Opt::MaxRedirs => {
@@ -225,7 +233,7 @@ impl<'a> Parser<'a> {
             }
             let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
             if SCHEMES.contains(&scheme.as_str()) {
-                return Err(SyntaxError::at(word, format!("curl: {scheme} is not simulated")).hint("use http"));
+                return Err(SyntaxError::at(word, format!("curl: {scheme} is not simulated")).hint("use http or https"));
             }
             if text.contains('@') {
                 return Err(SyntaxError::at(word, "curl: a user in a URL is not simulated"));
@@ -302,10 +310,10 @@ mod tests {
             ("curl -s -o", "curl: option -o: requires parameter"),
             ("curl -", "curl: option -: is unknown"),
             ("curl -W x", "curl: option -W: is unknown"),
-            ("curl -k x", "curl: option -k is not simulated"),
+            ("curl -E x x", "curl: option -E is not simulated"),
             ("curl -o f x", "curl: there are no files to write to: f"),
             ("curl -d @f x", "curl: data from a file is not simulated"),
-            ("curl https://x", "curl: https is not simulated"),
+            ("curl ftps://x", "curl: ftps is not simulated"),
             ("curl http://[::1]/", "curl: patterns in URLs are not simulated"),
             ("curl -w %{certs} x", "curl: the variable certs is not simulated"),
         ] {

@@ -7,10 +7,9 @@ use super::{After, At};
 use super::{Connection, Curl, Transfer, since};
 use crate::base::time::MS;
 use crate::engine::process::Env;
-use crate::kernel::syscall::{Call, Fd, Ret, SocketKind};
+use crate::kernel::syscall::{Call, Ret, SocketKind};
 use crate::user::dns::resolver::{Etc, Family, Progress, Resolver};
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// What a thread costs. Nanoseconds.
 const THREAD_COST_NS: u64 = 100_000;
@@ -18,9 +17,8 @@ const THREAD_COST_NS: u64 = 100_000;
 impl Curl {
     /// A new connection: to where?
     pub(super) fn connect(&mut self, t: &mut Transfer, env: &mut Env<'_>) -> Option<Call> {
-        let (host, port) = (t.url.host.clone(), t.url.port);
-        let addr = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
-        t.connection = Connection { number: self.made, fd: Fd(0), host: host.clone(), port, addr, local: None };
+        let host = t.url.host.clone();
+        t.connection = Connection::new(self.made, &t.url);
         t.reused = false;
         self.made += 1;
         if let Resolve::Known(address) = t.url.resolve() {

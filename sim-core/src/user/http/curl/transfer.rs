@@ -1,6 +1,7 @@
 //! What happens over a connection: the request, the answer, and what comes after it.
 
 use super::response::Event;
+use super::secure::Opened;
 use super::write_out::Facts;
 use super::{After, At, Connection, Curl, MAX_INITIAL_POST, RECEIVED_COST_NS, RECV_SIZE, Transfer, show, since};
 use crate::engine::process::Env;
@@ -15,12 +16,13 @@ impl Curl {
         let data = t.request.data.clone().unwrap_or_default();
         t.facts.request_size += head.len() as u64;
         t.facts.uploaded = data.len() as u64;
-        show::request(&self.o, t.discard, &head, data.len(), env.console);
-        t.out = head.into_bytes();
+        show::request(&self.o, t, &head, data.len(), env.console);
+        let mut first = head.into_bytes();
         match data.len() < MAX_INITIAL_POST {
-            true => t.out.extend(data.into_bytes()),
+            true => first.extend(data.into_bytes()),
             false => t.more = data.into_bytes(),
         }
+        t.out = t.connection.seal(first);
         self.call(At::Send, Call::Send { fd: t.connection.fd, to: None, data: t.out.clone() })
     }
 
@@ -32,7 +34,8 @@ impl Curl {
                 t.out.drain(..n.min(t.out.len()));
                 if t.out.is_empty() && !t.more.is_empty() {
                     let n = t.more.len().min(MAX_INITIAL_POST);
-                    t.out = t.more.drain(..n).collect();
+                    let next = t.more.drain(..n).collect();
+                    t.out = t.connection.seal(next);
                     return self.call(At::Send, Call::Send { fd, to: None, data: t.out.clone() });
                 }
                 self.look(t)
@@ -55,24 +58,39 @@ impl Curl {
                 }
                 self.look(t)
             }
-            (At::Look, Ret::Poll(ready)) if ready.iter().any(|r| r.any()) => {
-                let size = t.response.wants(RECV_SIZE);
-                self.call(At::Recv, Call::Recv { fd, size, dontwait: false, errqueue: false })
-            }
+            (At::Look, Ret::Poll(ready)) if ready.iter().any(|r| r.any()) => self.recv(t),
             (At::Look, _) => self.wait(At::Wait, t, env),
-            (At::Recv, Ret::Data(data)) => self.received(&data, t, env),
-            (At::Recv, Ret::Eof) => match t.response.eof() {
-                Ok(()) => {
-                    t.response.close = true;
-                    self.complete(t, env)
-                }
-                Err((52, _)) if t.reused => self.retry(t, env),
-                Err((code, message)) => self.broken(t, code, message, env),
+            (At::Recv, Ret::Data(data)) => match self.open(&data, t, env) {
+                Opened::Plain(plain) => self.received(&plain, t, env),
+                Opened::Nothing => self.recv(t),
+                Opened::End => self.ended(t, env),
+                Opened::Broken(message) => self.broken(t, 56, message, env),
             },
+            (At::Recv, Ret::Eof) if t.connection.session.is_some() && !t.reused => {
+                self.broken(t, 56, Curl::unexpected_eof(), env)
+            }
+            (At::Recv, Ret::Eof) => self.ended(t, env),
             (At::Recv, Ret::Err(_)) if t.reused && t.response.head_size == 0 => self.retry(t, env),
             (At::Recv, Ret::Err(e)) => self.broken(t, 56, format!("Recv failure: {e}"), env),
             (_, Ret::Err(e)) => self.broken(t, 55, format!("Send failure: {e}"), env),
             _ => self.look(t),
+        }
+    }
+
+    fn recv(&mut self, t: &Transfer) -> Option<Call> {
+        let size = t.connection.wants(t.response.wants(RECV_SIZE));
+        self.call(At::Recv, Call::Recv { fd: t.connection.fd, size, dontwait: false, errqueue: false })
+    }
+
+    /// The server has ended the stream.
+    fn ended(&mut self, t: &mut Transfer, env: &mut Env<'_>) -> Option<Call> {
+        match t.response.eof() {
+            Ok(()) => {
+                t.response.close = true;
+                self.complete(t, env)
+            }
+            Err((52, _)) if t.reused => self.retry(t, env),
+            Err((code, message)) => self.broken(t, code, message, env),
         }
     }
 
@@ -158,7 +176,7 @@ impl Curl {
     }
 
     /// The transfer failed: its connection is of no use.
-    fn broken(&mut self, t: &mut Transfer, code: i32, message: String, env: &mut Env<'_>) -> Option<Call> {
+    pub(super) fn broken(&mut self, t: &mut Transfer, code: i32, message: String, env: &mut Env<'_>) -> Option<Call> {
         self.info(&message, env);
         self.close(t, After::End(code, message), env)
     }
@@ -173,7 +191,17 @@ impl Curl {
     pub(super) fn close(&mut self, t: &mut Transfer, after: After, env: &mut Env<'_>) -> Option<Call> {
         self.info(&format!("Closing connection {}", t.connection.number), env);
         t.after = after;
-        self.call(At::Close, Call::Close { fd: t.connection.fd })
+        self.leave(t, env)
+    }
+
+    /// The next call on the way to the connection's end.
+    pub(super) fn leave(&mut self, t: &mut Transfer, env: &mut Env<'_>) -> Option<Call> {
+        let call = t.connection.leave();
+        if matches!(call, Call::Send { .. }) {
+            show::alert(&self.o, "OUT", "close notify (256)", env.console);
+        }
+        let at = if matches!(call, Call::Close { .. }) { At::Close } else { At::Leave };
+        self.call(at, call)
     }
 
     /// What comes after a request.

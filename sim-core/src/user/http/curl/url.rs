@@ -3,12 +3,33 @@
 use crate::user::args::inet_aton;
 use std::net::Ipv4Addr;
 
-/// The port of http.
-const HTTP_PORT: u16 = 80;
+/// The protocols.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+}
 
-/// An http URL.
+impl Scheme {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        }
+    }
+}
+
+/// A URL.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Url {
+    pub scheme: Scheme,
     /// The name or address, as it stands in the Host field.
     pub host: String,
     pub port: u16,
@@ -37,17 +58,17 @@ impl Url {
             Some((scheme, rest)) if is_scheme(scheme) => (scheme.to_ascii_lowercase(), rest.trim_start_matches('/')),
             _ => ("http".to_owned(), text),
         };
-        if scheme != "http" {
+        let Some(scheme) = [Scheme::Http, Scheme::Https].into_iter().find(|s| s.name() == scheme) else {
             let message = format!("Protocol \"{scheme}\" not supported or disabled in libcurl");
             return Err(BadUrl { code: 1, message });
-        }
+        };
         let malformed = || BadUrl { code: 3, message: "URL using bad/illegal format or missing URL".to_owned() };
         if rest.is_empty() || rest.chars().any(|c| c.is_ascii_control() || c == ' ') {
             return Err(malformed());
         }
         let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let (host, port) = match authority.split_once(':') {
-            None | Some((_, "")) => (authority.trim_end_matches(':'), HTTP_PORT),
+            None | Some((_, "")) => (authority.trim_end_matches(':'), scheme.port()),
             Some((host, port)) => {
                 let digits = port.bytes().all(|b| b.is_ascii_digit());
                 (host, port.parse().ok().filter(|_| digits).ok_or_else(malformed)?)
@@ -57,7 +78,7 @@ impl Url {
             return Err(malformed());
         }
         let host = inet_aton(host).map_or_else(|| host.to_owned(), |address| address.to_string());
-        Ok(Url { host, port, target: target(rest) })
+        Ok(Url { scheme, host, port, target: target(rest) })
     }
 
     /// Where a Location field leads from here.
@@ -66,7 +87,7 @@ impl Url {
             return Url::parse(location);
         }
         if let Some(rest) = location.strip_prefix("//") {
-            return Url::parse(&format!("http://{rest}"));
+            return Url::parse(&format!("{}://{rest}", self.scheme.name()));
         }
         let path = self.target.split('?').next().unwrap_or_default();
         let text = match location.chars().next() {
@@ -88,12 +109,12 @@ impl Url {
 
     /// Host and port as the Host field has them.
     pub(super) fn authority(&self) -> String {
-        if self.port == HTTP_PORT { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == self.scheme.port() { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 
     /// The whole URL.
     pub(super) fn text(&self) -> String {
-        format!("http://{}{}", self.authority(), self.target)
+        format!("{}://{}{}", self.scheme.name(), self.authority(), self.target)
     }
 }
 
@@ -138,6 +159,8 @@ mod tests {
             ("http:///x", "http://x/"),
             ("127.1:81/a/../b/./c//d/..", "http://127.0.0.1:81/b/c//"),
             ("http://a:/", "http://a/"),
+            ("https://a:443/b", "https://a/b"),
+            ("https://a:80", "https://a:80/"),
             ("gopherx://a/", "1 Protocol \"gopherx\" not supported or disabled in libcurl"),
             ("http://a b/", "3 URL using bad/illegal format or missing URL"),
             ("http://a:99999/", "3 URL using bad/illegal format or missing URL"),
@@ -160,6 +183,7 @@ mod tests {
             ("d", "http://10.0.0.1:81/a/d"),
             ("../d", "http://10.0.0.1:81/d"),
             ("?e", "http://10.0.0.1:81/a/b?e"),
+            ("https://x/", "https://x/"),
         ] {
             assert_eq!(from.follow(location).unwrap().text(), want, "{location}");
         }

@@ -29,6 +29,8 @@ pub(super) struct Facts {
     /// redirects took.
     pub name_us: u64,
     pub connected_us: u64,
+    /// TLS has shaken hands.
+    pub secured_us: u64,
     pub ready_us: u64,
     pub first_us: u64,
     pub total_us: u64,
@@ -149,7 +151,7 @@ fn value(name: &str, f: &Facts) -> Option<String> {
         "http_version" => f.version.to_owned(),
         "method" => f.method.clone(),
         "scheme" if f.effective_url.is_empty() => String::new(),
-        "scheme" => "HTTP".to_owned(),
+        "scheme" => f.effective_url.split(':').next().unwrap_or_default().to_ascii_uppercase(),
         "content_type" => f.content_type.clone(),
         "num_headers" => f.fields.to_string(),
         "num_redirects" => f.redirects.to_string(),
@@ -160,7 +162,7 @@ fn value(name: &str, f: &Facts) -> Option<String> {
         "urlnum" => f.url_number.to_string(),
         "time_namelookup" => seconds(f.name_us),
         "time_connect" => seconds(f.connected_us),
-        "time_appconnect" => seconds(0),
+        "time_appconnect" => seconds(f.secured_us),
         "time_pretransfer" => seconds(f.ready_us),
         "time_starttransfer" => seconds(f.first_us),
         "time_total" => seconds(f.total_us),

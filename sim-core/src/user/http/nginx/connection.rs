@@ -57,7 +57,10 @@ pub(super) struct Connection {
     linger: bool,
     /// The last recv filled its buffer: there may be more.
     read_ready: bool,
-    nodelay: bool,
+    /// TCP_NODELAY is set.
+    pub nodelay: bool,
+    /// The client speaks plain HTTP where TLS is spoken.
+    pub misdirected: bool,
     requests: u32,
     /// When it is given up, in milliseconds.
     pub timer_ms: Option<u64>,
@@ -108,6 +111,7 @@ impl Connection {
             linger: false,
             read_ready: false,
             nodelay: false,
+            misdirected: false,
             requests: 0,
             timer_ms: Some(now_ms + HEADER_TIMEOUT_MS),
             linger_until_ms: 0,
@@ -214,6 +218,10 @@ impl Connection {
     pub(super) fn answer(&mut self, site: &Site<'_>) -> Next {
         self.requests += 1;
         let Response { head, file, keepalive } = match self.request.take() {
+            Some(Parsed::Request(..)) if self.misdirected => {
+                self.buffer.clear();
+                site.refuse(Status::ToHttps)
+            }
             Some(Parsed::Request(request, end)) => {
                 self.buffer.drain(..end);
                 let response = site.answer(&request);
@@ -279,6 +287,11 @@ impl Connection {
         self.state = State::Send;
         self.out.fill();
         self.send()
+    }
+
+    /// Nothing follows what it sends now.
+    pub(super) fn is_last(&self) -> bool {
+        self.out.file.as_ref().is_none_or(|file| self.out.offset >= file.size())
     }
 
     fn send(&mut self) -> Next {

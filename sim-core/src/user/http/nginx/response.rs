@@ -28,6 +28,8 @@ pub(super) enum Status {
     NotModified,
     BadRequest,
     HeaderTooLarge,
+    /// NGX_HTTP_TO_HTTPS
+    ToHttps,
     Forbidden,
     NotFound,
     NotAllowed,
@@ -44,7 +46,7 @@ impl Status {
             Status::Ok => "200 OK",
             Status::MovedPermanently => "301 Moved Permanently",
             Status::NotModified => "304 Not Modified",
-            Status::BadRequest | Status::HeaderTooLarge => "400 Bad Request",
+            Status::BadRequest | Status::HeaderTooLarge | Status::ToHttps => "400 Bad Request",
             Status::Forbidden => "403 Forbidden",
             Status::NotFound => "404 Not Found",
             Status::NotAllowed => "405 Not Allowed",
@@ -57,18 +59,19 @@ impl Status {
 
     /// After these the connection is closed, whatever the client asked for.
     fn closes(self) -> bool {
-        use Status::{BadRequest, EntityTooLarge, HeaderTooLarge, NotImplemented, UriTooLarge};
-        matches!(self, BadRequest | HeaderTooLarge | EntityTooLarge | UriTooLarge | NotImplemented)
+        use Status::{BadRequest, EntityTooLarge, HeaderTooLarge, NotImplemented, ToHttps, UriTooLarge};
+        matches!(self, BadRequest | HeaderTooLarge | ToHttps | EntityTooLarge | UriTooLarge | NotImplemented)
     }
 
     /// The page of an error.
     fn page(self) -> String {
-        let title = self.line();
-        let more = match self {
-            Status::HeaderTooLarge => "<center>Request Header Or Cookie Too Large</center>\r\n",
-            _ => "",
+        let special = match self {
+            Status::HeaderTooLarge => Some("Request Header Or Cookie Too Large"),
+            Status::ToHttps => Some("The plain HTTP request was sent to HTTPS port"),
+            _ => None,
         };
-        let title = if self == Status::HeaderTooLarge { "400 Request Header Or Cookie Too Large" } else { title };
+        let title = special.map_or_else(|| self.line().to_owned(), |text| format!("400 {text}"));
+        let more = special.map_or(String::new(), |text| format!("<center>{text}</center>\r\n"));
         format!(
             "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{}</h1></center>\r\n{more}\
              <hr><center>{SERVER}</center>\r\n</body>\r\n</html>\r\n",
@@ -83,6 +86,8 @@ pub(super) struct Site<'a> {
     pub files: &'a Files,
     /// The document root.
     pub root: &'a str,
+    /// http or https.
+    pub scheme: &'a str,
     pub port: u16,
     /// The time, in seconds since 1970.
     pub now_s: u64,
@@ -151,8 +156,10 @@ impl Site<'_> {
     ///
     /// Differs: without a Host field nginx would name the address that the client has connected to.
     fn redirect(&self, request: &Request) -> Response {
-        let port = if self.port == 80 { String::new() } else { format!(":{}", self.port) };
-        let host = request.host.as_ref().map_or(String::new(), |host| format!("http://{host}{port}"));
+        let scheme = self.scheme;
+        let usual = if scheme == "https" { 443 } else { 80 };
+        let port = if self.port == usual { String::new() } else { format!(":{}", self.port) };
+        let host = request.host.as_ref().map_or(String::new(), |host| format!("{scheme}://{host}{port}"));
         let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'%' | b'#' | b'?' | b'"');
         let to = format!("Location: {host}{}/{}\r\n", path::encode(&request.path, plain), request.query);
         self.with_page(Status::MovedPermanently, request.keepalive, request.method, &to)

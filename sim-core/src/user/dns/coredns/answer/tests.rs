@@ -16,7 +16,11 @@ fn knowledge(corefile: &str) -> Knowledge {
          service default/quiet None\n\
          endpoint default/quiet 10.244.1.7\n\
          service kube-system/kube-dns 10.96.0.10 dns=53/udp dns-tcp=53 metrics=9153\n\
-         endpoint kube-system/kube-dns 10.244.2.3\n",
+         endpoint kube-system/kube-dns 10.244.2.3\n\
+         external default/inner db-0.db.default.svc.cluster.local\n\
+         external default/outer www.example.com\n\
+         external default/chain outer.default.svc.cluster.local.\n\
+         external default/round round.default.svc.cluster.local\n",
     );
     let blocks = Corefile::parse("Corefile", corefile).unwrap().blocks;
     let hosts = |b: &Block| b.hosts.as_ref().map_or(Hosts::default(), |h| Hosts::parse(&h.inline));
@@ -314,4 +318,34 @@ mod any_input {
             let _ = crate::user::parse_server(&words);
         }
     }
+}
+
+#[test]
+fn external_names_are_followed() {
+    let known = knowledge(KUBEADM);
+    let name = |service: &str| format!("{service}.default.svc.cluster.local");
+    let (_, reply) = ask(&known, &query(&name("inner"), "A")).unwrap();
+    let alias = "inner.default.svc.cluster.local. 30 CNAME db-0.db.default.svc.cluster.local.";
+    assert_eq!(lines(&reply.answers), [alias, "db-0.db.default.svc.cluster.local. 30 A 10.244.1.5"]);
+    let (_, reply) = ask(&known, &query(&name("inner"), "AAAA")).unwrap();
+    assert_eq!(lines(&reply.answers), [alias], "it has no such address");
+    let (_, reply) = ask(&known, &query(&name("outer"), "CNAME")).unwrap();
+    assert_eq!(lines(&reply.answers), ["outer.default.svc.cluster.local. 30 CNAME www.example.com."]);
+    let (_, reply) = ask(&known, &query(&name("outer"), "TXT")).unwrap();
+    assert_eq!((reply.rcode(), reply.answers.len(), reply.authority.len()), (rcode::NOERROR, 0, 1));
+    let (_, reply) = ask(&known, &query(&name("_http._tcp.outer"), "SRV")).unwrap();
+    assert_eq!(reply.rcode(), rcode::NXDOMAIN, "it has no ports");
+    let (_, reply) = ask(&known, &query(&name("round"), "A")).unwrap();
+    assert_eq!(reply.answers.len(), 1 + MAX_ALIASES, "a circle ends");
+    // What leads out of the cluster is asked elsewhere, and the reply begins with the aliases.
+    let asked = query(&name("chain"), "A");
+    let Verdict::Forward(outside) = known.answer(&asked.write(false), &mut || 1) else { panic!("it is not forwarded") };
+    assert_eq!(message::text(&outside.query.questions[0].qname), "www.example.com.");
+    let alias = outside.alias.expect("it is about an alias");
+    assert!(alias.query.same_question(&asked));
+    let aliases = [
+        "chain.default.svc.cluster.local. 30 CNAME outer.default.svc.cluster.local.",
+        "outer.default.svc.cluster.local. 30 CNAME www.example.com.",
+    ];
+    assert_eq!(lines(&alias.reply.answers), aliases);
 }

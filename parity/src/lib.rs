@@ -1,0 +1,137 @@
+//! podhop held against the real kernel.
+//!
+//! ```text
+//! scenario --load--> plan --simulate--> what podhop shows ----\
+//!                      \--script--> lab.sh --measure--> what Linux shows --differences--> report
+//! ```
+//!
+//! * [`load`]: a scenario as real namespaces can have it, or why they cannot.
+//! * [`script`]: it as a script for the real kernel.
+//! * [`simulate`], [`measure`]: what it shows here and there.
+//! * [`differences`]: whether that is the same.
+//! * [`judge`]: the comparison of packets.
+
+mod compare;
+mod dns;
+mod export;
+pub mod judge;
+mod load;
+mod real;
+mod simulate;
+
+use sim_core::scenario::plan::{Plan, Traffic};
+use sim_core::scenario::{self, RunError};
+use std::fmt;
+
+pub use compare::{Compare, START, differences, explain};
+pub use export::script;
+pub use load::{load, prepare};
+pub use real::{MeasureError, measure, missing};
+pub use simulate::simulate;
+
+/// What a run showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The records of `tcpdump -i any` in every namespace.
+    pub case: judge::Case,
+    /// The commands of `traffic:`, in order of their entries.
+    pub commands: Vec<Heard>,
+    /// What stands in the namespaces in the end: a row for each of [`STATE`] in each namespace.
+    pub state: Vec<Heard>,
+}
+
+/// A command and what came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// The namespace, as people call it.
+    pub from: String,
+    /// What was run.
+    pub command: String,
+    /// Its exit status.
+    pub exit: Option<i32>,
+    /// What it printed, on both streams.
+    pub output: String,
+}
+
+/// What differs must differ so often: two of the kernel's random IP ids may be equal by chance, and a busy machine may
+/// let a second pass between two records.
+const MEASUREMENTS: usize = 2;
+
+/// A plan, here and on the real kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// What the real kernel showed, the last time.
+    pub real: Seen,
+    /// What podhop shows.
+    pub ours: Seen,
+    /// Where they differ.
+    pub differences: Vec<String>,
+}
+
+/// Why a plan could not be held against the real kernel.
+#[derive(Debug)]
+pub enum HoldError {
+    /// The set-up fails here.
+    Run(RunError),
+    /// The real kernel could not be asked.
+    Measure(MeasureError),
+}
+
+impl fmt::Display for HoldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HoldError::Run(RunError::Setup(errors)) => f.write_str(&scenario::setup_diagnostics(errors).render(false)),
+            HoldError::Run(RunError::Output(e)) => write!(f, "{e}"),
+            HoldError::Measure(e) => write!(f, "{e}"),
+        }
+    }
+}
+
+impl std::error::Error for HoldError {}
+
+/// Holds a plan of [`load`] against the real kernel, on one of the machine's CPUs.
+///
+/// # Errors
+/// One of the two could not be run.
+pub fn hold(plan: &Plan, compare: Compare, cpu: usize) -> Result<Held, HoldError> {
+    let ours = simulate(plan).map_err(HoldError::Run)?;
+    let script = script(plan, &ours).map_err(HoldError::Run)?;
+    let mut held = Held { ours, ..Held::default() };
+    for _ in 0..MEASUREMENTS {
+        held.real = measure(plan, &script, cpu).map_err(HoldError::Measure)?;
+        held.differences = differences(&held.real, &held.ours, compare);
+        if held.differences.is_empty() {
+            break;
+        }
+    }
+    Ok(held)
+}
+
+impl Held {
+    /// How many records the real kernel showed.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        let captures = self.real.case.files.iter().filter(|(name, _)| name.ends_with(".pcap"));
+        captures.map(|(_, bytes)| judge::decode::read_pcap(bytes).map_or(0, |records| records.len())).sum()
+    }
+}
+
+/// What is asked in every namespace when all is over.
+pub const STATE: [&str; 5] =
+    ["ip -4 route show table all", "ip neigh", "bridge fdb show", "conntrack -L", "iptables-save -c"];
+
+/// What the files about a namespace are called by.
+#[must_use]
+pub fn file_name(ns: &str) -> String {
+    // No name has one of its own.
+    ns.replace('/', "_")
+}
+
+/// How often an entry of `traffic:` is started; none if it is no command.
+fn starts(entry: &Traffic) -> u64 {
+    match entry {
+        Traffic::Run(run) => run.repeat.map_or(1, |repeat| repeat.count),
+        Traffic::Script(_) => 1,
+        Traffic::Sleep(_) => 0,
+    }
+}

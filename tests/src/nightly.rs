@@ -1,0 +1,94 @@
+//! Random cases on the real kernel: `cargo xtask nightly`.
+
+use crate::coverage::Coverage;
+use crate::live;
+use crate::random::{self, Random};
+use podhop_parity::{Compare, HoldError};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+/// As many smaller cases are tried of one that differs.
+const MAX_SHRINKS: usize = 40;
+
+/// What is compared of a case.
+const COMPARE: Compare = Compare { neighbours_at_any_time: true, ..Compare::ALL };
+
+/// What came of a case.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The case.
+    pub seed: u64,
+    /// It as a file; if it differed, the smallest that does.
+    pub scenario: String,
+    /// How many records the real kernel showed.
+    pub records: usize,
+    /// How many flows there were.
+    pub flows: usize,
+    /// Where both differ.
+    pub differences: Vec<String>,
+    /// How often what the case of the seed exercised, however small the one that differs.
+    pub coverage: Coverage,
+}
+
+/// The case of a seed, here and on the real kernel; where they differ, `shrinks` asks for the smallest case that does.
+///
+/// # Errors
+/// The real kernel could not be asked.
+///
+/// # Panics
+/// The case makes no scenario: the generator is wrong.
+pub fn one(seed: u64, shrinks: bool) -> Result<Outcome, HoldError> {
+    let mut tree = tree(seed);
+    let case = tree.current();
+    let mut outcome = hold(seed, &case)?;
+    if shrinks && !outcome.differences.is_empty() {
+        shrink(seed, &mut tree, &mut outcome)?;
+    }
+    outcome.coverage = Coverage::of(&live::plan("random", &case.scenario_with_listeners(&name(seed))));
+    Ok(outcome)
+}
+
+/// The scenario of a seed.
+#[must_use]
+pub fn scenario_of(seed: u64) -> String {
+    tree(seed).current().scenario(&name(seed))
+}
+
+fn name(seed: u64) -> String {
+    format!("random-{seed}")
+}
+
+fn tree(seed: u64) -> impl ValueTree<Value = Random> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config { failure_persistence: None, ..Config::default() }, rng);
+    random::random().new_tree(&mut runner).expect("nothing is rejected")
+}
+
+fn hold(seed: u64, case: &Random) -> Result<Outcome, HoldError> {
+    let scenario = case.scenario(&name(seed));
+    let plan = live::plan("random", &scenario);
+    let held = podhop_parity::hold(&plan, COMPARE, live::cpu())?;
+    let (records, flows) = (held.records(), plan.traffic.len());
+    Ok(Outcome { seed, scenario, records, flows, differences: held.differences, ..Outcome::default() })
+}
+
+/// The smallest case that still differs, as far as proptest finds it.
+fn shrink(seed: u64, tree: &mut impl ValueTree<Value = Random>, worst: &mut Outcome) -> Result<(), HoldError> {
+    for _ in 0..MAX_SHRINKS {
+        if !tree.simplify() {
+            break;
+        }
+        let tried = hold(seed, &tree.current())?;
+        if tried.differences.is_empty() {
+            if !tree.complicate() {
+                break;
+            }
+        } else {
+            let (records, flows) = (worst.records, worst.flows);
+            *worst = Outcome { records, flows, ..tried };
+        }
+    }
+    Ok(())
+}

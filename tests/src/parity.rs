@@ -1,0 +1,105 @@
+//! All scenarios held against the real kernel: docs/parity.md.
+
+use crate::lab::{self, Workload};
+use crate::{live, scenarios};
+use podhop_parity::Compare;
+use sim_core::scenario::{Diagnostics, Disk, Plan};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// So many labs are up at once: they sleep most of the time.
+const AT_ONCE: usize = 5;
+
+/// What came of a scenario.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Its folder, below the project's.
+    pub scenario: String,
+    /// How many records the real kernel showed, and commands it ran; or why it was not asked.
+    pub shown: Result<(usize, usize), String>,
+    /// Where both differ.
+    pub differences: Vec<String>,
+}
+
+/// Holds every scenario against the real kernel that it can show.
+///
+/// # Panics
+/// A scenario is wrong, or the real kernel cannot be asked.
+#[must_use]
+pub fn all() -> Vec<Row> {
+    let files: Vec<PathBuf> = scenarios::all();
+    let mut rows = live::side_by_side(AT_ONCE, &files, |file| one(file));
+    rows.sort_by(|a: &Row, b| a.scenario.cmp(&b.scenario));
+    rows
+}
+
+fn one(file: &Path) -> Row {
+    let scenario = file.parent().map_or(String::new(), |folder| folder.display().to_string());
+    hold(scenario, podhop_parity::load(&Disk, &scenarios::root().join(file), None))
+}
+
+/// Holds the cases of a recorded lab against the real kernel of today.
+///
+/// # Panics
+/// A case is wrong, or the real kernel cannot be asked.
+#[must_use]
+pub fn recorded(lab: &str) -> Vec<Row> {
+    let cases: Vec<_> = lab::workloads().into_iter().filter(|w| w.lab == lab).collect();
+    let name = |w: &Workload| format!("{}/{}", w.lab, w.case);
+    let mut rows = live::side_by_side(AT_ONCE, &cases, |w| hold(name(w), lab::live(w)));
+    rows.sort_by(|a, b| a.scenario.cmp(&b.scenario));
+    rows
+}
+
+fn hold(scenario: String, plan: Result<Plan, Diagnostics>) -> Row {
+    let mut row = Row { scenario, shown: Ok((0, 0)), differences: vec![] };
+    match plan {
+        Ok(plan) => match podhop_parity::hold(&plan, Compare::ALL, live::cpu()) {
+            Ok(held) => {
+                row.shown = Ok((held.records(), held.real.commands.len()));
+                row.differences = held.differences;
+            }
+            Err(e) => row.differences = vec![e.to_string()],
+        },
+        Err(errors) => row.shown = Err(errors.iter().next().map_or(String::new(), |e| e.message.clone())),
+    }
+    row
+}
+
+/// docs/parity.md.
+#[must_use]
+pub fn page(rows: &[Row]) -> String {
+    let mut page = String::from(HEAD);
+    for row in rows {
+        let name = row.scenario.trim_start_matches("scenarios/");
+        let _ = match &row.shown {
+            Ok((records, commands)) => {
+                writeln!(page, "| {name} | {records} | {commands} | {} |", row.differences.len())
+            }
+            Err(why) => writeln!(page, "| {name} | | | not exported: {why} |"),
+        };
+    }
+    page
+}
+
+/// The scenarios of the page that were held against the real kernel, and those that were not.
+#[must_use]
+pub fn scenarios_of(page: &str) -> Vec<(String, bool)> {
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains('/'));
+    let cells = rows.map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+    cells.map(|cells| (format!("scenarios/{}", cells[1]), !cells[4].starts_with("not exported"))).collect()
+}
+
+const HEAD: &str = "\
+# Held against the real kernel
+
+Every scenario that real namespaces can show, run by `podhop export`'s script and by podhop, and compared: each record
+of each namespace, the output of each command, and in the end routes, neighbours, bridge entries, connections and rules
+with their counters. Free are times, drawn ports, ids and initial sequence numbers; `podhop parity` says the same of one
+scenario. A continuous-integration run repeats it (`cargo test -p podhop-tests --test parity`).
+
+Made by `cargo xtask parity --write` on Linux 6.18 with Debian 12's tools.
+
+| scenario | records | commands | differences |
+|---|---|---|---|
+";
