@@ -1,19 +1,32 @@
 //! Mirrors tcp_try_coalesce of net/ipv4/tcp_input.c and skb_try_coalesce of net/core/skbuff.c: a segment is put into
 //! the buffer of the one before it, so that the receive queue costs less memory and the window stays wider. Read
-//! tcp_queue_rcv before editing.
-//!
-//! Differs: segments out of order are put together only when the gap is closed.
+//! tcp_queue_rcv and tcp_data_queue_ofo before editing.
 
 use super::before;
 use super::sock::{RxSkb, Sock};
 use crate::kernel::frame::{MAX_SKB_FRAGS, TCP_HEAD_TRUESIZE};
 
-/// tcp_try_coalesce: puts `from` to the end of the receive queue's last buffer and counts its memory, if it can. Its
-/// sender knew of `snd_una` when it sent the newest segment.
+/// tcp_queue_rcv: puts `from` to the end of the receive queue's last buffer, if it can. Its sender knew of `snd_una` when
+/// it sent the newest segment.
 pub(super) fn try_coalesce(sk: &mut Sock, from: &RxSkb, snd_una: u32) -> bool {
-    let Some(to) = sk.queue.back_mut().filter(|to| to.end_seq == from.seq) else { return false };
-    let Some(place) = place(to, from, snd_una) else { return false };
-    let cost = match place {
+    let cost = sk.queue.back_mut().and_then(|to| put(to, from, snd_una));
+    sk.rmem += u64::from(cost.unwrap_or_default());
+    cost.is_some()
+}
+
+/// tcp_ooo_try_coalesce: the same, of a buffer that is out of order.
+pub(super) fn try_coalesce_ofo(sk: &mut Sock, at: usize, from: &RxSkb, snd_una: u32) -> bool {
+    let cost = sk.ofo.get_mut(at).and_then(|to| put(to, from, snd_una));
+    sk.rmem += u64::from(cost.unwrap_or_default());
+    cost.is_some()
+}
+
+/// tcp_try_coalesce: the memory that it costs; none if `from` has to stay alone.
+fn put(to: &mut RxSkb, from: &RxSkb, snd_una: u32) -> Option<u32> {
+    if to.end_seq != from.seq {
+        return None;
+    }
+    let cost = match place(to, from, snd_una)? {
         Place::Head => {
             to.layout.tailroom -= from.data.len() as u16;
             0
@@ -28,8 +41,7 @@ pub(super) fn try_coalesce(sk: &mut Sock, from: &RxSkb, snd_una: u32) -> bool {
     to.truesize += cost;
     to.end_seq = from.end_seq;
     to.fin |= from.fin;
-    sk.rmem += u64::from(cost);
-    true
+    Some(cost)
 }
 
 /// Where the data of a segment goes.
@@ -85,6 +97,17 @@ mod tests {
         let to = &sk.queue[0];
         assert_eq!((to.end_seq, to.data.len(), to.layout.frags), (23_169, 23_168, 3));
         assert_eq!((to.truesize, sk.rmem), (832 + 23_168, 14_480 + 1448));
+    }
+
+    #[test]
+    fn out_of_order_too() {
+        let fin = RxSkb { fin: true, end_seq: 202, ..skb(201, 0, Layout::default()) };
+        for (cloned, together) in [(true, false), (false, true)] {
+            let mut sk = Sock::default();
+            sk.ofo.push_back(skb(101, 100, Layout { cloned, ..paged(1) }));
+            assert_eq!(try_coalesce_ofo(&mut sk, 0, &fin, 1), together, "cloned: {cloned}");
+            assert_eq!((sk.ofo[0].fin, sk.ofo[0].end_seq == 202, sk.rmem), (together, together, 0));
+        }
     }
 
     #[test]

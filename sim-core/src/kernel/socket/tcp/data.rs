@@ -125,6 +125,11 @@ fn queue_ofo(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment, mut 
         at -= 1;
     }
     if at > 0 {
+        if coalesce::try_coalesce_ofo(sk, at - 1, &skb, seg.layout.snd_una) {
+            grow_ofo(ns, sk, &skb, true);
+            sack_new_ofo(sk, seq, end_seq);
+            return Verdict::Taken;
+        }
         let left = &sk.ofo[at - 1];
         if before(skb.seq, left.end_seq) {
             if !after(skb.end_seq, left.end_seq) {
@@ -159,10 +164,19 @@ fn queue_ofo(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, seg: &Segment, mut 
         set_dsack(ns, sk, start, end);
         remove_ofo(sk, at);
     }
+    sack_new_ofo(sk, seq, end_seq);
+    grow_ofo(ns, sk, &skb, false);
     sk.rmem += u64::from(skb.truesize);
     sk.ofo.insert(at, skb);
-    sack_new_ofo(sk, seq, end_seq);
     Verdict::Taken
+}
+
+/// The window grows with a segment that is out of order, if the peer understands SACK: a changed window would hide a
+/// duplicate ACK from those who count them.
+fn grow_ofo(ns: &NetNs, sk: &mut Sock, skb: &RxSkb, coalesced: bool) {
+    if sk.rx_opt.sack_ok {
+        window::grow(ns, sk, skb, coalesced);
+    }
 }
 
 fn remove_ofo(sk: &mut Sock, at: usize) {
@@ -309,7 +323,7 @@ fn event_data_recv(ns: &NetNs, cx: &Cx<'_>, sk: &mut Sock, seg: &Segment, skb: &
     sk.ack.lrcvtime = now;
     ecn::data_check(sk, seg);
     if skb.data.len() >= 128 {
-        window::grow(ns, sk, skb);
+        window::grow(ns, sk, skb, true);
     }
 }
 

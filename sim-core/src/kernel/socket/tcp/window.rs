@@ -6,6 +6,7 @@ use super::options::TCP_MAX_WSCALE;
 use super::sock::{RxSkb, Sock, TCP_INIT_CWND, TCP_MIN_MSS, TCP_MSS_DEFAULT, now_us};
 use super::sysctl::TcpSysctl;
 use crate::kernel::cx::Cx;
+use crate::kernel::frame::TCP_HEAD_TRUESIZE;
 use crate::kernel::netns::NetNs;
 use crate::kernel::profile::Profile;
 
@@ -214,22 +215,31 @@ pub(super) fn measure_rcv_mss(sk: &mut Sock, skb: &RxSkb, gso_size: u32, header_
     sk.ack.pushed = true;
 }
 
-/// tcp_grow_window: segments that use their memory well let more come.
-pub(super) fn grow(ns: &NetNs, sk: &mut Sock, skb: &RxSkb) {
+/// tcp_grow_window: segments that use their memory well let more come. `adjust`: their heads do not count, since they go
+/// when buffers are put together.
+pub(super) fn grow(ns: &NetNs, sk: &mut Sock, skb: &RxSkb, adjust: bool) {
     let len = skb.data.len() as u32;
+    let truesize = if adjust { truesize_adjust(sk, skb) } else { skb.truesize };
     let room = i64::from(sk.window_clamp.min(sk.space())) - i64::from(sk.rcv_ssthresh);
     if room <= 0 {
         return;
     }
-    let by = if sk.win_from_space(u64::from(skb.truesize)) <= len {
-        2 * sk.advmss
-    } else {
-        grow_slowly(ns, sk, len, skb.truesize)
-    };
+    let by =
+        if sk.win_from_space(u64::from(truesize)) <= len { 2 * sk.advmss } else { grow_slowly(ns, sk, len, truesize) };
     if by > 0 {
         sk.rcv_ssthresh += by.max(2 * len).min(room as u32);
         sk.ack.quick |= 1;
     }
+}
+
+/// truesize_adjust, which Linux 5.12 brought.
+fn truesize_adjust(sk: &Sock, skb: &RxSkb) -> u32 {
+    let len = skb.data.len() as u32;
+    if sk.profile == Profile::Linux418 || (skb.layout.frags == 0 && len > 0) {
+        return skb.truesize;
+    }
+    let without = skb.truesize.saturating_sub(TCP_HEAD_TRUESIZE);
+    if without < len { skb.truesize } else { without }
 }
 
 /// __tcp_grow_window
