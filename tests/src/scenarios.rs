@@ -64,3 +64,30 @@ pub fn digests() -> String {
 pub fn digest_list() -> PathBuf {
     root().join("tests/digests.txt")
 }
+
+/// The frames of a pcap file of ours, and its link type.
+///
+/// # Panics
+/// It is none.
+#[must_use]
+pub fn frames(pcap: &[u8]) -> (u32, Vec<&[u8]>) {
+    let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let (header, mut rest) = pcap.split_at(24);
+    let mut frames = vec![];
+    while let Some((head, after)) = rest.split_at_checked(16) {
+        let (frame, after) = after.split_at(word(head, 8) as usize);
+        frames.push(frame);
+        rest = after;
+    }
+    (word(header, 20), frames)
+}
+
+/// Whether a line is of this form, in which `…` stands for anything.
+#[must_use]
+pub fn has_form(line: &str, form: &str) -> bool {
+    let mut rest = Some(line);
+    for part in form.split('…') {
+        rest = rest.and_then(|rest| rest.split_once(part)).map(|(_, after)| after);
+    }
+    rest.is_some()
+}

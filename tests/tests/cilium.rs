@@ -1,6 +1,5 @@
 //! Cilium: article 002's tables, and what its programs do with other packets.
 
-use pcap_parser::{LegacyPcapReader, PcapBlockOwned, PcapError, traits::PcapReaderIterator};
 use podhop_tests::scenarios;
 use sim_core::observe::{Memory, Nowhere};
 use sim_core::scenario::{self, Options, SourceFile};
@@ -33,7 +32,10 @@ const BACKENDS: [(&str, &str); 2] = [("10.96.0.10", "10.0.2.17"), ("10.105.134.3
 fn the_tables_of_article_002() {
     let mut files = Memory::default();
     scenarios::run(Path::new("scenarios/articles/cilium-vxlan/scenario.yaml"), &mut files);
-    let capture = |path: &str| packets(&files.files[&format!("captures/nodes/{path}.pcap")]);
+    let capture = |path: &str| {
+        let (_, frames) = scenarios::frames(&files.files[&format!("captures/nodes/{path}.pcap")]);
+        frames.into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
     let lxc = rows(&capture("node-1/lxc7dc050ebabd6"));
     assert_eq!(in_order(&lxc), in_order(&ON_LXC.map(|(from, to, what, len)| row(from, to, what, len))));
     let served = |addr: &'static str| BACKENDS.iter().find(|b| b.0 == addr).map_or(addr, |b| b.1);
@@ -68,25 +70,6 @@ fn in_order(rows: &[(String, String, String, usize)]) -> Vec<(String, String, St
         rows.get_mut(pair).expect("there are more").sort();
     }
     rows
-}
-
-/// The frames of a capture.
-fn packets(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let mut reader = LegacyPcapReader::new(1 << 20, bytes).expect("a capture");
-    let mut all = vec![];
-    loop {
-        match reader.next() {
-            Ok((size, block)) => {
-                if let PcapBlockOwned::Legacy(record) = block {
-                    all.push(record.data.to_vec());
-                }
-                reader.consume(size);
-            }
-            Err(PcapError::Incomplete(_)) => reader.refill().expect("memory can be read"),
-            Err(PcapError::Eof) => return all,
-            Err(e) => panic!("{e}"),
-        }
-    }
 }
 
 /// The rows of IPv4 packets.

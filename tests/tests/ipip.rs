@@ -1,11 +1,12 @@
 //! IPIP tunnels, rule by rule. What is expected follows from net/ipv4/ipip.c and ip_tunnel.c: the kernel that the
 //! recordings were made on has no such module.
 
-use podhop_parity::judge::decode;
+use podhop_tests::scenarios;
 use sim_core::observe::Memory;
+use sim_core::observe::filter::LinkType;
 use sim_core::scenario::report::Report;
 use sim_core::scenario::{self, Options, SourceFile};
-use sim_core::wire::{IPPROTO_IPIP, IPPROTO_TCP, be16, checksum, pseudo_sum};
+use sim_core::wire::{ETH_HLEN, ETH_P_IP, IPPROTO_IPIP, IPPROTO_TCP, be16, checksum, pseudo_sum};
 use std::net::Ipv4Addr;
 
 /// Two hosts with a tunnel between them, and a router that knows nothing of it.
@@ -67,20 +68,12 @@ fn printed(report: &Report, at: usize) -> &str {
 
 /// The packets of a capture, from the network layer on.
 fn packets(memory: &Memory, file: &str) -> Vec<Vec<u8>> {
-    let bytes = &memory.files[&format!("captures/namespaces/{file}.pcap")];
-    let ethernet = if be16(&[bytes[21], bytes[20]], 0) == 1 { 14 } else { 0 };
-    decode::read_pcap(bytes).expect("a capture");
-    let mut rest = &bytes[24..];
-    let mut all = vec![];
-    while let Some(head) = rest.first_chunk::<16>() {
-        let len = u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize;
-        let packet = &rest[16..16 + len];
-        if ethernet == 0 || packet[12..14] == [8, 0] {
-            all.push(packet[ethernet..].to_vec());
-        }
-        rest = &rest[16 + len..];
+    let (link, frames) = scenarios::frames(&memory.files[&format!("captures/namespaces/{file}.pcap")]);
+    if link == LinkType::Raw as u32 {
+        return frames.into_iter().map(<[u8]>::to_vec).collect();
     }
-    all
+    let ipv4 = frames.into_iter().filter(|frame| frame[12..14] == ETH_P_IP.to_be_bytes());
+    ipv4.map(|frame| frame[ETH_HLEN..].to_vec()).collect()
 }
 
 /// Those that a tunnel has wrapped.
