@@ -224,8 +224,8 @@ fn server(text: &mut String, n: &Namespace, server: &ServerLine, seen: &Seen) ->
             }
             let _ = writeln!(text, "  cat >/run/lab/names-{} <<'NAMES'\n{}\nNAMES", n.netns, names(&table));
             let program = format!("programs.py coredns /run/lab/names-{}", n.netns);
-            // Both questions of a resolver are sent in one system call, which a server that wakes up interrupts for certain
-            // if it is more urgent.
+            // Both questions of a resolver are sent in one system call. A server that wakes up
+            // interrupts it for certain if it is more urgent.
             let _ = writeln!(text, "  serve {ns} nice -n -20 python3 -SEs /run/lab/{program}");
             return 2;
         }

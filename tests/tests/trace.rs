@@ -17,8 +17,8 @@ fn run(path: &Path) -> Report {
     scenario::run(&plan, &mut Memory::default(), options, &mut ()).expect("it runs")
 }
 
-fn journeys(lab: &str) -> Journeys {
-    let path = Path::new("scenarios/labs").join(lab).join("scenario.yaml");
+fn journeys(lesson: &str) -> Journeys {
+    let path = Path::new("scenarios").join(lesson).join("scenario.yaml");
     run(&path).journeys.expect("journeys were asked for")
 }
 
@@ -44,7 +44,7 @@ fn in_order(lines: &[String], wanted: &[&str]) {
 
 #[test]
 fn the_first_datagram_to_a_cluster_ip() {
-    let journeys = journeys("nat-by-hand");
+    let journeys = journeys("labs/nat-by-hand");
     let there = told(&journeys, "pod-a eth0 Out IP 10.244.1.2.40000 > 10.96.0.88.7");
     in_order(
         &there,
@@ -81,7 +81,7 @@ fn the_first_datagram_to_a_cluster_ip() {
 
 #[test]
 fn its_answer() {
-    let journeys = journeys("nat-by-hand");
+    let journeys = journeys("labs/nat-by-hand");
     let back = told(&journeys, "pod-b eth0 Out IP 10.244.2.2.7 > 10.244.1.2.40000");
     in_order(
         &back,
@@ -102,7 +102,7 @@ fn its_answer() {
 
 #[test]
 fn a_datagram_in_pieces() {
-    let journeys = journeys("udp-fragments");
+    let journeys = journeys("labs/udp-fragments");
     let lines = told(&journeys, "node cbr0 In IP 10.244.1.2");
     in_order(
         &lines,
@@ -120,9 +120,55 @@ fn a_datagram_in_pieces() {
     );
 }
 
+/// One packet before, inside and after the tunnel.
+#[test]
+fn through_ipip() {
+    let journeys = journeys("articles/calico-ipip");
+    let (client, server) = ("router-default-77949c967-4t8f7", "router-default-77949c967-tgth7");
+    let lines = told(&journeys, &format!("pod/openshift-ingress/{client} eth0 Out IP 172.17.25.79"));
+    let inside = "172.17.25.239.443: Flags [S]";
+    in_order(
+        &lines,
+        &[
+            "us-east-3 cali41f14107a8d In IP 172.17.25.79",
+            "us-east-3 route to 172.17.25.239: 172.17.25.192/26 via 10.240.0.9 dev tunl0",
+            "us-east-3 tunl0 Out IP 172.17.25.79",
+            "us-east-3 tunl0 wraps it: IPIP from 10.240.128.12 to 10.240.0.9",
+            "us-east-3 route to 10.240.0.9: default via 10.240.128.1 dev eth0",
+            "us-east-3 eth0 Out IP 10.240.128.12 > 10.240.0.9: IP 172.17.25.79",
+            "gateway eth0 In IP 10.240.128.12 > 10.240.0.9: IP 172.17.25.79",
+            "us-east-1 eth0 In IP 10.240.128.12 > 10.240.0.9: IP 172.17.25.79",
+            "us-east-1 tunl0 In IP 172.17.25.79",
+            "us-east-1 route to 172.17.25.239: 172.17.25.239/32 dev calic25e805a467",
+            "us-east-1 calic25e805a467 Out IP 172.17.25.79",
+            &format!("pod/openshift-ingress/{server} eth0 In IP 172.17.25.79"),
+        ],
+    );
+    let seen: Vec<_> = lines.iter().filter(|l| l.contains(": Flags [")).collect();
+    assert!(seen.iter().all(|l| l.contains(inside)), "one packet: {seen:?}");
+}
+
+/// Programs of tc wrap this one, and translate its destination before.
+#[test]
+fn through_vxlan() {
+    let journeys = journeys("articles/cilium-vxlan");
+    let lines = told(&journeys, "pod/wrk-1/node-wrk-1-ubuntu24-684f7d8fd6-2zncq eth0 Out IP 10.0.1.15.58742");
+    in_order(
+        &lines,
+        &[
+            "node-1 lxc7dc050ebabd6 In IP 10.0.1.15.58742 > 10.105.134.33.9999: Flags [S]",
+            "node-1 cilium_vxlan Out IP 10.0.1.15.58742 > 10.0.2.215.9999: Flags [S]",
+            "node-1 ens4 Out IP 10.168.0.4.",
+            "node-2 ens4 In IP 10.168.0.4.",
+            "node-2 cilium_vxlan In IP 10.0.1.15.58742 > 10.0.2.215.9999: Flags [S]",
+            "node-2 lxc3afb1f126f2c Out IP 10.0.1.15.58742 > 10.0.2.215.9999: Flags [S]",
+        ],
+    );
+}
+
 #[test]
 fn the_end_of_a_loop() {
-    let journeys = journeys("routing-loop");
+    let journeys = journeys("labs/routing-loop");
     let lines = told(&journeys, "client eth0 Out IP 10.0.1.2 > 203.0.113.9: ICMP echo request");
     assert_eq!(lines.iter().filter(|l| l.contains("r1 eth1 ") || l.contains("r2 eth0 ")).count(), 2 * 63);
     assert_eq!(lines.last().map(String::as_str), Some("r2 dropped: IP_TTL: The TTL was used up."));

@@ -6,8 +6,8 @@ use super::before;
 use super::sock::{RxSkb, Sock};
 use crate::kernel::frame::{MAX_SKB_FRAGS, TCP_HEAD_TRUESIZE};
 
-/// tcp_queue_rcv: puts `from` to the end of the receive queue's last buffer, if it can. Its sender knew of `snd_una` when
-/// it sent the newest segment.
+/// tcp_queue_rcv: puts `from` to the end of the receive queue's last buffer, if it can. Its sender knew of `snd_una`
+/// when it sent the newest segment.
 pub(super) fn try_coalesce(sk: &mut Sock, from: &RxSkb, snd_una: u32) -> bool {
     let cost = sk.queue.back_mut().and_then(|to| put(to, from, snd_una));
     sk.rmem += u64::from(cost.unwrap_or_default());

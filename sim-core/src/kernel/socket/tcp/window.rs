@@ -215,8 +215,8 @@ pub(super) fn measure_rcv_mss(sk: &mut Sock, skb: &RxSkb, gso_size: u32, header_
     sk.ack.pushed = true;
 }
 
-/// tcp_grow_window: segments that use their memory well let more come. `adjust`: their heads do not count, since they go
-/// when buffers are put together.
+/// tcp_grow_window: segments that use their memory well let more come. `adjust`: their heads do not count, since they
+/// go when buffers are put together.
 pub(super) fn grow(ns: &NetNs, sk: &mut Sock, skb: &RxSkb, adjust: bool) {
     let len = skb.data.len() as u32;
     let truesize = if adjust { truesize_adjust(sk, skb) } else { skb.truesize };
