@@ -160,7 +160,7 @@ fn through_vxlan() {
             "node-1 cilium_vxlan Out IP 10.0.1.15.58742 > 10.0.2.215.9999: Flags [S]",
             "node-1 ens4 Out IP 10.168.0.4.",
             "node-2 ens4 In IP 10.168.0.4.",
-            "node-2 cilium_vxlan In IP 10.0.1.15.58742 > 10.0.2.215.9999: Flags [S]",
+            "node-2 cilium_vxlan P IP 10.0.1.15.58742 > 10.0.2.215.9999: Flags [S]",
             "node-2 lxc3afb1f126f2c Out IP 10.0.1.15.58742 > 10.0.2.215.9999: Flags [S]",
         ],
     );
