@@ -55,10 +55,28 @@ pub fn router(nat: bool) -> Setup {
 ///   pod2 eth0 --- veth  cbr0 10.244.2.1   node2   eth0 192.168.50.2 --+
 /// ```
 pub fn cluster(services: usize) -> Setup {
+    two_nodes(services, |_, other| format!("ip route add 10.244.{other}.0/24 via 192.168.50.{other}"))
+}
+
+/// [`cluster`] with flannel's VXLAN between the nodes: ten interfaces.
+pub fn vxlan_cluster(services: usize) -> Setup {
+    two_nodes(services, |n, other| {
+        format!(
+            "ip link add flannel.1 type vxlan id 1 dev eth0 local 192.168.50.{n} dstport 8472 nolearning
+            ip link set flannel.1 address 0a:00:00:00:00:0{n} up
+            ip addr add 10.244.{n}.0/32 dev flannel.1
+            ip route add 10.244.{other}.0/24 via 10.244.{other}.0 dev flannel.1 onlink
+            ip neigh add 10.244.{other}.0 lladdr 0a:00:00:00:00:0{other} dev flannel.1 nud permanent
+            bridge fdb add 0a:00:00:00:00:0{other} dev flannel.1 dst 192.168.50.{other}"
+        )
+    })
+}
+
+/// Two nodes with a pod each, and how the pods of the other one are reached, from a node's number and the other's.
+fn two_nodes(services: usize, way: impl Fn(u8, u8) -> String) -> Setup {
     let mut s = Setup { namespaces: vec![NODE1, NODE2, POD1, POD2], steps: vec![] };
     s.run(NODE1, &format!("ip link add eth0 type veth peer name eth0 netns {NODE2}"));
     for (n, node, pod) in [(1, NODE1, POD1), (2, NODE2, POD2)] {
-        let other = 3 - n;
         s.run(
             node,
             &format!(
@@ -70,11 +88,11 @@ pub fn cluster(services: usize) -> Setup {
                 ip link set cbr0 up
                 ip link add veth type veth peer name eth0 netns {pod}
                 ip link set veth master cbr0 up
-                ip route add 10.244.{other}.0/24 via 192.168.50.{other}
                 sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
                 sysctl -qw net.bridge.bridge-nf-call-iptables=1"
             ),
         );
+        s.run(node, &way(n, 3 - n));
         s.run(pod, "ip link set lo up\nip link set eth0 up");
         s.run(pod, &format!("ip addr add 10.244.{n}.2/24 dev eth0\nip route add default via 10.244.{n}.1"));
     }

@@ -192,6 +192,14 @@ fn cases(services: &[usize]) -> Vec<Case> {
             listeners: Listeners::Nobody,
         })
         .collect();
+    let few = services.first().copied().unwrap_or(10);
+    all.push(Case {
+        name: format!("UDP to a ClusterIP on another node over VXLAN, {few} Services"),
+        setup: paths::vxlan_cluster(few),
+        load: Load::Udp(cluster_ip((few / 2).max(1) - 1)),
+        interfaces: 10,
+        listeners: Listeners::Nobody,
+    });
     all.extend(services.iter().map(|n| Case {
         name: format!("TCP connect and close to a ClusterIP on another node, {n} Services"),
         setup: paths::tcp_cluster(*n),
@@ -200,7 +208,6 @@ fn cases(services: &[usize]) -> Vec<Case> {
         interfaces: 6 * 8,
         listeners: Listeners::Nobody,
     }));
-    let few = services.first().copied().unwrap_or(10);
     all.push(Case {
         name: format!("TCP bulk to a ClusterIP on another node, {few} Services"),
         setup: paths::tcp_cluster(few),
