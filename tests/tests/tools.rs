@@ -1,6 +1,6 @@
 //! Real tools open what we write: tcpdump, tshark, capinfos. They find nothing malformed and no bad checksum.
 
-use podhop_tests::scenarios;
+use podhop_tests::{live, scenarios};
 use sim_core::observe::Memory;
 use sim_core::observe::line::Conversations;
 use std::path::{Path, PathBuf};
@@ -104,21 +104,21 @@ fn tshark_finds_nothing_malformed() {
         return;
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let mut seen = 0;
-    for file in captures(dir.path(), &scenarios::all(), ".pcap") {
-        // tshark warns for resets, retransmissions and duplicate addresses too, which is what some lessons show. A
-        // capture of all interfaces has each question of DNS more than once.
-        let shown = "tcp || arp.duplicate-address-detected || dns.retransmit_request || dns.retransmit_response";
-        // Where it sees segments more than once, it takes a TLS record that they carry for one that overlaps.
-        let malformed = "(_ws.malformed && !_ws.malformed.reassembly)";
-        let suspect = format!("{malformed} || {BAD_CHECKSUM} || (_ws.expert.severity >= 6291456 && !({shown}))");
-        let text = tshark(&suspect, &file);
+    let files = captures(dir.path(), &scenarios::all(), ".pcap");
+    // tshark warns for resets, retransmissions and duplicate addresses too, which is what some lessons show. A capture of
+    // all interfaces has each question of DNS more than once.
+    let shown = "tcp || arp.duplicate-address-detected || dns.retransmit_request || dns.retransmit_response";
+    // Where it sees segments more than once, it takes a TLS record that they carry for one that overlaps.
+    let malformed = "(_ws.malformed && !_ws.malformed.reassembly)";
+    let suspect = format!("{malformed} || {BAD_CHECKSUM} || (_ws.expert.severity >= 6291456 && !({shown}))");
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let found = live::side_by_side(at_once, &files, |file| tshark(&suspect, file));
+    for (file, text) in files.iter().zip(found) {
         assert_eq!(text, "", "{}", file.display());
-        let text = output("capinfos", &["-c", "-T", "-r"], &file);
-        assert!(text.contains(".pcap"), "{text}");
-        seen += 1;
     }
-    assert!(seen > 0);
+    let args: Vec<_> = ["-c", "-T", "-r"].into_iter().chain(files.iter().filter_map(|file| file.to_str())).collect();
+    let (last, args) = args.split_last().expect("there are captures");
+    assert_eq!(output("capinfos", args, Path::new(last)).lines().count(), files.len());
 }
 
 /// In cluster.pcapng each segment stands as often as there are interfaces on its way, which confuses who puts long

@@ -124,6 +124,9 @@ pub fn words(names: &[&str]) -> Vec<u64> {
     words
 }
 
+/// Inputs of so many words are hashed in one piece.
+const MAX_AT_ONCE: usize = 8;
+
 impl Prf {
     /// The function of one scenario's seed.
     pub fn new(seed: u64) -> Self {
@@ -133,6 +136,14 @@ impl Prf {
     /// 64 random bits for `purpose` and `input`. The same words give the same bits, on every machine.
     pub fn draw(&self, purpose: Purpose, input: &[u64]) -> u64 {
         let mut h = SipHasher24::new_with_keys(self.seed, purpose as u64);
+        // In one piece it costs half as much.
+        let mut bytes = [0; 8 * MAX_AT_ONCE];
+        if let Some(bytes) = bytes.get_mut(..8 * input.len()) {
+            for (place, word) in bytes.chunks_exact_mut(8).zip(input) {
+                place.copy_from_slice(&word.to_le_bytes());
+            }
+            return h.hash(bytes);
+        }
         for word in input {
             h.write(&word.to_le_bytes());
         }
@@ -157,6 +168,13 @@ mod tests {
         assert_eq!(prf.draw(Purpose::IpId, &[1, 2]), Prf::new(7).draw(Purpose::IpId, &[1, 2]));
         assert_ne!(prf.draw(Purpose::IpId, &[1, 2]), prf.draw(Purpose::IpIdSkip, &[1, 2]));
         assert_eq!(Prf::new(0).draw(Purpose::DeviceMac, &[]), 14_133_241_564_081_050_140);
+        // Of any length, as the reference streams it.
+        for len in 0..20 {
+            let input: Vec<u64> = (1..=len).collect();
+            let mut h = SipHasher24::new_with_keys(7, Purpose::IpId as u64);
+            h.write(&input.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>());
+            assert_eq!(prf.draw(Purpose::IpId, &input), h.finish(), "{len} words");
+        }
     }
 
     #[test]
