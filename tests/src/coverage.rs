@@ -1,27 +1,95 @@
-//! What runs exercise: matches, targets, states of connections, reasons to drop, kinds of ICMP messages.
+//! What runs exercise that the real kernel was asked about, too: matches, targets, states of connections, reasons to
+//! drop, kinds of ICMP messages.
 
+use crate::lab::{self, Workload};
+use crate::{drill, live, nightly, scenarios};
 use podhop_parity::judge::decode::{ICMP_NAMES, read_pcap};
 use regex::Regex;
 use sim_core::kernel::conntrack::TcpState;
 use sim_core::kernel::netfilter::{matches, targets};
 use sim_core::kernel::trace::{CtLabel, DropReason};
 use sim_core::observe::{Memory, Outputs};
-use sim_core::scenario::{self, Options, Plan};
+use sim_core::scenario::{self, Disk, Options, Plan};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::thread;
+
+/// How often what was exercised: `cargo xtask coverage`.
+#[derive(Clone, Debug)]
+pub struct Table {
+    random: Coverage,
+    lessons: Coverage,
+    recorded: Coverage,
+    scripts: Coverage,
+}
+
+impl Table {
+    /// What the random cases of these seeds exercise, the scenarios that `podhop parity` takes, the recorded cases that
+    /// come out the same here, and the scripts of TCP.
+    ///
+    /// # Panics
+    /// One of them does not run.
+    #[must_use]
+    pub fn of(seeds: Range<u64>) -> Self {
+        let root = scenarios::root();
+        let files = scenarios::all();
+        let load = |file: &PathBuf| podhop_parity::load(&Disk, &root.join(file), None).ok();
+        Table {
+            random: sum(&seeds.collect::<Vec<_>>(), |seed| Some(nightly::plan_of(*seed))),
+            lessons: sum(&files, load),
+            recorded: sum(&lab::workloads(), |w: &Workload| Some(lab::plan(w))),
+            scripts: Coverage::of_scripts(),
+        }
+    }
+
+    /// What nothing has exercised, by kind and name.
+    #[must_use]
+    pub fn missing(&self) -> Vec<(&'static str, &str)> {
+        let columns = [&self.random, &self.lessons, &self.recorded, &self.scripts];
+        let none =
+            |row: &&(&'static str, String)| columns.iter().all(|c| c.0.get(*row).is_none_or(|times| *times == 0));
+        self.random.0.keys().filter(none).map(|(kind, name)| (*kind, name.as_str())).collect()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "| what | which | random | lessons | recorded | scripts |\n|---|---|---|---|---|---|")?;
+        for (row, times) in &self.random.0 {
+            let others = [&self.lessons, &self.recorded, &self.scripts];
+            let [lessons, recorded, scripts] = others.map(|c| c.0.get(row).copied().unwrap_or(0));
+            writeln!(f, "| {} | {} | {times} | {lessons} | {recorded} | {scripts} |", row.0, row.1)?;
+        }
+        Ok(())
+    }
+}
+
+/// What these runs exercise.
+fn sum<T: Sync>(all: &[T], plan: impl Fn(&T) -> Option<Plan> + Sync) -> Coverage {
+    let at_once = thread::available_parallelism().map_or(1, usize::from);
+    let each = live::side_by_side(at_once, all, |one| plan(one).map(|plan| Coverage::of(&plan)));
+    let mut sum = Coverage::default();
+    each.into_iter().flatten().for_each(|one| sum.add(one));
+    sum
+}
 
 /// How often what was exercised, by kind and name.
 #[derive(Clone, Debug)]
-pub struct Coverage(BTreeMap<(&'static str, String), u64>);
+struct Coverage(BTreeMap<(&'static str, String), u64>);
 
 /// What no lab of real namespaces shows, and why.
-const NOT_SHOWN: [(&str, &str); 5] = [
+const NOT_SHOWN: [(&str, &str); 8] = [
     ("LINK_LOSS", "links between real namespaces lose nothing"),
     ("QDISC_OVERLIMIT", "there is no physical nic"),
     ("CPU_BACKLOG", "net.core.netdev_max_backlog belongs to the whole machine"),
     ("NF_CONNTRACK_TABLE_FULL", "net.netfilter.nf_conntrack_max belongs to the whole machine"),
     ("PROTO_MEM", "net.ipv4.tcp_mem belongs to the whole machine"),
+    ("TC_INGRESS", "eBPF programs are not exported"),
+    ("TC_EGRESS", "eBPF programs are not exported"),
+    ("TUNNEL_TXINFO", "eBPF programs are not exported"),
 ];
 
 impl Default for Coverage {
@@ -45,11 +113,7 @@ impl Coverage {
     }
 
     /// What a run of a plan exercises. States of connections are those that commands in it show: `conntrack -E`.
-    ///
-    /// # Panics
-    /// Its set-up fails.
-    #[must_use]
-    pub fn of(plan: &Plan) -> Self {
+    fn of(plan: &Plan) -> Self {
         let mut all = Coverage::default();
         let mut memory = Memory::default();
         let outputs = Outputs { captures: true, trace: true, ..Outputs::NONE };
@@ -67,6 +131,16 @@ impl Coverage {
         all
     }
 
+    /// Why the scripts of TCP lose frames.
+    fn of_scripts() -> Self {
+        let mut all = Coverage::default();
+        for path in drill::scripts() {
+            let lost = drill::run(&path).unwrap_or_else(|e| panic!("{e}"));
+            lost.iter().for_each(|reason| all.count("drop reason", reason.name(), 1));
+        }
+        all
+    }
+
     fn step(&mut self, line: &str) {
         static MATCH: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"-m (\w+)").expect("it is one"));
         static TARGET: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"-j (\w+)").expect("it is one"));
@@ -76,7 +150,7 @@ impl Coverage {
             let targets = TARGET.captures_iter(rule).filter(|t| targets::NAMES.contains(&&t[1]));
             targets.for_each(|t| self.count("target", &t[1], 1));
         }
-        if step["step"] == "conntrack" {
+        if step["what"] == "conntrack" {
             self.count("state of a packet", step["state"].as_str().unwrap_or_default(), 1);
         }
         if let Some(reason) = step["reason"].as_str() {
@@ -97,16 +171,7 @@ impl Coverage {
         }
     }
 
-    /// What several runs exercise.
-    pub fn add(&mut self, other: Self) {
+    fn add(&mut self, other: Self) {
         other.0.into_iter().for_each(|((kind, name), times)| self.count(kind, &name, times));
-    }
-}
-
-impl fmt::Display for Coverage {
-    /// A table.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| what | which | how often |\n|---|---|---|")?;
-        self.0.iter().try_for_each(|((kind, name), times)| writeln!(f, "| {kind} | {name} | {times} |"))
     }
 }

@@ -34,14 +34,14 @@ mod segment;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sim_core::base::{IfIndex, Mac, NsId, Time};
 use sim_core::engine::{Config, Env, Program, Stopped, World};
 use sim_core::kernel::netlink::Request;
 use sim_core::kernel::syscall::{Call, Fd, Ret, SendTo, SockOpt, SocketKind};
-use sim_core::kernel::trace::Mute;
+use sim_core::kernel::trace::{self, DevName, DropReason, Fate, Mute, Sink, Step, What};
 use sim_core::lab::{self, Action};
 
 use segment::{Came, Isns};
@@ -72,11 +72,24 @@ const SET_UP: [&str; 6] = [
     "ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent",
 ];
 
-/// Runs a script.
+/// Every script of tests/tcp, in order of their names.
+///
+/// # Panics
+/// The folder is not there: the checkout is not whole.
+#[must_use]
+pub fn scripts() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tcp");
+    let entries = fs::read_dir(folder).expect("tests/tcp").map(|e| e.expect("an entry").path());
+    let mut all: Vec<PathBuf> = entries.filter(|p| p.extension().is_some_and(|e| e == "txt")).collect();
+    all.sort();
+    all
+}
+
+/// Runs a script; why frames were lost in it.
 ///
 /// # Errors
 /// Where it fails: file, line, what was expected and what came.
-pub fn run(path: &Path) -> Result<(), String> {
+pub fn run(path: &Path) -> Result<Vec<DropReason>, String> {
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let mut drill = Drill::new()?;
     for (number, line) in text.lines().enumerate() {
@@ -86,7 +99,26 @@ pub fn run(path: &Path) -> Result<(), String> {
         }
     }
     drill.take_in();
-    drill.nothing_came().map_err(|e| format!("{}: at the end: {e}", path.display()))
+    drill.nothing_came().map_err(|e| format!("{}: at the end: {e}", path.display()))?;
+    Ok(drill.lost.0)
+}
+
+/// Listens for frames that are lost.
+#[derive(Default)]
+struct Lost(Vec<DropReason>);
+
+impl Sink for Lost {
+    fn step(&mut self, step: &Step) {
+        if let What::Ended(Fate::Dropped(reason)) = step.what {
+            self.0.push(reason);
+        }
+    }
+    fn tap(&mut self, _: &trace::Tap<'_>) {}
+    fn namespace(&mut self, _: NsId, _: &str) {}
+    fn device(&mut self, _: &DevName) {}
+    fn hears_taps(&self) -> bool {
+        false
+    }
 }
 
 type Shared<T> = Arc<Mutex<T>>;
@@ -114,6 +146,7 @@ struct Drill {
     listener: Option<Fd>,
     /// What a call that waits has returned, and when.
     waiting: Option<Shared<Option<(Time, Ret)>>>,
+    lost: Lost,
 }
 
 impl Drill {
@@ -133,8 +166,9 @@ impl Drill {
         world.spawn(peer, Box::new(listener), Time(0)).ok_or("no place for a process")?;
         let (isns, ports) = Default::default();
         let (came, last_packet) = (vec![], vec![]);
-        let (now, conn, listener, waiting) = (Time(0), None, None, None);
-        let mut drill = Drill { world, host, peer, tap, came, now, isns, ports, last_packet, conn, listener, waiting };
+        let (now, conn, listener, waiting, lost) = (Time(0), None, None, None, Lost::default());
+        let mut drill =
+            Drill { world, host, peer, tap, came, now, isns, ports, last_packet, conn, listener, waiting, lost };
         drill.run_to(Time(MS))?;
         drill.now = Time(MS);
         Ok(drill)
@@ -295,7 +329,7 @@ impl Drill {
 
     /// Lets time go on until then.
     fn run_to(&mut self, until: Time) -> Result<(), String> {
-        while let Stopped::Exit(machine, pid) = self.world.run(until, &mut Mute).map_err(|e| format!("{e:?}"))? {
+        while let Stopped::Exit(machine, pid) = self.world.run(until, &mut self.lost).map_err(|e| format!("{e:?}"))? {
             let ns = if machine == self.host.machine() { self.host } else { self.peer };
             self.world.reap(ns, pid);
         }

@@ -256,7 +256,11 @@ pub fn write(out: &Path, cases: &[String]) -> io::Result<usize> {
 }
 
 /// The lab's scenario with the case's traffic.
-fn plan(w: &Workload) -> Plan {
+///
+/// # Panics
+/// The lab's file or the workload is wrong; the message shows why.
+#[must_use]
+pub fn plan(w: &Workload) -> Plan {
     let source = source(w, &[prelude(w), w.traffic.clone()].concat());
     let plan = scenario::resolve_in(&Disk, &source, None);
     let mut plan = plan.unwrap_or_else(|e| panic!("{}\n{}", w.case, e.render(false)));

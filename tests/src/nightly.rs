@@ -1,11 +1,11 @@
 //! Random cases on the real kernel: `cargo xtask nightly`.
 
-use crate::coverage::Coverage;
 use crate::live;
 use crate::random::{self, Random};
 use podhop_parity::{Compare, HoldError};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use sim_core::scenario::plan::Plan;
 
 /// As many smaller cases are tried of one that differs.
 const MAX_SHRINKS: usize = 40;
@@ -26,8 +26,6 @@ pub struct Outcome {
     pub flows: usize,
     /// Where both differ.
     pub differences: Vec<String>,
-    /// How often what the case of the seed exercised, however small the one that differs.
-    pub coverage: Coverage,
 }
 
 /// The case of a seed, here and on the real kernel; where they differ, `shrinks` asks for the smallest case that does.
@@ -39,13 +37,20 @@ pub struct Outcome {
 /// The case makes no scenario: the generator is wrong.
 pub fn one(seed: u64, shrinks: bool) -> Result<Outcome, HoldError> {
     let mut tree = tree(seed);
-    let case = tree.current();
-    let mut outcome = hold(seed, &case)?;
+    let mut outcome = hold(seed, &tree.current())?;
     if shrinks && !outcome.differences.is_empty() {
         shrink(seed, &mut tree, &mut outcome)?;
     }
-    outcome.coverage = Coverage::of(&live::plan("random", &case.scenario_with_listeners(&name(seed))));
     Ok(outcome)
+}
+
+/// The case of a seed as what podhop runs of it, with somebody who listens to what becomes of connections.
+///
+/// # Panics
+/// The case makes no scenario: the generator is wrong.
+#[must_use]
+pub fn plan_of(seed: u64) -> Plan {
+    live::plan("random", &tree(seed).current().scenario_with_listeners(&name(seed)))
 }
 
 /// The scenario of a seed.
@@ -71,7 +76,7 @@ fn hold(seed: u64, case: &Random) -> Result<Outcome, HoldError> {
     let plan = live::plan("random", &scenario);
     let held = podhop_parity::hold(&plan, COMPARE, live::cpu())?;
     let (records, flows) = (held.records(), plan.traffic.len());
-    Ok(Outcome { seed, scenario, records, flows, differences: held.differences, ..Outcome::default() })
+    Ok(Outcome { seed, scenario, records, flows, differences: held.differences })
 }
 
 /// The smallest case that still differs, as far as proptest finds it.
