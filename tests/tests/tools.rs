@@ -105,8 +105,8 @@ fn tshark_finds_nothing_malformed() {
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
     let files = captures(dir.path(), &scenarios::all(), ".pcap");
-    // tshark warns for resets, retransmissions and duplicate addresses too, which is what some lessons show. A capture of
-    // all interfaces has each question of DNS more than once.
+    // tshark warns for resets, retransmissions and duplicate addresses too, which is what some lessons show. A capture
+    // of all interfaces has each question of DNS more than once.
     let shown = "tcp || arp.duplicate-address-detected || dns.retransmit_request || dns.retransmit_response";
     // Where it sees segments more than once, it takes a TLS record that they carry for one that overlaps.
     let malformed = "(_ws.malformed && !_ws.malformed.reassembly)";
