@@ -5,6 +5,7 @@ use crate::{STATE, Seen, file_name, starts};
 use serde_json::json;
 use sim_core::base::files::{Content, File};
 use sim_core::engine::World;
+use sim_core::kernel::cred::Cred;
 use sim_core::kernel::netlink::Feature;
 use sim_core::kernel::show::{self, KindInfo};
 use sim_core::kernel::syscall::Shutdown;
@@ -209,17 +210,18 @@ fn servers(text: &mut String, plan: &Plan, seen: &Seen) {
 
 /// Starts a server; how many sockets it binds.
 fn server(text: &mut String, n: &Namespace, server: &ServerLine, seen: &Seen) -> usize {
-    let ns = &n.name;
+    let name = &n.name;
+    let ns = format!("{name}{}", run_as(server.cred));
     let words: Vec<&str> = server.text.split_whitespace().collect();
     match words[0] {
         "nginx" => {
             let port = words.get(1).unwrap_or(&"80");
             let root = words.get(2).unwrap_or(&"/usr/share/nginx/html");
-            let _ = writeln!(text, "  serve {ns} nginx -c \"$(nginx_conf {ns} {port} {root})\" -g 'daemon off;'");
+            let _ = writeln!(text, "  serve {ns} nginx -c \"$(nginx_conf {name} {port} {root})\" -g 'daemon off;'");
         }
         "coredns" => {
             let mut table = Table::new();
-            if let Some(pcap) = seen.case.files.get(&format!("{}.any.pcap", file_name(ns))) {
+            if let Some(pcap) = seen.case.files.get(&format!("{}.any.pcap", file_name(name))) {
                 dns::add(&mut table, pcap);
             }
             let _ = writeln!(text, "  cat >/run/lab/names-{} <<'NAMES'\n{}\nNAMES", n.netns, names(&table));
@@ -237,9 +239,18 @@ fn server(text: &mut String, n: &Namespace, server: &ServerLine, seen: &Seen) ->
         }
         _ => {
             let _ = writeln!(text, "  serve {ns} python3 -SEs /run/lab/programs.py {}", server.text);
+            if words[0] == "tcpproxy" {
+                return words.len() - 1;
+            }
         }
     }
     1
+}
+
+/// What stands in front of a command that is not root's.
+fn run_as(cred: Cred) -> String {
+    let Cred { uid, gid } = cred;
+    if cred == Cred::ROOT { String::new() } else { format!(" setpriv --reuid {uid} --regid {gid} --clear-groups") }
 }
 
 /// A table as JSON, bytes in hex.

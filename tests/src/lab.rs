@@ -37,6 +37,10 @@ pub struct Workload {
     backend: String,
     /// `tcpdump -s`: where the recording was cut at so many bytes a frame, so is ours.
     snaplen: Option<usize>,
+    /// Servers of the lab that its file does not have, by namespace.
+    servers: BTreeMap<String, Vec<String>>,
+    /// Where `conntrack -E` listens and rules are counted: the nodes, and others.
+    watched: Vec<String>,
 }
 
 impl Workload {
@@ -74,7 +78,7 @@ pub const PODS: [(&str, &str); 4] = [
     ("p2b", "pod/kube-system/p2b"),
 ];
 
-/// Where `conntrack -E` listens and rules are counted.
+/// Where `conntrack -E` listens and rules are counted in all labs. Nothing is left there of what was before.
 const NODES: [&str; 2] = ["node1", "node2"];
 /// What it is called with.
 const LISTENER: &str = "conntrack -E -o timestamp,id";
@@ -113,6 +117,8 @@ pub fn workloads() -> Vec<Workload> {
         }
         let before = value["after"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let common: Vec<Value> = before.flat_map(|l| prelude_of(&labs[l])).chain(prelude_of(value)).collect();
+        let history = History::of(&labs, lab);
+        let (servers, watched) = (extra_servers(&labs, lab), watched(&labs, lab));
         for (case, what) in cases {
             let said = |key: &str| {
                 let theirs = like.iter().map(|l| &labs[*l]["cases"][case][key]);
@@ -121,14 +127,76 @@ pub fn workloads() -> Vec<Workload> {
             let list = |key| said(key).and_then(|v| v.as_array().cloned()).unwrap_or_default();
             let map = |key| said(key).and_then(|v| v.as_object().cloned()).unwrap_or_default();
             let (spec, cluster_spec) = (map("spec"), map("clusterSpec"));
-            let prelude = common.iter().cloned().chain(list("prelude")).collect();
+            let prelude = common.iter().cloned().chain(history.before(case)).chain(list("prelude")).collect();
             let traffic = list("traffic");
             let snaplen = said("snaplen").and_then(|v| v.as_u64()).map(|bytes| bytes as usize);
             let (lab, case, file, backend) = (lab.clone(), case.clone(), file.clone(), backend.clone());
-            all.push(Workload { lab, case, file, prelude, traffic, spec, cluster_spec, backend, snaplen });
+            let (servers, watched) = (servers.clone(), watched.clone());
+            all.push(Workload {
+                lab,
+                case,
+                file,
+                prelude,
+                traffic,
+                spec,
+                cluster_spec,
+                backend,
+                snaplen,
+                servers,
+                watched,
+            });
         }
     }
     all
+}
+
+/// What a lab says, or one that it is `like`.
+fn of_lab<'a>(labs: &'a BTreeMap<String, Value>, lab: &str, key: &str) -> &'a Value {
+    let own = &labs[lab];
+    let like = own["like"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let theirs = like.map(|other| &labs[other][key]);
+    std::iter::once(&own[key]).chain(theirs).find(|v| !v.is_null()).unwrap_or(&Value::Null)
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn extra_servers(labs: &BTreeMap<String, Value>, lab: &str) -> BTreeMap<String, Vec<String>> {
+    let servers = of_lab(labs, lab, "servers").as_object().into_iter().flatten();
+    servers.map(|(ns, lines)| (ns.clone(), strings(lines))).collect()
+}
+
+fn watched(labs: &BTreeMap<String, Value>, lab: &str) -> Vec<String> {
+    NODES.iter().map(|n| (*n).to_owned()).chain(strings(of_lab(labs, lab, "watch"))).collect()
+}
+
+/// The cases of a lab in the order in which they were recorded, where it matters: counters went on from one to the
+/// next.
+struct History<'a> {
+    cases: Vec<(String, &'a Value)>,
+    /// What the recordings' script did before each case.
+    between: Vec<Value>,
+}
+
+impl<'a> History<'a> {
+    fn of(labs: &'a BTreeMap<String, Value>, lab: &str) -> Self {
+        let pending = of_lab(labs, lab, "pending");
+        let order = strings(of_lab(labs, lab, "order"));
+        let between = of_lab(labs, lab, "between").as_array().cloned().unwrap_or_default();
+        let all = labs.values().map(|l| &l["cases"]);
+        let find = |case: &String| {
+            std::iter::once(pending).chain(all.clone()).map(|c| &c[case]["traffic"]).find(|t| !t.is_null())
+        };
+        History { cases: order.into_iter().filter_map(|case| Some((case.clone(), find(&case)?))).collect(), between }
+    }
+
+    /// What happened before a case.
+    fn before(&self, case: &str) -> Vec<Value> {
+        let earlier = self.cases.iter().take_while(|(other, _)| other != case);
+        let traffic = earlier.flat_map(|(_, traffic)| traffic.as_array().into_iter().flatten().chain(&self.between));
+        traffic.cloned().collect()
+    }
 }
 
 /// The cases that are recorded and not simulated yet (`recordings/pending.txt`), with what they wait for.
@@ -153,7 +221,8 @@ pub fn simulate(w: &Workload) -> Case {
     let mut memory = Memory::default();
     let outputs = Outputs { captures: true, ..Outputs::NONE };
     let options = Options { outputs, journeys: 0, prelude: prelude(w).len() };
-    let mut watched = Watched { plan: &plan, ifmap: String::new(), counted: String::new() };
+    let mut watched =
+        Watched { plan: &plan, namespaces: &w.watched, ifmap: String::new(), before: vec![], counted: String::new() };
     let report =
         scenario::run(&plan, &mut memory, options, &mut watched).unwrap_or_else(|e| panic!("{}: {e:?}", w.case));
     assert_eq!(report.limit, None, "{}", w.case);
@@ -198,11 +267,24 @@ fn cut(pcap: Vec<u8>, snaplen: Option<usize>) -> Vec<u8> {
 /// What the recordings have besides the packets.
 struct Watched<'a> {
     plan: &'a Plan,
+    /// Those that are watched.
+    namespaces: &'a [String],
     /// `NS INDEX NAME`, a line for every device of every namespace when the captures begin.
     ifmap: String,
-    /// The rules of the nodes whose counters are not zero when the last command has ended, as `iptables-save -c` has
-    /// them.
+    /// Their rules when the captures begin, as `iptables-save -c` has them.
+    before: Vec<BTreeSet<String>>,
+    /// Those whose counters are others when the last command has ended.
     counted: String,
+}
+
+impl Watched<'_> {
+    /// The rules of a namespace with their counters.
+    fn rules(world: &World, ns: &str) -> Vec<String> {
+        let options = save::Options { counters: true, ..save::Options::default() };
+        let Some(ns) = world.namespace(ns) else { return vec![] };
+        let rules = show::iptables(world.machine(ns).spaces(), ns).save(options).expect("no table is asked for");
+        rules.lines().filter(|l| l.starts_with('[')).map(str::to_owned).collect()
+    }
 }
 
 impl Progress for Watched<'_> {
@@ -217,16 +299,16 @@ impl Progress for Watched<'_> {
                 self.ifmap += &format!("{name} {} {}\n", link.index, link.name);
             }
         }
+        self.before = self.namespaces.iter().map(|ns| Self::rules(world, ns).into_iter().collect()).collect();
     }
 
     fn settled(&mut self, world: &World, look: usize) {
-        let options = save::Options { counters: true, ..save::Options::default() };
-        // The recordings' script reads one node after the other, which takes it some 30 ms each.
-        let node = NODES.iter().zip([0, LOOKS - 1]).filter(|(_, when)| *when == look);
-        for ns in node.filter_map(|(n, _)| world.namespace(n)) {
-            let rules = show::iptables(world.machine(ns).spaces(), ns).save(options).expect("no table is asked for");
-            let counted = rules.lines().filter(|l| l.starts_with('[') && !l.starts_with("[0:0]"));
-            self.counted.extend(counted.flat_map(|l| ["+", l, "\n"]));
+        // The recordings' script reads one namespace after the other, which takes it some 30 ms each.
+        for (n, (ns, before)) in self.namespaces.iter().zip(&self.before).enumerate() {
+            if look == if n == 0 { 0 } else { LOOKS - 1 } {
+                let rules = Self::rules(world, ns).into_iter().filter(|rule| !before.contains(rule));
+                self.counted.extend(rules.flat_map(|rule| ["+".to_owned(), rule, "\n".to_owned()]));
+            }
         }
     }
 }
@@ -285,6 +367,12 @@ fn source(w: &Workload, traffic: &[Value]) -> SourceFile {
     for (key, value) in &w.spec {
         text += &format!("  {key}: {value}\n");
     }
+    for (ns, servers) in &w.servers {
+        let place = text.find(&format!("\n    {ns}:\n")).expect("a namespace of the lab");
+        let list = place + text[place..].find("servers: [").expect("its servers stand in one line");
+        let end = list + text[list..].find(']').expect("the list ends");
+        text.insert_str(end, &servers.iter().map(|line| format!(", {line}")).collect::<String>());
+    }
     if w.backend != "nft" {
         for word in ["iptables-", "iptables: "] {
             text = text.replace(&format!("{word}nft"), &format!("{word}{}", w.backend));
@@ -302,7 +390,8 @@ fn prelude(w: &Workload) -> Vec<Value> {
         all.extend(NODES.map(|n| json!({"from": n, "run": command})));
     }
     // They take no turn among the others: the next one starts when it would without them.
-    all.extend(NODES.map(|n| json!({"from": n, "at": "0s", "background": true, "run": LISTENER})));
+    let listen = |n: &String| json!({"from": n, "at": "0s", "background": true, "run": LISTENER});
+    all.extend(w.watched.iter().map(listen));
     all
 }
 

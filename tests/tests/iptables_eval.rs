@@ -29,7 +29,7 @@ fn errors(dumps: &Dumps) -> Vec<String> {
 
 #[test]
 fn everything_that_is_wrong_is_named() {
-    let rules = "# comment\n*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m owner --uid-owner 1337 -j ACCEPT\n\
+    let rules = "# comment\n*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m socket --transparent -j ACCEPT\n\
                  -A PREROUTING -p tcp --dprt 80 -j DNAT --to-destination 10.0.0.1\n-A PREROUTING -j KUBE-SERVICES\n\
                  -A PREROUTING -j ACCEPT\nCOMMIT\n*filter\n-A INPUT -s 300.1.1.1 -j DROP\nCOMMIT\n";
     let dumps = Dumps {
@@ -44,7 +44,7 @@ fn everything_that_is_wrong_is_named() {
     let want = [
         "addr:1:45: `10.0.0.300` is no IPv4 address",
         "route:1:1: a dump of `ip -j` is a list of objects",
-        "rules:4:18: the match `owner` is not simulated",
+        "rules:4:18: the match `socket` is not simulated",
         "rules:5:22: unknown option \"--dprt\"",
         "rules:6:18: `KUBE-SERVICES` is neither a chain of this table nor a target that is simulated",
         "rules:10:13: host/network `300.1.1.1' not found",

@@ -83,7 +83,9 @@ fn compare(text: &str) {
 #[test]
 fn rule_sets_of_nodes() {
     if have() {
-        for file in ["kubeadm.restore", "kubeadm.save.nft", "node1-kubenet.restore", "node2-flannel.restore"] {
+        for file in
+            ["kubeadm.restore", "kubeadm.save.nft", "node1-kubenet.restore", "node2-flannel.restore", "istio.restore"]
+        {
             let text = std::fs::read_to_string(root().join("tests/iptables").join(file)).expect("a golden");
             compare(&text);
         }
@@ -285,7 +287,7 @@ fn compare_lists(text: &str, options: &[&str]) {
 #[test]
 fn lists_of_nodes() {
     if have() {
-        for file in ["kubeadm.restore", "node1-kubenet.restore", "node2-flannel.restore"] {
+        for file in ["kubeadm.restore", "node1-kubenet.restore", "node2-flannel.restore", "istio.restore"] {
             let text = std::fs::read_to_string(root().join("tests/iptables").join(file)).expect("a golden");
             compare_lists(&text, &["-n", "-nv", "-nvx --line-numbers"]);
         }

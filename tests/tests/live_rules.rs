@@ -44,6 +44,19 @@ live! {
         ("a", "ping -c1 10.0.0.1"),
         ("a", "ping -c1 192.168.0.13"),
     ];
+    /// Programs of root's, the kernel itself, nobody.
+    owner: [
+        ("node", rule!("-A OUTPUT -m owner --uid-owner 0")),
+        ("node", rule!("-A OUTPUT -m owner ! --uid-owner 0")),
+        ("node", rule!("-A OUTPUT -m owner --socket-exists")),
+        ("node", rule!("-A OUTPUT -m owner --gid-owner 1-5")),
+        ("node", rule!("-t mangle -A POSTROUTING -m owner ! --socket-exists")),
+        ("node", "ping -c1 10.0.0.10"),
+        ("node", udp!("192.168.0.13:7")),
+        ("a", "ping -c1 10.0.0.1"),
+        ("a", "ping -c1 192.168.0.13"),
+        ("a", udp!("10.0.0.1:7")),
+    ];
     bridged_drop: [
         ("node", rule!("-P FORWARD DROP")),
         ("a", "ping -c1 -W1 10.0.0.11"),

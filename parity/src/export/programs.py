@@ -2,8 +2,9 @@
 
 `script`: the calls of a script, with the same lines about what came of them. They stand on the standard input, each a
 list in JSON: what errors call it, the call, its arguments. `udpecho PORT`, `tcpecho PORT` and `slowd PORT` are the
-servers of these names. `coredns TABLE` answers what a file says: lists of answers by question, in turn.
+servers of these names, and `tcpproxy PORT[/SOURCE]...`. `coredns TABLE` answers what a file says: lists of answers by question, in turn.
 """
+import asyncio
 import errno
 import json
 import os
@@ -69,6 +70,47 @@ def slow(sock):
     except OSError:
         pass
     sock.close()
+
+
+async def pump(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    try:
+        writer.write_eof()
+    except OSError:
+        pass
+
+
+def carry(source):
+    async def handler(reader, writer):
+        original = writer.get_extra_info("socket").getsockopt(socket.SOL_IP, 80, 16)
+        dst, port = socket.inet_ntoa(original[4:8]), int.from_bytes(original[2:4])
+        first = await reader.read(65536)
+        try:
+            if not first:
+                return
+            local = (source, 0) if source else None
+            up_reader, up_writer = await asyncio.open_connection(dst, port, local_addr=local)
+            up_writer.write(first)
+            await asyncio.gather(pump(reader, up_writer), pump(up_reader, writer))
+            up_writer.close()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    return handler
+
+
+async def proxies(ports):
+    servers = []
+    for port, _, source in (port.partition("/") for port in ports):
+        servers.append(await asyncio.start_server(carry(source), "0.0.0.0", int(port)))
+    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 class Script:
@@ -265,6 +307,7 @@ PROGRAMS = {
     "udpecho": lambda port: echo(int(port)),
     "tcpecho": lambda port: stream(int(port), send_back),
     "slowd": lambda port: stream(int(port), slow),
+    "tcpproxy": lambda *ports: asyncio.run(proxies(ports)),
     "coredns": names,
 }
 PROGRAMS[sys.argv[1]](*sys.argv[2:])

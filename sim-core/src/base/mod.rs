@@ -3,6 +3,7 @@
 pub mod addr;
 pub mod files;
 pub mod id;
+pub mod passwd;
 pub mod rng;
 pub mod time;
 pub mod words;

@@ -304,7 +304,7 @@ impl PlacedPod {
 
     /// The programs of its containers, which share the namespace.
     pub(super) fn servers(&self) -> Vec<String> {
-        self.spec.containers.iter().filter_map(kubelet::server).collect()
+        self.spec.containers.iter().filter_map(kubelet::server_as).collect()
     }
 
     /// The pause container, which holds the namespace, and what is known of the other containers' programs that are no

@@ -88,6 +88,19 @@ pub(super) fn server(container: &Container) -> Option<String> {
     known(&line)
 }
 
+/// The same with what says as whom it runs.
+pub(super) fn server_as(container: &Container) -> Option<String> {
+    let line = server(container)?;
+    let (uid, gid) = run_as(container);
+    let root = (uid, gid) == (0, 0);
+    Some(if root { line } else { format!("setpriv --reuid {uid} --regid {gid} --clear-groups {line}") })
+}
+
+/// The user and the group of a container's processes.
+pub(super) fn run_as(container: &Container) -> (u32, u32) {
+    (container.run_as_user.unwrap_or(0), container.run_as_group.unwrap_or(0))
+}
+
 /// The command line of a container whose program is none of the servers and stands in its manifest. It is taken to
 /// sleep.
 pub(super) fn sleeper(container: &Container) -> Option<String> {

@@ -199,8 +199,10 @@ pub struct Container {
     pub readiness: Option<Probe>,
     /// `livenessProbe`, which has no effect.
     pub liveness: Option<Probe>,
-    /// `securityContext.runAsUser`
+    /// `securityContext.runAsUser`, else the pod's.
     pub run_as_user: Option<u32>,
+    /// `securityContext.runAsGroup`, else the pod's.
+    pub run_as_group: Option<u32>,
 }
 
 /// A port that a container says it listens on.

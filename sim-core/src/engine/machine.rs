@@ -7,6 +7,7 @@ use super::world::{ConfigureError, LimitHit, Limits};
 use crate::base::rng::Purpose;
 use crate::base::{Files, FrameId, MachineId, NicId, NsId, Pid, Prf, Time};
 use crate::kernel::conntrack::gc;
+use crate::kernel::cred::{Cred, Current};
 use crate::kernel::cx::{Cpu, Cx, Timer, Turn};
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
@@ -88,6 +89,7 @@ pub(super) enum Alarm {
 
 struct Process {
     ns: NsId,
+    cred: Cred,
     program: Box<dyn Program>,
     state: State,
     console: Console,
@@ -202,10 +204,18 @@ impl Machine {
         !self.run_queue.is_empty()
     }
 
-    pub(super) fn spawn(&mut self, prf: &Prf, ns: NsId, program: Box<dyn Program>, at: Time) -> Option<Pid> {
-        let pid = self.fork(prf, Task { ns, cmdline: String::new() }, PID_MAX)?;
+    pub(super) fn spawn(
+        &mut self,
+        prf: &Prf,
+        ns: NsId,
+        cred: Cred,
+        program: Box<dyn Program>,
+        at: Time,
+    ) -> Option<Pid> {
+        let pid = self.fork(prf, Task { ns, cred, cmdline: String::new() }, PID_MAX)?;
         let process = Process {
             ns,
+            cred,
             program,
             state: State::Ready(Ret::Start),
             console: Console::default(),
@@ -225,7 +235,7 @@ impl Machine {
     /// there has started after it.
     pub(super) fn sleeper(&mut self, prf: &Prf, ns: NsId, cmdline: &str) -> Option<Pid> {
         let most = if self.spawned.contains_key(&ns) { PID_MAX } else { FIRST_SLEEPER_MAX };
-        self.fork(prf, Task { ns, cmdline: cmdline.to_owned() }, most)
+        self.fork(prf, Task { ns, cred: Cred::ROOT, cmdline: cmdline.to_owned() }, most)
     }
 
     /// A number for a process, and its place in /proc; none if there are [`MAX_PROCESSES`].
@@ -522,7 +532,7 @@ impl Machine {
     /// Carries out one call; the process goes on, or waits.
     fn call(&mut self, run: &mut Run<'_>, pid: Pid, call: Call, deadline: Deadline) {
         let Some(p) = self.processes.get_mut(&pid) else { return };
-        let ns = p.ns;
+        let (ns, cred) = (p.ns, p.cred);
         let now = self.cpu.now;
         let ret = match &call {
             Call::Exit(code) => return self.exit(run, pid, *code),
@@ -540,6 +550,8 @@ impl Machine {
                 }
                 Some(Ret::Done)
             }
+            // netlink_net_capable
+            Call::Netlink(_) | Call::NetlinkIn(..) if !cred.capable() => Some(Ret::NlErr(Errno::EPERM.into())),
             Call::Netlink(request) => Some(self.netlink(run, ns, request)),
             Call::NetlinkIn(name, request) => match self.spaces.by_name(name) {
                 Some(ns) => Some(self.netlink(run, ns, request)),
@@ -547,7 +559,8 @@ impl Machine {
             },
             _ => {
                 self.cpu.set_process(true);
-                let ret = syscall::call(&mut self.spaces, &mut cx(&mut self.cpu, run), ns, pid, &call);
+                let ret =
+                    syscall::call(&mut self.spaces, &mut cx(&mut self.cpu, run), ns, Current { pid, cred }, &call);
                 self.cpu.set_process(false);
                 match ret {
                     Outcome::Done(ret) => Some(ret),

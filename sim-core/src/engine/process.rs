@@ -2,6 +2,7 @@
 //! ended, it answers with the next one.
 
 use crate::base::{Files, NsId, Pid, Prf, Salt, Time};
+use crate::kernel::cred::Cred;
 use crate::kernel::netns::Spaces;
 use crate::kernel::printk::KernelLog;
 use crate::kernel::syscall::{Call, Ret};
@@ -60,6 +61,8 @@ pub type Tasks = BTreeMap<Pid, Task>;
 pub struct Task {
     /// /proc/PID/ns/net
     pub ns: NsId,
+    /// Uid and Gid of /proc/PID/status.
+    pub cred: Cred,
     /// /proc/PID/cmdline with blanks; empty of a process that nobody named.
     pub cmdline: String,
 }

@@ -9,6 +9,7 @@ use super::link::{End, Lane, LinkChange, LinkSpec};
 use super::machine::{Alarm, Ask, Finished, Machine, Run};
 use super::process::Program;
 use crate::base::{Files, FrameId, IfIndex, MachineId, NicId, NsId, Pid, Prf, Salt, Time};
+use crate::kernel::cred::Cred;
 use crate::kernel::cx::Wire;
 use crate::kernel::errno::NlError;
 use crate::kernel::netfilter::choices::Choices;
@@ -383,13 +384,18 @@ impl World {
         self.machines[ns.machine().0 as usize].set_files(ns, files);
     }
 
-    /// Starts a program in `ns` at `at`, or now if that is past.
+    /// Starts a program of root's in `ns` at `at`, or now if that is past.
     pub fn spawn(&mut self, ns: NsId, program: Box<dyn Program>, at: Time) -> Option<Pid> {
+        self.spawn_as(ns, Cred::ROOT, program, at)
+    }
+
+    /// Starts a program as somebody in `ns` at `at`, or now if that is past.
+    pub fn spawn_as(&mut self, ns: NsId, cred: Cred, program: Box<dyn Program>, at: Time) -> Option<Pid> {
         let machine = ns.machine().0 as usize;
         let m = &mut self.machines[machine];
         m.cpu.now = m.cpu.now.max(self.now);
         let at = at.max(m.now());
-        let pid = m.spawn(&self.prf, ns, program, at)?;
+        let pid = m.spawn(&self.prf, ns, cred, program, at)?;
         self.after(machine);
         Some(pid)
     }

@@ -1,7 +1,7 @@
 //! What a stage may touch besides its own namespace: the CPU that runs it, randomness and the listeners.
 
 use super::conntrack::{Conntrack, Nfct};
-use super::frame::{self, Frame, PacketType, Pool};
+use super::frame::{self, Frame, PacketType, Pool, Sk};
 use super::ip::frag;
 use super::neigh::NeighKey;
 use super::netfilter::choices::Choices;
@@ -447,8 +447,9 @@ impl Cx<'_> {
     }
 
     /// As [`Cx::netif_rx`], for a frame that a tunnel has unwrapped: it keeps the time of its arrival.
-    pub fn netif_rx_stamped(&mut self, ns: NsId, dev: IfIndex, f: Frame) -> Flow {
+    pub fn netif_rx_stamped(&mut self, ns: NsId, dev: IfIndex, mut f: Frame) -> Flow {
         self.cpu.now += HOP_NS;
+        f.sk = Sk::None;
         if self.cpu.softnet.input_len() > NETDEV_MAX_BACKLOG {
             return self.kill(f, DropReason::CpuBacklog);
         }
@@ -464,8 +465,9 @@ impl Cx<'_> {
     }
 
     /// gro_cells_receive: as [`Cx::netif_rx_stamped`], for a device whose frames are polled.
-    pub(in crate::kernel) fn napi_rx_stamped(&mut self, ns: NsId, dev: IfIndex, f: Frame) -> Flow {
+    pub(in crate::kernel) fn napi_rx_stamped(&mut self, ns: NsId, dev: IfIndex, mut f: Frame) -> Flow {
         self.cpu.now += HOP_NS;
+        f.sk = Sk::None;
         if self.cpu.softnet.napi_len(ns, dev) > NETDEV_MAX_BACKLOG {
             return self.kill(f, DropReason::NotSpecified);
         }

@@ -7,6 +7,7 @@
 //! ```
 
 use super::conntrack::{Csum, Nfct};
+use super::cred::Cred;
 use super::dev::br_netfilter::NfBridge;
 use crate::base::{FrameId, IfIndex, PacketId, Time};
 use crate::wire::{self, ETH_HLEN, IPPROTO_TCP, IPPROTO_UDP, checksum};
@@ -63,6 +64,8 @@ pub struct Skb {
     pub layout: Layout,
     /// skb->dst_pending_confirm: its sender knows that the way works, so neighbours on it need not be asked.
     pub confirm: bool,
+    /// skb->sk of what was made here; it is forgotten where the frame is received (skb_orphan).
+    pub sk: Sk,
     /// skb->mark
     pub mark: u32,
     /// rt_nexthop of its route, which it keeps on its way into a tunnel that asks for it (netif_keep_dst).
@@ -73,6 +76,18 @@ pub struct Skb {
     pub nf_bridge: Option<NfBridge>,
     /// skb_tunnel_info: what a tunnel without a far end of its own is told, or has found outside.
     pub tunnel: Option<TunnelKey>,
+}
+
+/// skb->sk, as far as rules ask for the socket that sent a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Sk {
+    /// None; or one without a struct socket (sk_socket): closed, a minisocket, or not accepted yet.
+    #[default]
+    None,
+    /// One of the kernel's own: there is no file behind it.
+    Kernel,
+    /// A program's: as whom its file was opened (f_cred).
+    File(Cred),
 }
 
 /// struct ip_tunnel_info, as bpf_skb_set_tunnel_key and bpf_skb_get_tunnel_key see it.
@@ -209,6 +224,7 @@ impl Frame {
             gso_size: 0,
             layout: Layout::default(),
             confirm: false,
+            sk: Sk::None,
             mark: 0,
             next_hop: None,
             nfct: Nfct::None,
@@ -246,6 +262,7 @@ impl Frame {
             gso_size: 0,
             layout: Layout::default(),
             confirm: false,
+            sk: Sk::None,
             mark: 0,
             next_hop: None,
             nfct: Nfct::None,
@@ -256,7 +273,8 @@ impl Frame {
 
     fn copy_from(&mut self, from: &Frame, id: FrameId) {
         let (buf, frag_list) = (std::mem::take(&mut self.0.buf), std::mem::take(&mut self.0.frag_list));
-        *self.0 = Skb { buf, frag_list, id, ..from.0.without_buffer() };
+        // __skb_clone: the copy has no socket.
+        *self.0 = Skb { buf, frag_list, id, sk: Sk::None, ..from.0.without_buffer() };
         self.0.buf.clear();
         self.0.buf.extend_from_slice(&from.0.buf);
         self.0.frag_list.clear();
@@ -323,6 +341,7 @@ impl Frame {
             csum_partial_inside,
             hash,
             confirm,
+            sk,
             mark,
             next_hop,
             nfct,
@@ -336,7 +355,7 @@ impl Frame {
         (*ignore_df, *csum_valid, *mark, *nf_bridge, *tunnel) = (false, false, 0, None, None);
         (*confirm, *csum_partial, layout.cloned) = (false, false, false);
         (*encap, *csum_valid_inside, *csum_partial_inside, *hash) = (0, false, false, 0);
-        *next_hop = None;
+        (*next_hop, *sk) = (None, Sk::None);
     }
 
     /// gso_segs of skb_shared_info: so many segments it is cut into.

@@ -7,6 +7,7 @@
 mod arp;
 pub mod bpf;
 pub mod conntrack;
+pub mod cred;
 pub mod cx;
 mod dev;
 pub mod errno;

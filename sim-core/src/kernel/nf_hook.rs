@@ -258,6 +258,7 @@ fn stretch(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, f: &mut 
         physin: f.nf_bridge.map(|b| b.physin),
         physout: f.nf_bridge.and_then(|b| b.physout),
         bridged: f.nf_bridge.is_some(),
+        sk: f.sk,
         mark: f.mark,
         ct: seen(ct, f.nfct),
         now: cx.now(),

@@ -217,13 +217,15 @@ fn icmp(s: &mut String, flags: u8, l4: &[u8], first: bool, outer: bool) {
 mod tests {
     use super::*;
     use crate::base::Time;
+    use crate::kernel::frame::Sk;
     use crate::kernel::netfilter::packet::Ct;
 
     fn logged(flags: u8, bytes: &[u8]) -> String {
         let log = Log { flags, ..Log::default() };
         let (indev, outdev) = (None, Some(IfIndex(2)));
         let (physin, physout, bridged, mark) = (None, None, false, 0);
-        let packet = Packet { bytes, indev, outdev, physin, physout, bridged, mark, ct: Ct::None, now: Time(0) };
+        let (sk, ct, now) = (Sk::None, Ct::None, Time(0));
+        let packet = Packet { bytes, indev, outdev, physin, physout, bridged, sk, mark, ct, now };
         line(&log, &packet, (&[], false), |_| IfName::new("eth0"))
     }
 

@@ -2,6 +2,7 @@
 //! gets its [`Ret`] when it is done; blocking, time-outs and wake-ups are the engine's (engine/process.rs).
 
 use super::conntrack::Event;
+use super::cred::Current;
 use super::cx::Cx;
 use super::errno::{Errno, NlError};
 use super::netlink::Request;
@@ -179,6 +180,12 @@ pub enum Call {
         /// The socket.
         fd: Fd,
     },
+    /// getsockopt(2) of SO_ORIGINAL_DST, which connection tracking answers; returns [`Ret::Addr`]: where the
+    /// connection went before it was translated.
+    OriginalDst {
+        /// The socket.
+        fd: Fd,
+    },
     /// shutdown(2).
     Shutdown {
         /// The socket.
@@ -256,6 +263,7 @@ impl Call {
             | Call::SockName { fd }
             | Call::PeerName { fd }
             | Call::SocketError { fd }
+            | Call::OriginalDst { fd }
             | Call::Shutdown { fd, .. }
             | Call::Close { fd }
             | Call::SetSockOpt { fd, .. }
@@ -435,9 +443,9 @@ pub enum Outcome {
     Later,
 }
 
-/// Carries out a system call on sockets for process `pid` in namespace `ns`.
-pub fn call(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, pid: Pid, call: &Call) -> Outcome {
-    let ret = socket::call(spaces.enter(cx, ns), cx, pid, call);
+/// Carries out a system call on sockets for process `who` in namespace `ns`.
+pub fn call(spaces: &mut Spaces, cx: &mut Cx<'_>, ns: NsId, who: Current, call: &Call) -> Outcome {
+    let ret = socket::call(spaces.enter(cx, ns), cx, who, call);
     if let Call::Socket(SocketKind::Conntrack(_)) = call {
         spaces.listen(ns);
     }

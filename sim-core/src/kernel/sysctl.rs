@@ -67,6 +67,8 @@ pub struct Sysctl {
     pub(in crate::kernel) ping_group_range: (u32, u32),
     /// First and last port that the kernel chooses by itself.
     pub(in crate::kernel) ip_local_port_range: (u16, u16),
+    /// The first port that everybody may bind to.
+    pub(in crate::kernel) ip_unprivileged_port_start: u16,
     pub(in crate::kernel) bridge: BridgeNf,
 }
 
@@ -118,6 +120,7 @@ impl Default for Sysctl {
             icmp_echo_ignore_broadcasts: true,
             ping_group_range: (1, 0),
             ip_local_port_range: (32_768, 60_999),
+            ip_unprivileged_port_start: 1024,
             bridge: BridgeNf::default(),
         }
     }
@@ -199,10 +202,23 @@ const IPV4: &[(&str, Read, Write)] = &[
         |ns, value| {
             // ipv4_local_port_range: not below ip_unprivileged_port_start, and not the wrong way round.
             let (first, last): (u16, u16) = range(value)?;
-            if first < 1024 || last < first {
+            if first < ns.sysctl.ip_unprivileged_port_start || last < first {
                 return Err(Errno::EINVAL);
             }
             ns.sysctl.ip_local_port_range = (first, last);
+            Ok(())
+        },
+    ),
+    (
+        "ip_unprivileged_port_start",
+        |s| s.ip_unprivileged_port_start.to_string(),
+        |ns, value| {
+            // ipv4_privileged_ports: not into the range that the kernel chooses from.
+            let first = value.parse().map_err(|_| Errno::EINVAL)?;
+            if first > ns.sysctl.ip_local_port_range.0 {
+                return Err(Errno::EINVAL);
+            }
+            ns.sysctl.ip_unprivileged_port_start = first;
             Ok(())
         },
     ),
@@ -212,6 +228,13 @@ const IPV4: &[(&str, Read, Write)] = &[
         |ns, value| range(value).map(|groups| ns.sysctl.ping_group_range = groups),
     ),
 ];
+
+impl Sysctl {
+    /// inet_port_requires_bind_service: root alone may bind to the port.
+    pub(in crate::kernel) fn is_privileged(&self, port: u16) -> bool {
+        port != 0 && port < self.ip_unprivileged_port_start
+    }
+}
 
 /// Whose settings a name is about.
 enum Whose {

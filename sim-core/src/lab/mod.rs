@@ -31,11 +31,12 @@ mod tc;
 use crate::base::NsId;
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
+use crate::kernel::cred::Cred;
 use crate::kernel::errno::Errno;
 use crate::kernel::netlink::{LinkKind, Request};
 use crate::kernel::netns::Spaces;
 use crate::kernel::show as show_door;
-use crate::user::nc;
+use crate::user::{nc, setpriv};
 use show::Show;
 
 pub use sysctl::{Sysctl, Variable};
@@ -45,6 +46,8 @@ pub use sysctl::{Sysctl, Variable};
 pub struct Command {
     /// The namespaces that it enters, one after the other (`-n NAME`, `ip netns exec NAME`); it works in the last.
     pub netns: Vec<String>,
+    /// As whom it acts (`setpriv`).
+    pub cred: Cred,
     /// What it does there.
     pub action: Action,
 }
@@ -130,7 +133,7 @@ pub enum Subject {
 }
 
 /// The commands that [`parse`] knows; those of iptables have forms with `-legacy` and `-nft` in their names, too.
-pub const COMMANDS: [&str; 30] = [
+pub const COMMANDS: [&str; 31] = [
     "arp",
     "arping",
     "bpftool",
@@ -158,6 +161,7 @@ pub const COMMANDS: [&str; 30] = [
     "nslookup",
     "ping",
     "route",
+    "setpriv",
     "ss",
     "sysctl",
     "tc",
@@ -267,6 +271,15 @@ impl Check {
 
 fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
     let Some(first) = words.first() else { return Err(SyntaxError::new(0..0, "there is no command")) };
+    if let Some((cred, rest)) = setpriv::split(words)? {
+        let entered = netns.len();
+        let command = command(rest, netns)?;
+        if command.netns.len() != entered {
+            return Err(SyntaxError::at(first, "setpriv: as somebody into a namespace is not simulated")
+                .hint("ip netns exec NAME setpriv …"));
+        }
+        return Ok(Command { cred, ..command });
+    }
     let (netns, action) = match first.text.as_str() {
         "ip" => return ip::parse(words, netns),
         "bridge" => bridge::parse(words, netns)?,
@@ -295,7 +308,7 @@ fn command(words: &[Word], netns: Vec<String>) -> Result<Command, SyntaxError> {
         }
         name => return Err(unknown_command(first, name, netns.is_empty())),
     };
-    Ok(Command { netns, action })
+    Ok(Command { netns, cred: Cred::ROOT, action })
 }
 
 fn unknown_command(word: &Word, name: &str, by_shell: bool) -> SyntaxError {

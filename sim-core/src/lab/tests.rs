@@ -20,7 +20,7 @@ fn cases(file: &str) -> impl Iterator<Item = (&str, String)> {
 #[test]
 fn grammar() {
     for (command, want) in cases(include_str!("tests/grammar.txt")) {
-        let Command { netns, action } = parse(command).unwrap_or_else(|e| panic!("{command}: {e}"));
+        let Command { netns, action, .. } = parse(command).unwrap_or_else(|e| panic!("{command}: {e}"));
         let Action::Requests(r) = action else { panic!("{command}: {action:?}") };
         let mut got: String = netns.iter().map(|ns| format!("[{ns}] ")).collect();
         got += &r.requests.iter().map(print::command).collect::<Vec<_>>().join("; ");

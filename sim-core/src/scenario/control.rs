@@ -224,10 +224,10 @@ impl<'p> Control<'p> {
         }
         world.set_files(ns, Arc::new(all));
         for line in servers {
-            let server = lab::lex::words(line).and_then(|words| user::parse_server(&words));
-            let pid = server.ok().and_then(|server| world.spawn(ns, server.into_program(), at));
-            if let Some(pid) = pid {
-                world.set_cmdline(ns, pid, line);
+            let server = lab::lex::words(line).and_then(|words| user::parse_server_as(&words));
+            let Ok((cred, own, server)) = server else { continue };
+            if let Some(pid) = world.spawn_as(ns, cred, server.into_program(), at) {
+                world.set_cmdline(ns, pid, &line[own..]);
             }
         }
     }

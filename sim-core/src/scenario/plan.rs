@@ -5,6 +5,7 @@ use crate::base::files::Files;
 use crate::base::{Mac, MachineId, Time};
 use crate::cluster::control_plane::{ControlPlane, Event};
 use crate::engine::{Config, LinkChange, LinkSpec};
+use crate::kernel::cred::Cred;
 use crate::kernel::frame::PacketType;
 use crate::kernel::netlink::NudState;
 use crate::kernel::profile::Profile;
@@ -99,8 +100,10 @@ pub struct Link {
 /// A server with its text.
 #[derive(Clone, Debug)]
 pub struct ServerLine {
-    /// As written.
+    /// As written, without what says as whom it runs.
     pub text: String,
+    /// As whom it runs.
+    pub cred: Cred,
     /// As understood.
     pub server: Server,
     /// The file that it stands in.

@@ -225,10 +225,10 @@ impl Resolver<'_> {
     }
 
     fn server(&mut self, text: &Spanned<String>) -> Option<ServerLine> {
-        match lab::lex::words(&text.value).and_then(|words| user::parse_server(&words)) {
-            Ok(server) => {
-                let source = self.source.clone();
-                Some(ServerLine { text: text.value.clone(), server, source, span: text.span.clone() })
+        match lab::lex::words(&text.value).and_then(|words| user::parse_server_as(&words)) {
+            Ok((cred, at, server)) => {
+                let (source, span) = (self.source.clone(), text.span.clone());
+                Some(ServerLine { text: text.value[at..].to_owned(), cred, server, source, span })
             }
             Err(e) => {
                 self.error(text.part(self.source, e.span), sentence(&e.message), e.hint);

@@ -7,7 +7,8 @@ use crate::base::{NsId, Pid, Time};
 use crate::engine::{ConfigureError, Plug, Stopped, World};
 use crate::kernel::netlink::{LinkAdd, LinkKind, LinkPeer, Request};
 use crate::kernel::trace::Sink;
-use crate::lab::Command;
+use crate::lab::{self, Command};
+use crate::user::setpriv;
 use std::ops::Range;
 
 const SETUP_HINT: &str = "the commands of `setup` are run in the order of the file, as on a real node";
@@ -129,7 +130,7 @@ fn plug<'a>(ns: NsId, place: &'a Place, vf: Option<&'a str>) -> Plug<'a> {
 
 /// Starts a server and lets it run until it waits for its first client.
 fn start_server(world: &mut World, ns: NsId, line: &ServerLine, sink: &mut dyn Sink) -> Result<(), String> {
-    let pid = world.spawn(ns, line.server.clone().into_program(), Time(0)).ok_or("too many processes")?;
+    let pid = world.spawn_as(ns, line.cred, line.server.clone().into_program(), Time(0)).ok_or("too many processes")?;
     world.set_cmdline(ns, pid, line.server.title().unwrap_or(&line.text));
     let until = world.machine(ns).now() + SERVER_START_NS;
     loop {
@@ -181,15 +182,22 @@ pub(super) fn spawn_command(
     at: Time,
 ) -> Option<(NsId, Pid)> {
     let ns = command.start_ns(world.machine(here).spaces(), here);
-    let pid = world.spawn(ns, command.into_program(), at)?;
+    let pid = world.spawn_as(ns, command.cred, command.into_program(), at)?;
     world.set_cmdline(ns, pid, cmdline(text));
     Some((ns, pid))
 }
 
-/// What runs in the end: `ip netns exec NAME` becomes the command behind it.
+/// What runs in the end: `ip netns exec NAME` and `setpriv` become the command behind them.
 fn cmdline(text: &str) -> &str {
-    match text.strip_prefix("ip netns exec ").and_then(|rest| rest.split_once(' ')) {
-        Some((_, command)) => cmdline(command),
-        None => text,
+    if let Some((_, command)) = text.strip_prefix("ip netns exec ").and_then(|rest| rest.split_once(' ')) {
+        return cmdline(command);
+    }
+    if !text.starts_with("setpriv ") {
+        return text;
+    }
+    let words = lab::lex::words(text).unwrap_or_default();
+    match setpriv::split(&words) {
+        Ok(Some((_, rest))) => rest.first().and_then(|word| text.get(word.span.start..)).unwrap_or(text),
+        _ => text,
     }
 }

@@ -13,14 +13,17 @@ mod ping;
 #[cfg(test)]
 mod script;
 pub mod scripted;
+pub mod setpriv;
 #[cfg(test)]
 mod stream;
+mod tcpproxy;
 mod tcpserve;
 pub mod tls;
 mod udpecho;
 
 use crate::base::words::{SyntaxError, Word};
 use crate::engine::process::Program;
+use crate::kernel::cred::Cred;
 
 /// The programs that [`parse`] knows.
 pub const PROGRAMS: [&str; 7] = ["arping", "curl", "dig", "getent", "iperf3", "nslookup", "ping"];
@@ -53,7 +56,8 @@ pub fn is_endless(words: &[Word]) -> bool {
 }
 
 /// The servers that [`parse_server`] knows.
-pub const SERVERS: [&str; 8] = ["coredns", "haproxy", "iperf3", "nginx", "python3", "slowd", "tcpecho", "udpecho"];
+pub const SERVERS: [&str; 9] =
+    ["coredns", "haproxy", "iperf3", "nginx", "python3", "slowd", "tcpecho", "tcpproxy", "udpecho"];
 
 /// A program that never ends by itself.
 #[derive(Clone, Debug)]
@@ -66,6 +70,8 @@ pub enum Server {
     Iperf3(iperf3::Options),
     /// Serves streams.
     Tcp(tcpserve::TcpServer),
+    /// Carries redirected streams on.
+    TcpProxy(tcpproxy::TcpProxy),
     /// Serves files as nginx does.
     Nginx(http::nginx::Nginx),
     /// Says that there is no server, as HAProxy does.
@@ -90,11 +96,22 @@ impl Server {
             Server::UdpEcho(echo) => Box::new(echo),
             Server::Iperf3(options) => options.into_server(),
             Server::Tcp(server) => Box::new(server),
+            Server::TcpProxy(proxy) => Box::new(proxy),
             Server::Nginx(nginx) => Box::new(nginx),
             Server::HaProxy(haproxy) => Box::new(haproxy),
             Server::Python(python) => Box::new(python),
         }
     }
+}
+
+/// Reads the command line of a server that may run as somebody (`setpriv … nginx`): as whom, and where in the line its
+/// own words begin.
+///
+/// # Errors
+/// As [`parse_server`] and [`setpriv::split`].
+pub fn parse_server_as(words: &[Word]) -> Result<(Cred, usize, Server), SyntaxError> {
+    let (cred, words) = setpriv::split(words)?.unwrap_or((Cred::ROOT, words));
+    Ok((cred, words.first().map_or(0, |word| word.span.start), parse_server(words)?))
 }
 
 /// Reads the command line of a server; its name comes first.
@@ -109,6 +126,7 @@ pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
         "iperf3" => iperf3::parse_server(name, rest).map(Server::Iperf3),
         "slowd" => tcpserve::parse(name, rest, tcpserve::Service::Slow).map(Server::Tcp),
         "tcpecho" => tcpserve::parse(name, rest, tcpserve::Service::Echo).map(Server::Tcp),
+        "tcpproxy" => tcpproxy::parse(name, rest).map(Server::TcpProxy),
         "haproxy" => http::haproxy::parse(rest).map(Server::HaProxy),
         "nginx" => http::nginx::parse(rest).map(Server::Nginx),
         "python3" => http::python::parse(name, rest).map(Server::Python),

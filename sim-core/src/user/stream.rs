@@ -115,7 +115,7 @@ fn returned(call: &Call, result: &str) -> Ret {
             let (fd, from) = result.split_once(" from ").unwrap();
             Ret::Accepted { fd: Fd(fd.parse().unwrap()), from: addr(from) }
         }
-        Call::SockName { .. } | Call::PeerName { .. } => Ret::Addr(addr(result)),
+        Call::SockName { .. } | Call::PeerName { .. } | Call::OriginalDst { .. } => Ret::Addr(addr(result)),
         Call::SocketError { .. } => Ret::SocketError(error(result)),
         Call::Send { .. } => Ret::Sent(result.parse().unwrap()),
         Call::Recv { .. } if result.contains(" from ") => {
@@ -158,11 +158,12 @@ fn ready(letters: &str) -> Ready {
 }
 
 fn errno(name: &str) -> Option<Errno> {
-    const ALL: [Errno; 12] = [
+    const ALL: [Errno; 13] = [
         Errno::EAGAIN,
         Errno::EBADF,
         Errno::ECONNREFUSED,
         Errno::ECONNRESET,
+        Errno::ENOENT,
         Errno::EINPROGRESS,
         Errno::EINVAL,
         Errno::EHOSTUNREACH,
@@ -196,6 +197,7 @@ fn written(call: &Call) -> String {
         Call::SocketError { fd } => format!("error({})", fd.0),
         Call::SockName { fd } => format!("sockname({})", fd.0),
         Call::PeerName { fd } => format!("peername({})", fd.0),
+        Call::OriginalDst { fd } => format!("originaldst({})", fd.0),
         Call::Send { fd, data, .. } => format!("send({}, {})", fd.0, data.len()),
         Call::Recv { fd, size, errqueue: true, .. } => format!("recv({}, {size}, errqueue)", fd.0),
         Call::Recv { fd, size, .. } => format!("recv({}, {size})", fd.0),

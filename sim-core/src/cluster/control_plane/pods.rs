@@ -22,6 +22,10 @@ impl ControlPlane {
         let p = &self.cluster.pods[at];
         let netns = p.netns(&self.prf);
         let mut commands = vec![format!("ip netns add {netns}")];
+        if p.spec.containers.iter().any(|c| kubelet::run_as(c).0 != 0) {
+            // containerd 2 does so for every pod (enable_unprivileged_ports).
+            commands.push(format!("ip netns exec {netns} sysctl -qw net.ipv4.ip_unprivileged_port_start=0"));
+        }
         commands.extend(self.cluster.config.cni.add(self.cluster.site(&self.prf, node), p));
         vec![
             Effect::Label(node, netns, Owner::Pod(pod.0.clone(), pod.1.clone())),

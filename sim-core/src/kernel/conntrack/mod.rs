@@ -43,6 +43,7 @@ use crate::kernel::timer::HZ;
 use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE};
 use event::Mask;
 use smoltcp::wire::checksum;
+use std::net::{IpAddr, SocketAddrV4};
 use sysctl::Settings;
 use tuple::l4proto;
 
@@ -241,6 +242,24 @@ pub fn nf_ct_set_closing(ct: &mut Conntrack, cx: &CtCx<'_>, nfct: Nfct) {
     let (settings, conn) = ct.settings_and(id);
     if let Some(conn) = conn.filter(|c| c.is_confirmed()) {
         tcp::set_closing(settings, conn, cx.jiffies);
+    }
+}
+
+/// getorigdst of net/netfilter/nf_conntrack_proto.c: where the TCP connection of these two addresses went when it
+/// began; none if it is not tracked in the default zone.
+pub fn getorigdst(
+    ct: &mut Conntrack,
+    cx: &CtCx<'_>,
+    local: SocketAddrV4,
+    remote: SocketAddrV4,
+) -> Option<SocketAddrV4> {
+    let (src, dst, sport, dport) = ((*local.ip()).into(), (*remote.ip()).into(), local.port(), remote.port());
+    let tuple = Tuple { src, dst, proto: IPPROTO_TCP, sport, dport, zone: 0 };
+    let (id, _) = ct.find(cx, Zone::default(), &tuple)?;
+    let original = ct.get(id)?.tuple(Dir::Original);
+    match original.dst {
+        IpAddr::V4(dst) => Some(SocketAddrV4::new(dst, original.dport)),
+        IpAddr::V6(_) => None,
     }
 }
 

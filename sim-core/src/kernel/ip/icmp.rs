@@ -8,7 +8,7 @@ use crate::kernel::conntrack::nf_conntrack_attach;
 use crate::kernel::cx::Cx;
 use crate::kernel::dev::ipip;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::{Frame, PacketType};
+use crate::kernel::frame::{Frame, PacketType, Sk};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::{LOOPBACK, NetNs};
 use crate::kernel::socket::{ping, raw, tcp, udp};
@@ -128,7 +128,7 @@ fn echo(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
     let Some((_, message)) = super::payload(f.l3()) else { return };
     let ttl = ns.sysctl.ip_default_ttl;
     let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: output::Df::No, ident: output::Ident::Flow };
-    let origin = output::Origin { cause: Some(f.id), summed: true, ..output::Origin::default() };
+    let origin = output::Origin { cause: Some(f.id), summed: true, sk: Sk::Kernel, ..output::Origin::default() };
     cx.cpu.icmp_busy = true;
     let _ = output::send(ns, cx, &r, &h, origin, message.len(), |out| {
         out.copy_from_slice(message);
@@ -299,7 +299,7 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
     let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: output::Df::No, ident: output::Ident::Flow };
     // icmp_glue_bits: an error belongs to the connection that it is about.
     let nfct = nf_conntrack_attach(&mut ns.ct, f.nfct);
-    let origin = output::Origin { cause: Some(f.id), nfct, summed: true, ..output::Origin::default() };
+    let origin = output::Origin { cause: Some(f.id), nfct, summed: true, sk: Sk::Kernel, ..output::Origin::default() };
     let _ = output::send(ns, cx, &r, &h, origin, ICMP_HLEN + quote.len(), |out| {
         out[4..8].copy_from_slice(&word.to_be_bytes());
         out[ICMP_HLEN..].copy_from_slice(quote);

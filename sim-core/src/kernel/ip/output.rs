@@ -6,7 +6,7 @@ use crate::kernel::conntrack::Nfct;
 use crate::kernel::cx::Cx;
 use crate::kernel::dev::gso;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::{Frame, PacketType, truesize};
+use crate::kernel::frame::{Frame, PacketType, Sk, truesize};
 use crate::kernel::neigh;
 use crate::kernel::netfilter::hook::Hook;
 use crate::kernel::netlink::RouteType;
@@ -74,6 +74,8 @@ pub(in crate::kernel) struct Origin {
     pub partial: bool,
     /// Its socket's own hash (sk_txhash).
     pub hash: u32,
+    /// Its socket.
+    pub sk: Sk,
 }
 
 /// Where a packet leaves.
@@ -105,7 +107,7 @@ pub(in crate::kernel) fn send(
 ) -> Result<(), Errno> {
     let mut f = cx.new_frame(origin.cause);
     (f.nfct, f.csum_valid, f.csum_partial, f.hash) = (origin.nfct, origin.summed, origin.partial, origin.hash);
-    f.mark = origin.mark;
+    (f.mark, f.sk) = (origin.mark, origin.sk);
     fill(f.put_l3(IP_HLEN + len, IP_HLEN));
     f.truesize = truesize(IP_HLEN + len);
     send_made(ns, cx, r, h, origin.bound, f)

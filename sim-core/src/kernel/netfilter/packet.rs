@@ -4,6 +4,7 @@
 use super::targets::Log;
 use crate::base::{IfIndex, Time};
 use crate::kernel::conntrack::{CtInfo, Status, Template, Tuple};
+use crate::kernel::frame::Sk;
 use crate::wire::be16;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -86,6 +87,8 @@ pub struct Packet<'a> {
     pub physout: Option<IfIndex>,
     /// br_netfilter has been at work on it (`nf_bridge_info_exists`).
     pub bridged: bool,
+    /// Who has the socket that sent it.
+    pub sk: Sk,
     /// `skb->mark`; MARK and CONNMARK write it.
     pub mark: u32,
     /// Its connection; CT writes it.

@@ -13,8 +13,10 @@ pub use info::DatagramInfo;
 pub(in crate::kernel) use info::list as datagram_sockets;
 
 use super::conntrack::Event;
+use super::cred::{Cred, Current};
 use super::cx::Cx;
 use super::errno::Errno;
+use super::frame::Sk;
 use super::ip::output::{Df, Header, Ident};
 use super::ip::route::{self, Flow4};
 use super::netlink::Scope;
@@ -61,6 +63,8 @@ impl Sockets {
 #[derive(Clone, Debug)]
 pub(in crate::kernel) struct Socket {
     owner: Pid,
+    /// f_cred of its file.
+    cred: Cred,
     kind: SocketKind,
     /// inet_rcv_saddr and inet_saddr
     local: Option<Ipv4Addr>,
@@ -114,9 +118,10 @@ impl SocketKind {
 }
 
 impl Socket {
-    fn new(owner: Pid, kind: SocketKind) -> Self {
+    fn new(who: Current, kind: SocketKind) -> Self {
         Socket {
-            owner,
+            owner: who.pid,
+            cred: who.cred,
             kind,
             local: None,
             remote: None,
@@ -202,23 +207,28 @@ impl Socket {
     fn count_id(&mut self) {
         self.last_id = self.last_id.wrapping_add(1);
     }
+
+    /// skb->sk of what it sends.
+    fn sk(&self) -> Sk {
+        if self.owner == Pid::KERNEL { Sk::Kernel } else { Sk::File(self.cred) }
+    }
 }
 
-/// Carries out a system call of process `pid` that concerns sockets.
-pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, call: &Call) -> Outcome {
+/// Carries out a system call of process `who` that concerns sockets.
+pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, who: Current, call: &Call) -> Outcome {
     if let Some(id) = call.fd().and_then(|fd| ns.sockets.open.get(&fd)?.tcp) {
-        return stream_call(ns, cx, pid, id, call);
+        return stream_call(ns, cx, who, id, call);
     }
     let answer = |r: Result<Ret, Errno>| Outcome::Done(r.unwrap_or_else(Ret::Err));
     match call {
-        Call::Socket(kind) => answer(open(ns, pid, *kind).map(Ret::Fd)),
-        Call::Bind { fd, addr } => answer(bind(ns, cx, *fd, *addr)),
+        Call::Socket(kind) => answer(open(ns, who, *kind).map(Ret::Fd)),
+        Call::Bind { fd, addr } => answer(bind(ns, cx, who, *fd, *addr)),
         Call::BindDev { fd, dev } => answer(bind_dev(ns, *fd, *dev)),
         Call::Connect { fd, addr } => answer(connect(ns, cx, *fd, *addr)),
         Call::Shutdown { fd, how } => answer(shutdown(ns, *fd, *how)),
         Call::Close { fd } => answer(close(ns, *fd)),
         Call::SockName { fd } => answer(find(ns, *fd).map(|s| Ret::Addr(s.name()))),
-        Call::SetSockOpt { fd, opt } => answer(set_option(ns, *fd, *opt)),
+        Call::SetSockOpt { fd, opt } => answer(set_option(ns, who, *fd, *opt)),
         Call::Send { fd, to, data } => answer(send(ns, cx, *fd, *to, data)),
         Call::Recv { fd, errqueue: true, .. } => answer(recv_error(ns, *fd)),
         Call::Recv { fd, dontwait, .. } => match recv(ns, *fd) {
@@ -235,6 +245,8 @@ pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, call: &Call) -> Outcome {
         }
         Call::Listen { .. } | Call::Accept { .. } => answer(Err(Errno::EOPNOTSUPP)),
         Call::PeerName { fd } => answer(find(ns, *fd).and_then(Socket::peer).map(Ret::Addr)),
+        // It is asked for streams only (getorigdst).
+        Call::OriginalDst { fd } => answer(find(ns, *fd).and(Err(Errno::ENOPROTOOPT))),
         Call::SocketError { fd } => answer(find_mut(ns, *fd).map(|s| Ret::SocketError(s.error.take()))),
         Call::Sleep { .. } | Call::Alarm { .. } | Call::Netlink(_) | Call::NetlinkIn(..) | Call::Exit(_) => {
             answer(Err(Errno::EINVAL))
@@ -243,19 +255,19 @@ pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, call: &Call) -> Outcome {
 }
 
 /// A system call on a TCP socket: what concerns the descriptor is dealt with here.
-fn stream_call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, id: tcp::SockId, call: &Call) -> Outcome {
+fn stream_call(ns: &mut NetNs, cx: &mut Cx<'_>, who: Current, id: tcp::SockId, call: &Call) -> Outcome {
     match call {
         Call::SetSockOpt { fd, opt: opt @ (SockOpt::NonBlock(_) | SockOpt::RecvTimeout(_)) } => {
-            Outcome::Done(set_option(ns, *fd, *opt).unwrap_or_else(Ret::Err))
+            Outcome::Done(set_option(ns, who, *fd, *opt).unwrap_or_else(Ret::Err))
         }
         Call::Close { fd } => {
-            let ended = tcp::call(ns, cx, pid, id, call);
+            let ended = tcp::call(ns, cx, who, id, call);
             if !matches!(ended, Outcome::Wait) {
                 ns.sockets.open.remove(fd);
             }
             ended
         }
-        _ => tcp::call(ns, cx, pid, id, call),
+        _ => tcp::call(ns, cx, who, id, call),
     }
 }
 
@@ -313,26 +325,32 @@ fn find_mut(ns: &mut NetNs, fd: Fd) -> Result<&mut Socket, Errno> {
     ns.sockets.open.get_mut(&fd).ok_or(Errno::EBADF)
 }
 
-fn open(ns: &mut NetNs, pid: Pid, kind: SocketKind) -> Result<Fd, Errno> {
+fn open(ns: &mut NetNs, who: Current, kind: SocketKind) -> Result<Fd, Errno> {
     if ns.sockets.open.len() >= MAX_SOCKETS {
         return Err(Errno::ENFILE);
     }
-    if kind == SocketKind::Ping {
-        // ping_init_sock: root's group is 0.
-        let (first, last) = ns.sysctl.ping_group_range;
-        if first != 0 || last < first {
-            return Err(Errno::EACCES);
-        }
-    }
+    may_open(ns, who.cred, kind)?;
     ns.sockets.last += 1;
     let fd = Fd(ns.sockets.last);
-    let mut socket = Socket::new(pid, kind);
+    let mut socket = Socket::new(who, kind);
     if kind == SocketKind::Tcp {
-        socket.tcp = Some(tcp::open(ns, pid, fd)?);
+        socket.tcp = Some(tcp::open(ns, who, fd)?);
     }
     ns.sockets.open.insert(fd, socket);
     ns.sockets.copied += usize::from(kind.is_copied());
     Ok(fd)
+}
+
+/// Who may open a socket of that kind: inet_create, packet_create, ping_init_sock.
+fn may_open(ns: &NetNs, cred: Cred, kind: SocketKind) -> Result<(), Errno> {
+    match kind {
+        SocketKind::Ping => {
+            let (first, last) = ns.sysctl.ping_group_range;
+            if (first..=last).contains(&cred.gid) { Ok(()) } else { Err(Errno::EACCES) }
+        }
+        SocketKind::Raw { .. } | SocketKind::Packet { .. } | SocketKind::Frames if !cred.capable() => Err(Errno::EPERM),
+        _ => Ok(()),
+    }
 }
 
 fn close(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
@@ -342,9 +360,9 @@ fn close(ns: &mut NetNs, fd: Fd) -> Result<Ret, Errno> {
     Ok(Ret::Done)
 }
 
-fn bind(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd, addr: SocketAddrV4) -> Result<Ret, Errno> {
+fn bind(ns: &mut NetNs, cx: &Cx<'_>, who: Current, fd: Fd, addr: SocketAddrV4) -> Result<Ret, Errno> {
     if find(ns, fd)?.kind == SocketKind::Udp {
-        return udp::bind(ns, cx, fd, addr).map(|()| Ret::Done);
+        return udp::bind(ns, cx, who, fd, addr).map(|()| Ret::Done);
     }
     let addr = *addr.ip();
     let local = addr.is_unspecified() || ns.local_dev(addr).is_some();
@@ -400,7 +418,7 @@ fn shutdown(ns: &mut NetNs, fd: Fd, how: Shutdown) -> Result<Ret, Errno> {
     if s.remote.is_none() { Err(Errno::ENOTCONN) } else { Ok(Ret::Done) }
 }
 
-fn set_option(ns: &mut NetNs, fd: Fd, opt: SockOpt) -> Result<Ret, Errno> {
+fn set_option(ns: &mut NetNs, who: Current, fd: Fd, opt: SockOpt) -> Result<Ret, Errno> {
     if let SockOpt::BindToDevice(dev) = opt {
         return bind_dev(ns, fd, dev);
     }
@@ -409,6 +427,7 @@ fn set_option(ns: &mut NetNs, fd: Fd, opt: SockOpt) -> Result<Ret, Errno> {
         SockOpt::Ttl(0) => return Err(Errno::EINVAL),
         SockOpt::Ttl(ttl) => s.ttl = Some(ttl),
         SockOpt::Tos(tos) => s.tos = tos,
+        SockOpt::Mark(_) if !who.cred.capable() => return Err(Errno::EPERM),
         SockOpt::Mark(mark) => s.mark = mark,
         SockOpt::MtuDiscover(pmtu) => s.pmtu = pmtu,
         SockOpt::RecvErr(on) => {

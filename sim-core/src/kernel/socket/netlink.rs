@@ -58,6 +58,7 @@ mod tests {
     use super::*;
     use crate::base::{MachineId, NsId, Pid, Prf};
     use crate::kernel::conntrack::{Csum, CtCx, Nfct, Packet, nf_conntrack_confirm, nf_conntrack_in};
+    use crate::kernel::cred::{Cred, Current};
     use crate::kernel::cx::Cpu;
     use crate::kernel::netfilter::hook::Hook;
     use crate::kernel::netlink::{self, Request};
@@ -70,8 +71,12 @@ mod tests {
     const PACKET: [u8; 28] =
         [0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 5, 0, 7, 0, 8, 0, 0];
 
+    fn who(pid: u32) -> Current {
+        Current { pid: Pid(pid), cred: Cred::ROOT }
+    }
+
     fn call(spaces: &mut Spaces, cx: &mut Cx<'_>, pid: u32, call: &Call) -> Option<Ret> {
-        match syscall::call(spaces, cx, NsId::default(), Pid(pid), call) {
+        match syscall::call(spaces, cx, NsId::default(), who(pid), call) {
             Outcome::Done(ret) => Some(ret),
             Outcome::Wait | Outcome::Later => None,
         }

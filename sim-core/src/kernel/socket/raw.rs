@@ -98,7 +98,7 @@ pub(super) fn raise(s: &mut Socket, cx: &mut Cx<'_>, report: &Report<'_>, data: 
 /// raw_sendmsg and ping_v4_sendmsg: `data` behind an IPv4 header.
 pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: &[u8]) -> Result<(), Errno> {
     let s = super::find(ns, fd)?;
-    let (kind, pmtu, broadcast, ident, hash) = (s.kind, s.pmtu, s.broadcast, s.ident, s.txhash);
+    let (kind, pmtu, broadcast, ident, hash, sk) = (s.kind, s.pmtu, s.broadcast, s.ident, s.txhash, s.sk());
     if data.len() > usize::from(u16::MAX) {
         return Err(Errno::EMSGSIZE);
     }
@@ -133,7 +133,7 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
         _ => None,
     };
     super::find_mut(ns, fd)?.count_id();
-    let origin = Origin { bound: flow.oif, mark: flow.mark, hash, ..Origin::default() };
+    let origin = Origin { bound: flow.oif, mark: flow.mark, hash, sk, ..Origin::default() };
     let sent = output::send(ns, cx, &r, &h, origin, data.len(), |out| {
         out.copy_from_slice(data);
         if let Some(ident) = ident {

@@ -2,8 +2,9 @@
 //! what is sent and which errors come back. Read RFC 768 and RFC 1122 section 4.1 before editing.
 
 use super::{Socket, raw};
+use crate::base::IfIndex;
 use crate::base::rng::Purpose;
-use crate::base::{IfIndex, Pid};
+use crate::kernel::cred::Current;
 use crate::kernel::cx::Cx;
 use crate::kernel::dev::vxlan;
 use crate::kernel::errno::Errno;
@@ -71,8 +72,8 @@ impl Ports {
     }
 }
 
-/// inet_bind: all ports are free to root.
-pub(super) fn bind(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd, addr: SocketAddrV4) -> Result<(), Errno> {
+/// inet_bind: some ports are root's.
+pub(super) fn bind(ns: &mut NetNs, cx: &Cx<'_>, who: Current, fd: Fd, addr: SocketAddrV4) -> Result<(), Errno> {
     let ip = *addr.ip();
     let group = match ns.fib.addr_type(ip, None) {
         _ if ip.is_unspecified() => false,
@@ -80,6 +81,9 @@ pub(super) fn bind(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd, addr: SocketAddrV4) -> R
         RouteType::Broadcast | RouteType::Multicast => true,
         _ => return Err(Errno::EADDRNOTAVAIL),
     };
+    if ns.sysctl.is_privileged(addr.port()) && !who.cred.capable() {
+        return Err(Errno::EACCES);
+    }
     if super::find(ns, fd)?.udp.port != 0 {
         return Err(Errno::EINVAL);
     }
@@ -108,8 +112,8 @@ pub(super) fn autobind(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd) -> Result<(), Errno>
 /// # Errors
 /// EADDRINUSE if a program is bound to it.
 pub(in crate::kernel) fn tunnel_open(ns: &mut NetNs, cx: &Cx<'_>, port: u16) -> Result<Fd, Errno> {
-    let fd = super::open(ns, Pid::KERNEL, SocketKind::Udp)?;
-    if let Err(e) = bind(ns, cx, fd, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)) {
+    let fd = super::open(ns, Current::KERNEL, SocketKind::Udp)?;
+    if let Err(e) = bind(ns, cx, Current::KERNEL, fd, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)) {
         tunnel_close(ns, fd);
         return Err(e);
     }
@@ -312,7 +316,7 @@ pub(super) fn send(
         (None, Some(remote)) => SocketAddrV4::new(remote, s.udp.remote_port),
         (None, None) => return Err(Errno::EDESTADDRREQ),
     };
-    let (own_port, broadcast, hash) = (s.udp.port, s.broadcast, s.txhash);
+    let (own_port, broadcast, hash, sk) = (s.udp.port, s.broadcast, s.txhash, s.sk());
     let flow = Flow4 { src: s.source(), oif: s.dev, scope: s.scope(), mark: s.mark, ..Flow4::to(*to.ip()) };
     let r = route::output(ns, &flow)?;
     if r.kind == RouteType::Broadcast && !broadcast {
@@ -330,7 +334,7 @@ pub(super) fn send(
     let (src, dst) = (r.src, r.dst);
     // __ip_append_data: a datagram in one piece, by a device that completes checksums.
     let partial = IP_HLEN + len <= mtu as usize && ns.dev(r.oif).is_some_and(|d| d.features.contains(&Feature::Tx));
-    let origin = Origin { bound: flow.oif, mark: flow.mark, summed: true, partial, hash, ..Origin::default() };
+    let origin = Origin { bound: flow.oif, mark: flow.mark, summed: true, partial, hash, sk, ..Origin::default() };
     let sent = output::send(ns, cx, &r, &h, origin, len, |out| {
         out[UDP_HLEN..].copy_from_slice(data);
         let mut p = UdpPacket::new_unchecked(out);

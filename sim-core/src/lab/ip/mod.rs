@@ -11,6 +11,7 @@ mod tunnel;
 use super::args::{Args, Keyword, exact, help, invalid, keyword, not_simulated, not_simulated_in, prefix};
 use super::show::{Format, Show, What};
 use super::{Action, Check, Command, Requests, SyntaxError, Tool, Word, enter};
+use crate::kernel::cred::Cred;
 use crate::kernel::netlink::Request;
 
 /// The exit status after `return -1` in a command of iproute2.
@@ -150,7 +151,7 @@ pub(super) fn parse(words: &[Word], mut netns: Vec<String>) -> Result<Command, S
             return Err(SyntaxError::at(object, message).hint_nearest(&object.text, OBJECT_NAMES));
         }
     };
-    Ok(Command { netns, action })
+    Ok(Command { netns, cred: Cred::ROOT, action })
 }
 
 fn options(args: &mut Args<'_>, netns: &mut Vec<String>) -> Result<Context, SyntaxError> {

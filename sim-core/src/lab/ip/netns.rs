@@ -1,5 +1,6 @@
 //! ip-netns(8): `add`, `delete`, `list`, `exec`, `identify`, `pids`.
 
+use crate::kernel::cred::Cred;
 use crate::kernel::netlink::Request;
 use crate::lab::args::{Args, Keyword, help, keyword, not_simulated_in, prefix};
 use crate::lab::show::{Format, Show, What};
@@ -41,7 +42,7 @@ const NAME_MAX: usize = 255;
 
 pub(super) fn parse(args: &mut Args<'_>, mut netns: Vec<String>, format: Format) -> Result<Command, SyntaxError> {
     let show = |what| Action::Show { checks: Vec::new(), show: Show { format, what } };
-    let Some(verb) = args.next() else { return Ok(Command { netns, action: show(What::Netns) }) };
+    let Some(verb) = args.next() else { return Ok(Command { netns, cred: Cred::ROOT, action: show(What::Netns) }) };
     if let Some(bad) = args.peek().filter(|w| !is_name(&w.text)) {
         return Err(SyntaxError::at(bad, format!("Invalid netns name \"{}\"", bad.text)));
     }
@@ -62,7 +63,7 @@ pub(super) fn parse(args: &mut Args<'_>, mut netns: Vec<String>, format: Format)
         Some(Verb::Other) => return Err(not_simulated_in(VERBS, verb)),
         None => return Err(unknown(verb, "netns", &["add", "delete", "list", "exec", "identify", "pids"])),
     };
-    Ok(Command { netns, action })
+    Ok(Command { netns, cred: Cred::ROOT, action })
 }
 
 fn name<'a>(args: &mut Args<'a>) -> Result<&'a Word, SyntaxError> {

@@ -1,7 +1,7 @@
 //! lsns(8) of util-linux 2.38: the network namespaces that a process is in, as a table of libsmartcols or as JSON.
 
 use super::View;
-use crate::base::{NsId, Pid};
+use crate::base::{NsId, Pid, passwd};
 use crate::kernel::show::{self as kernel, NetnsInfo};
 use std::fmt::Write as _;
 
@@ -110,6 +110,7 @@ struct Row {
     inode: u64,
     processes: usize,
     pid: Pid,
+    uid: u32,
     command: String,
 }
 
@@ -126,8 +127,8 @@ fn rows(view: View<'_>) -> Vec<Row> {
     let row = |info: NetnsInfo| {
         let mut processes = view.tasks.iter().filter(|(_, task)| task.ns == info.id);
         let (pid, first) = processes.next()?;
-        let (pid, command, processes) = (*pid, first.cmdline.clone(), 1 + processes.count());
-        Some(Row { inode: inode(info.id, info.file.is_some()), info, processes, pid, command })
+        let (pid, uid, command, processes) = (*pid, first.cred.uid, first.cmdline.clone(), 1 + processes.count());
+        Some(Row { inode: inode(info.id, info.file.is_some()), info, processes, pid, uid, command })
     };
     kernel::namespaces(view.spaces, view.ns).into_iter().filter_map(row).collect()
 }
@@ -145,9 +146,8 @@ fn cell(row: &Row, column: Column) -> Option<String> {
         Column::Nprocs => row.processes.to_string(),
         Column::Pid => row.pid.0.to_string(),
         Column::Command => row.command.clone(),
-        // All programs run as root.
-        Column::Uid => "0".to_owned(),
-        Column::User => "root".to_owned(),
+        Column::Uid => row.uid.to_string(),
+        Column::User => passwd::user_name(row.uid).map_or(row.uid.to_string(), str::to_owned),
         Column::NetNsId => row.info.nsid.map_or("unassigned".to_owned(), |id| id.to_string()),
         Column::NsFs => format!("/run/netns/{}", row.info.file.as_ref()?),
     })

@@ -51,6 +51,7 @@ pub(super) fn spec(reader: &mut Reader<'_>, at: &Field<'_>) -> PodSpec {
     if containers.items().is_empty() {
         reader.required(&containers, "");
     }
+    let run_as = run_as(reader, at);
     let dns_policy = reader.one_of(&at.child("dnsPolicy"), &DNS_POLICIES, DnsPolicy::ClusterFirst);
     let mut names = BTreeSet::new();
     let name = |reader: &mut Reader<'_>, field: &str, rule| reader.named(&at.child(field), rule).map(str::to_owned);
@@ -65,8 +66,8 @@ pub(super) fn spec(reader: &mut Reader<'_>, at: &Field<'_>) -> PodSpec {
         dns_config: dns_config(reader, &at.child("dnsConfig"), dns_policy),
         host_aliases: at.child("hostAliases").items().iter().filter_map(|item| host_alias(reader, item)).collect(),
         termination_grace_s: grace(reader, &at.child("terminationGracePeriodSeconds")),
-        init_containers: containers_of(reader, &init, Place { host_network, init: true }, &mut names),
-        containers: containers_of(reader, &containers, Place { host_network, init: false }, &mut names),
+        init_containers: containers_of(reader, &init, Place { host_network, init: true, run_as }, &mut names),
+        containers: containers_of(reader, &containers, Place { host_network, init: false, run_as }, &mut names),
     }
 }
 
@@ -138,6 +139,8 @@ struct Place {
     host_network: bool,
     /// Among `initContainers`.
     init: bool,
+    /// The user and the group of containers that say none.
+    run_as: (Option<u32>, Option<u32>),
 }
 
 /// Reads a list of containers. The names of all containers of a pod differ.
@@ -169,6 +172,7 @@ fn container(reader: &mut Reader<'_>, item: &Field<'_>, place: Place) -> Contain
     let sidecar = place.init && reader.string(&restart) == Some("Always");
     let mut names = BTreeSet::new();
     let ports = item.child("ports");
+    let (user, group) = run_as(reader, item);
     Container {
         name: item.child("name").text().unwrap_or_default().to_owned(),
         image: image.text().unwrap_or_default().to_owned(),
@@ -178,17 +182,25 @@ fn container(reader: &mut Reader<'_>, item: &Field<'_>, place: Place) -> Contain
         ports: ports.items().iter().filter_map(|item| container_port(reader, item, place, &mut names)).collect(),
         readiness: probe::probe(reader, &item.child("readinessProbe"), Use::Readiness),
         liveness: probe::probe(reader, &item.child("livenessProbe"), Use::Liveness),
-        run_as_user: user(reader, &item.child("securityContext").child("runAsUser")),
+        run_as_user: user.or(place.run_as.0),
+        run_as_group: group.or(place.run_as.1),
     }
 }
 
-fn user(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<u32> {
-    let id = reader.integer(field)?;
-    let user = u32::try_from(id).ok();
-    if user.is_none() {
-        reader.invalid(field, id, "must be between 0 and 4294967295, inclusive");
-    }
-    user
+/// The user and the group of a `securityContext`.
+fn run_as(reader: &mut Reader<'_>, at: &Field<'_>) -> (Option<u32>, Option<u32>) {
+    let context = at.child("securityContext");
+    let mut id = |name: &str| {
+        let field = context.child(name);
+        let id = reader.integer(&field)?;
+        // IsValidUserID and IsValidGroupID
+        let valid = u32::try_from(id).ok().filter(|id| *id <= i32::MAX as u32);
+        if valid.is_none() {
+            reader.invalid(&field, id, "must be between 0 and 2147483647, inclusive");
+        }
+        valid
+    };
+    (id("runAsUser"), id("runAsGroup"))
 }
 
 fn container_port(

@@ -109,7 +109,7 @@ spec:
   - name: c
     image: nginx:1.25
     ports: [{name: web, containerPort: 8080, protocol: UDP}]
-    securityContext: {runAsUser: 101}
+    securityContext: {runAsUser: 101, runAsGroup: 7}
     livenessProbe: {tcpSocket: {port: web}, initialDelaySeconds: 5, periodSeconds: 0, failureThreshold: 9}
     readinessProbe: {httpGet: {path: /healthz, host: 10.0.0.7, port: web, scheme: HTTPS}, successThreshold: 2}
 status: {podIP: 10.244.1.7}
@@ -157,6 +157,7 @@ status: {podIP: 10.244.1.7}
             containers: vec![Container {
                 ports: vec![port],
                 run_as_user: Some(101),
+                run_as_group: Some(7),
                 liveness: probe(ProbeKind::TcpSocket { port: web }, 5, 1, 9),
                 readiness: probe(ProbeKind::Other, 0, 2, 3),
                 ..container("c", "nginx:1.25")

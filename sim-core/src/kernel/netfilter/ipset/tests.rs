@@ -3,6 +3,7 @@
 use super::super::packet::{Ct, Packet};
 use super::*;
 use crate::base::Time;
+use crate::kernel::frame::Sk;
 
 fn changed(changes: &[Change]) -> Sets {
     let mut sets = Sets::default();
@@ -37,6 +38,7 @@ fn holds(sets: &Sets, name: &str, sources: &[bool], bytes: &[u8]) -> bool {
         physin: None,
         physout: None,
         bridged: false,
+        sk: Sk::None,
         mark: 0,
         ct: Ct::None,
         now: Time(0),

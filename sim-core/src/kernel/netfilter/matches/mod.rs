@@ -8,6 +8,7 @@ mod icmp;
 mod limit;
 mod mark;
 mod multiport;
+mod owner;
 mod physdev;
 mod ports;
 mod recent;
@@ -23,6 +24,7 @@ pub use icmp::Icmp;
 pub use limit::{Bucket, Limit};
 pub use mark::Mark;
 pub use multiport::{Multiport, Side};
+pub use owner::Owner;
 pub use physdev::Physdev;
 pub use ports::Ports;
 pub use recent::{Op, Recent, RecentLists};
@@ -57,6 +59,8 @@ pub enum Match {
     Mark(Mark),
     /// `-m multiport`
     Multiport(Multiport),
+    /// `-m owner`
+    Owner(Owner),
     /// `-m physdev`
     Physdev(Physdev),
     /// `-m recent`
@@ -84,6 +88,7 @@ macro_rules! each {
             Match::Limit($m) => $call,
             Match::Mark($m) => $call,
             Match::Multiport($m) => $call,
+            Match::Owner($m) => $call,
             Match::Physdev($m) => $call,
             Match::Recent($m) => $call,
             Match::Rpfilter($m) => $call,
@@ -96,7 +101,7 @@ macro_rules! each {
 }
 
 /// The matches that there are.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 17] = [
     "addrtype",
     "comment",
     "conntrack",
@@ -104,6 +109,7 @@ pub const NAMES: [&str; 16] = [
     "limit",
     "mark",
     "multiport",
+    "owner",
     "physdev",
     "recent",
     "rpfilter",
@@ -127,6 +133,7 @@ impl Match {
             "limit" => Match::Limit(Limit::default()),
             "mark" => Match::Mark(Mark::default()),
             "multiport" => Match::Multiport(Multiport::default()),
+            "owner" => Match::Owner(Owner::default()),
             "physdev" => Match::Physdev(Physdev::default()),
             "recent" => Match::Recent(Recent::default()),
             "rpfilter" => Match::Rpfilter(Rpfilter::default()),
@@ -149,6 +156,7 @@ impl Match {
             Match::Limit(_) => "limit",
             Match::Mark(_) => "mark",
             Match::Multiport(_) => "multiport",
+            Match::Owner(_) => "owner",
             Match::Physdev(_) => "physdev",
             Match::Recent(_) => "recent",
             Match::Rpfilter(_) => "rpfilter",
@@ -196,6 +204,7 @@ impl Match {
             Match::Icmp(_) => conditions.is_protocol(1),
             Match::Multiport(_) => [6, 17, 33, 132, 136].iter().any(|p| conditions.is_protocol(*p)),
             Match::AddrType(m) => m.suits(hooks),
+            Match::Owner(m) => m.suits(hooks),
             Match::Physdev(m) => m.suits(hooks),
             Match::Recent(m) => m.suits(),
             Match::Rpfilter(_) => Rpfilter::suits(hooks),
@@ -220,6 +229,7 @@ impl Match {
             Match::Limit(m) => m.matches(packet, site, memory).into(),
             Match::Mark(m) => m.matches(packet).into(),
             Match::Multiport(m) => m.matches(packet),
+            Match::Owner(m) => m.matches(packet).into(),
             Match::Physdev(m) => m.matches(packet, around).into(),
             Match::Recent(m) => m.matches(packet, memory.recent).into(),
             Match::Rpfilter(m) => m.matches(packet, around).into(),

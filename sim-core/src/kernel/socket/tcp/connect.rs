@@ -5,6 +5,7 @@ use super::sock::{Sock, State, TCP_MSS_DEFAULT, TCP_TIMEOUT_INIT};
 use super::transmit;
 use super::{Entry, TABLE_PERTURB_SIZE, Tuple, timewait, window};
 use crate::base::rng::Purpose;
+use crate::kernel::cred::Current;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::ip::route::{self, Flow4};
@@ -50,12 +51,15 @@ pub(super) fn tx_hash(cx: &Cx<'_>, tuple: &Tuple) -> u32 {
 }
 
 /// inet_bind
-pub(super) fn bind(ns: &mut NetNs, cx: &Cx<'_>, sk: &mut Sock, addr: SocketAddrV4) -> Result<(), Errno> {
+pub(super) fn bind(ns: &mut NetNs, cx: &Cx<'_>, who: Current, sk: &mut Sock, addr: SocketAddrV4) -> Result<(), Errno> {
     let ip = *addr.ip();
     match ns.fib.addr_type(ip, None) {
         _ if ip.is_unspecified() => {}
         RouteType::Local | RouteType::Broadcast | RouteType::Multicast => {}
         _ => return Err(Errno::EADDRNOTAVAIL),
+    }
+    if ns.sysctl.is_privileged(addr.port()) && !who.cred.capable() {
+        return Err(Errno::EACCES);
     }
     if sk.state != State::Close || sk.sport != 0 {
         return Err(Errno::EINVAL);

@@ -12,9 +12,10 @@ use super::transmit::{self, Fields, Flags, Reply};
 use super::{Entry, SockId, TimerOf, Tuple, ack, linux_4_18, window};
 use crate::base::IfIndex;
 use crate::base::rng::Purpose;
+use crate::kernel::cred::Current;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::Frame;
+use crate::kernel::frame::{Frame, Sk};
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
@@ -160,7 +161,7 @@ pub(super) fn listener_rcv(
                 None => cx.kill(f, DropReason::TcpListenOverflow),
             };
         }
-        transmit::send_reset(ns, cx, &f, 0);
+        transmit::send_reset(ns, cx, &f, 0, sk.sk());
         return cx.kill(f, DropReason::TcpFlags);
     }
     if !seg.flags.syn {
@@ -334,6 +335,7 @@ fn send_synack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &mut Request) {
         nfct: crate::kernel::conntrack::Nfct::None,
         partial: true,
         txhash: req.txhash,
+        sk: sk.sk(),
     };
     transmit::send_reply(ns, cx, &reply, &fields);
 }
@@ -345,7 +347,7 @@ pub(super) fn request_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: Soc
     let listener = req.listener;
     let Some(mut sk) = ns.sockets.tcp.take(listener) else {
         drop_request(ns, cx, id);
-        transmit::send_reset(ns, cx, &f, 0);
+        transmit::send_reset(ns, cx, &f, 0, Sk::Kernel);
         return cx.kill(f, DropReason::NoSocket);
     };
     let checked = check(ns, cx, &mut sk, &mut req, seg);
@@ -356,7 +358,7 @@ pub(super) fn request_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: Soc
         Check::Answered => cx.end(f, Fate::Consumed(Consumer::Tcp)),
         Check::Drop(why) => cx.kill(f, why),
         Check::Reset { forget } => {
-            transmit::send_reset(ns, cx, &f, 0);
+            transmit::send_reset(ns, cx, &f, 0, sk.sk());
             if forget {
                 drop_request_of(ns, cx, &mut sk, id);
             }
@@ -385,7 +387,7 @@ pub(super) fn request_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: Soc
 /// listen_overflow: the accept queue is full, so the last ACK did not come, or the peer is told.
 fn overflow(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, id: SockId, f: Frame) -> Flow {
     if ns.sockets.tcp.sysctl.abort_on_overflow != 0 {
-        transmit::send_reset(ns, cx, &f, 0);
+        transmit::send_reset(ns, cx, &f, 0, sk.sk());
         drop_request_of(ns, cx, sk, id);
     } else if let Some(req) = ns.sockets.tcp.request_mut(id) {
         req.acked = true;
@@ -430,7 +432,7 @@ fn check(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, req: &mut Request, seg:
     let (start, end) = (req.rcv_isn.wrapping_add(1), req.rcv_isn.wrapping_add(1).wrapping_add(req.rcv_wnd));
     if paws || !transmit::in_window(seg.seq, seg.end_seq, start, end) {
         if !seg.flags.rst && !limited(ns, cx, &mut req.last_oow_ack) {
-            send_request_ack(ns, cx, req, seg);
+            send_request_ack(ns, cx, sk, req, seg);
         }
         return Check::Drop(if paws { DropReason::TcpRfc7323Paws } else { DropReason::TcpOverwindow });
     }
@@ -464,7 +466,7 @@ impl Request {
 }
 
 /// tcp_v4_reqsk_send_ack
-fn send_request_ack(ns: &mut NetNs, cx: &mut Cx<'_>, req: &Request, seg: &Segment) {
+fn send_request_ack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &Request, seg: &Segment) {
     let options = Options {
         ts: req.tstamp_ok.then(|| (now_ms(cx).wrapping_add(req.ts_off), req.ts_recent)),
         ..Options::default()
@@ -486,6 +488,7 @@ fn send_request_ack(ns: &mut NetNs, cx: &mut Cx<'_>, req: &Request, seg: &Segmen
         nfct: seg.nfct,
         partial: false,
         txhash: req.txhash,
+        sk: sk.sk(),
     };
     transmit::send_reply(ns, cx, &reply, &fields);
 }
@@ -568,11 +571,10 @@ fn create_child(ns: &mut NetNs, cx: &mut Cx<'_>, parent: &Sock, req: &Request, s
     let tuple = req.tuple;
     let flow = Flow4 { src: Some(tuple.local), oif: req.dev, any_src: true, ..Flow4::to(tuple.remote) };
     let mtu = route::output(ns, &flow).ok()?.mtu;
-    let (owner, parent_id) = (parent.owner, parent.id);
-    let template = Sock::new(ns, owner);
+    let template = Sock::new(ns, Current { pid: parent.owner, cred: parent.cred });
     let id = ns.sockets.tcp.insert_sock(template)?;
     let mut sk = ns.sockets.tcp.take(id)?;
-    sk.parent = Some(parent_id);
+    sk.parent = Some(parent.id);
     sk.state = State::SynRecv;
     sk.opt = parent.opt;
     (sk.rcvbuf, sk.sndbuf) = (parent.rcvbuf, parent.sndbuf);
@@ -649,13 +651,13 @@ fn child_process(
         listen.queue.push_back(child.id);
     }
     let verdict = rx::rcv_state_process(ns, cx, &mut child, seg, &f);
-    let child_hash = child.txhash;
+    let of = (child.txhash, child.sk());
     if child.state != State::SynRecv {
         // sk_data_ready of the parent.
         parent.wake(cx);
     }
     ns.sockets.tcp.give_back(child);
-    rx::end(ns, cx, seg, f, verdict, child_hash)
+    rx::end(ns, cx, seg, f, verdict, of)
 }
 
 /// secure_tcp_syn_cookie: the connection's state in the sequence number.

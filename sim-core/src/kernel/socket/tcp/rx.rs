@@ -12,7 +12,7 @@ use crate::base::{FrameId, IfIndex};
 use crate::kernel::conntrack::Nfct;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::{Frame, Layout, PacketType};
+use crate::kernel::frame::{Frame, Layout, PacketType, Sk};
 use crate::kernel::ip;
 use crate::kernel::netns::NetNs;
 use crate::kernel::nf_hook::nf_reset_ct;
@@ -143,7 +143,7 @@ pub(in crate::kernel) fn tcp_v4_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfInde
     match ns.sockets.tcp.lookup(&seg.tuple()) {
         Some(id) => deliver(ns, cx, dev, id, &seg, f),
         None => {
-            transmit::send_reset(ns, cx, &f, 0);
+            transmit::send_reset(ns, cx, &f, 0, Sk::Kernel);
             cx.kill(f, DropReason::NoSocket)
         }
     }
@@ -215,17 +215,24 @@ pub(super) fn do_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, sk: &mut Soc
         State::Established => rcv_established(ns, cx, sk, seg, &f),
         _ => rcv_state_process(ns, cx, sk, seg, &f),
     };
-    end(ns, cx, seg, f, verdict, sk.txhash)
+    end(ns, cx, seg, f, verdict, (sk.txhash, sk.sk()))
 }
 
 /// The end of a segment's frame, and the RST that answers it.
-pub(super) fn end(ns: &mut NetNs, cx: &mut Cx<'_>, seg: &Segment, f: Frame, verdict: Verdict, txhash: u32) -> Flow {
+pub(super) fn end(
+    ns: &mut NetNs,
+    cx: &mut Cx<'_>,
+    seg: &Segment,
+    f: Frame,
+    verdict: Verdict,
+    (txhash, sk): (u32, Sk),
+) -> Flow {
     match verdict {
         Verdict::Taken if seg.len() > 0 || seg.flags.fin => cx.end(f, Fate::Delivered),
         Verdict::Taken => cx.end(f, Fate::Consumed(Consumer::Tcp)),
         Verdict::Drop(why) => cx.kill(f, why),
         Verdict::Reset(why) => {
-            transmit::send_reset(ns, cx, &f, txhash);
+            transmit::send_reset(ns, cx, &f, txhash, sk);
             cx.kill(f, why)
         }
     }

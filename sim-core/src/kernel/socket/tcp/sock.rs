@@ -9,9 +9,10 @@ use super::timer::{Pending, XmitTimer};
 use super::user::Work;
 use super::{SockId, Tuple};
 use crate::base::{IfIndex, Pid};
+use crate::kernel::cred::{Cred, Current};
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::{Frame, Layout};
+use crate::kernel::frame::{Frame, Layout, Sk};
 use crate::kernel::netns::NetNs;
 use crate::kernel::profile::Profile;
 use crate::kernel::syscall::{Fd, PmtuDisc, QueuedError};
@@ -223,6 +224,8 @@ pub(in crate::kernel) struct Sock {
     /// No program has it any more, in contrast to not yet.
     pub(super) dead: bool,
     pub(super) owner: Pid,
+    /// f_cred of its file.
+    pub(super) cred: Cred,
     pub(super) state: State,
     pub(super) opt: Options,
 
@@ -455,11 +458,12 @@ impl MinRtt {
 
 impl Sock {
     /// tcp_init_sock
-    pub(super) fn new(ns: &NetNs, owner: Pid) -> Self {
+    pub(super) fn new(ns: &NetNs, who: Current) -> Self {
         let sysctl = &ns.sockets.tcp.sysctl;
         Sock {
             profile: sysctl.profile,
-            owner,
+            owner: who.pid,
+            cred: who.cred,
             rcvbuf: sysctl.rmem[1] as u64,
             scaling_ratio: TCP_DEFAULT_SCALING_RATIO,
             sndbuf: sysctl.wmem[1] as u64,
@@ -495,6 +499,11 @@ impl Sock {
     /// Nothing is left of it: it is closed, and no program has it or will have it.
     pub(super) fn is_gone(&self) -> bool {
         self.state == State::Close && self.fd.is_none() && (self.dead || self.parent.is_none()) && !self.owned
+    }
+
+    /// skb->sk of what it sends: nobody's while no program has it.
+    pub(super) fn sk(&self) -> Sk {
+        if self.fd.is_some() { Sk::File(self.cred) } else { Sk::None }
     }
 
     /// tcp_packets_in_flight

@@ -11,7 +11,7 @@ use super::transmit::{self, Fields, Flags};
 use super::{Entry, SockId, TimerOf, Tuple, after, before, listen};
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
-use crate::kernel::frame::Frame;
+use crate::kernel::frame::{Frame, Sk};
 use crate::kernel::netns::NetNs;
 use crate::kernel::timer::HZ;
 use crate::kernel::trace::{Consumer, DropReason, Fate, Flow};
@@ -139,7 +139,7 @@ pub(super) fn rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: SockId, seg
         Status::AckOow => send_ack(ns, cx, id, seg, &f, true),
         Status::Rst => {
             let txhash = ns.sockets.tcp.time_wait_mut(id).map_or(0, |tw| tw.txhash);
-            transmit::send_reset(ns, cx, &f, txhash);
+            transmit::send_reset(ns, cx, &f, txhash, Sk::None);
             kill(ns, id);
             return cx.kill(f, DropReason::NotSpecified);
         }
@@ -247,7 +247,7 @@ fn send_ack(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seg: &Segment, f: &Fram
         options,
     };
     let (tos, oif, txhash) = (if oow { tw.tos & !INET_ECN_MASK } else { tw.tos }, tw.dev, tw.txhash);
-    let reply = transmit::Reply { tos, oif, txhash, ..transmit::reply_to(f, seg) };
+    let reply = transmit::Reply { tos, oif, txhash, sk: Sk::None, ..transmit::reply_to(f, seg) };
     transmit::send_reply(ns, cx, &reply, &fields);
 }
 

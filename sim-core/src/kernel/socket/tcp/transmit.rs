@@ -10,7 +10,7 @@ use crate::base::{FrameId, IfIndex};
 use crate::kernel::conntrack::{Nfct, nf_conntrack_attach};
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::{Frame, Layout, TCP_HEAD_TRUESIZE};
+use crate::kernel::frame::{Frame, Layout, Sk, TCP_HEAD_TRUESIZE};
 use crate::kernel::ip::IP_HLEN;
 use crate::kernel::ip::output::{self, Df, Header, Ident, Origin};
 use crate::kernel::ip::route::{self, Flow4};
@@ -212,7 +212,7 @@ fn queue_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, skb: &TxSkb, field
     (f.csum_valid, f.csum_partial) = (true, true);
     f.truesize = TCP_HEAD_TRUESIZE + len as u32;
     f.layout = Layout { frags: frags(skb), chained: false, tailroom: 0, cloned: true, snd_una: sk.snd_una };
-    (f.confirm, f.hash) = (sk.confirm, sk.txhash);
+    (f.confirm, f.hash, f.sk) = (sk.confirm, sk.txhash, sk.sk());
     let df = matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do | PmtuDisc::Probe) && !r.mtu_locked;
     let h = Header {
         protocol: IPPROTO_TCP,
@@ -326,6 +326,8 @@ pub(super) struct Reply {
     pub partial: bool,
     /// The hash of its connection; zero for none.
     pub txhash: u32,
+    /// skb->sk: the socket that it is sent for, else one of the kernel's own (ipv4_tcp_sk).
+    pub sk: Sk,
 }
 
 /// ip_send_unicast_reply
@@ -337,8 +339,8 @@ pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields:
     let h = Header { protocol: IPPROTO_TCP, tos: reply.tos, ttl, df: Df::IfItFits, ident: Ident::Zero };
     let nfct = nf_conntrack_attach(&mut ns.ct, reply.nfct);
     let partial = reply.partial;
-    let origin =
-        Origin { cause: reply.cause, nfct, bound: reply.oif, mark: 0, summed: true, partial, hash: reply.txhash };
+    let (cause, bound, hash, sk) = (reply.cause, reply.oif, reply.txhash, reply.sk);
+    let origin = Origin { cause, nfct, bound, mark: 0, summed: true, partial, hash, sk };
     let (src, dst) = (r.src, r.dst);
     let _ = output::send(ns, cx, &r, &h, origin, TCP_HLEN + fields.options.len(), |out| {
         write_header(out, reply.from.port(), reply.to.port(), fields);
@@ -351,8 +353,9 @@ pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields:
     });
 }
 
-/// tcp_v4_send_reset: nobody, or nobody any more, wants `f`. `txhash` is that of the connection, if there is one.
-pub(super) fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, txhash: u32) {
+/// tcp_v4_send_reset: nobody, or nobody any more, wants `f`. `txhash` is that of the connection, if there is one, and
+/// `sk` the socket that it was for.
+pub(super) fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, txhash: u32, sk: Sk) {
     let Some(seg) = super::rx::Segment::parse(f) else { return };
     if seg.flags.rst {
         return;
@@ -366,14 +369,24 @@ pub(super) fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, txhash: u32
     } else {
         Fields { ack: seg.end_seq, flags: Flags::RST_ACK, ..Fields::default() }
     };
-    let reply = Reply { txhash, ..reply_to(f, &seg) };
+    let reply = Reply { txhash, sk, ..reply_to(f, &seg) };
     send_reply(ns, cx, &reply, &fields);
 }
 
 /// An answer to `seg`, which came as `f`.
 pub(super) fn reply_to(f: &Frame, seg: &super::rx::Segment) -> Reply {
-    let cause = Some(f.id);
-    Reply { from: seg.to, to: seg.from, tos: 0, ttl: None, oif: None, cause, nfct: f.nfct, partial: false, txhash: 0 }
+    Reply {
+        from: seg.to,
+        to: seg.from,
+        tos: 0,
+        ttl: None,
+        oif: None,
+        cause: Some(f.id),
+        nfct: f.nfct,
+        partial: false,
+        txhash: 0,
+        sk: Sk::Kernel,
+    }
 }
 
 /// `end_seq` lies in the window from `seq` to `end` (tcp_in_window).

@@ -15,6 +15,8 @@ use super::transmit;
 use super::tx::{self, Nagle, Pushed};
 use super::{SockId, after, listen, window};
 use crate::base::Pid;
+use crate::kernel::conntrack::{self, CtCx};
+use crate::kernel::cred::Current;
 use crate::kernel::cx::{Continuation, Cx};
 use crate::kernel::errno::Errno;
 use crate::kernel::frame::TCP_HEAD_TRUESIZE;
@@ -50,24 +52,30 @@ pub(super) enum Work {
 }
 
 /// socket(2)
-pub(in crate::kernel::socket) fn open(ns: &mut NetNs, pid: Pid, fd: Fd) -> Result<SockId, Errno> {
-    let template = Sock { fd: Some(fd), ..Sock::new(ns, pid) };
+pub(in crate::kernel::socket) fn open(ns: &mut NetNs, who: Current, fd: Fd) -> Result<SockId, Errno> {
+    let template = Sock { fd: Some(fd), ..Sock::new(ns, who) };
     ns.sockets.tcp.insert_sock(template).ok_or(Errno::ENFILE)
 }
 
-/// A system call on TCP socket `fd` of process `pid`.
-pub(in crate::kernel::socket) fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid, id: SockId, call: &Call) -> Outcome {
+/// A system call of process `who` on a TCP socket.
+pub(in crate::kernel::socket) fn call(
+    ns: &mut NetNs,
+    cx: &mut Cx<'_>,
+    who: Current,
+    id: SockId,
+    call: &Call,
+) -> Outcome {
     let Some(mut sk) = ns.sockets.tcp.take(id) else { return Outcome::Done(Ret::Err(Errno::EBADF)) };
     sk.owned = true;
     let nonblock = sk.fd.and_then(|fd| ns.sockets.open.get(&fd)).is_some_and(|s| s.nonblock);
     let done = |r: Result<Ret, Errno>| Outcome::Done(r.unwrap_or_else(Ret::Err));
     let sk_ref = &mut *sk;
     let outcome = match call {
-        Call::Bind { addr, .. } => done(connect::bind(ns, cx, sk_ref, *addr).map(|()| Ret::Done)),
+        Call::Bind { addr, .. } => done(connect::bind(ns, cx, who, sk_ref, *addr).map(|()| Ret::Done)),
         Call::Connect { addr, .. } => connect_call(ns, cx, sk_ref, *addr, nonblock),
         Call::Listen { backlog, .. } => done(listen::listen(ns, cx, sk_ref, *backlog).map(|()| Ret::Done)),
-        Call::Accept { nonblock: child, .. } => accept(ns, sk_ref, pid, nonblock, *child),
-        Call::Send { data, .. } => send(ns, cx, sk_ref, pid, data, nonblock),
+        Call::Accept { nonblock: child, .. } => accept(ns, sk_ref, who, nonblock, *child),
+        Call::Send { data, .. } => send(ns, cx, sk_ref, who.pid, data, nonblock),
         Call::Recv { size, dontwait, errqueue: false, .. } => recv(ns, cx, sk_ref, *size, nonblock || *dontwait),
         Call::Recv { errqueue: true, .. } => done(recv_error(sk_ref)),
         Call::Shutdown { how, .. } => done(shutdown(ns, cx, sk_ref, *how)),
@@ -78,7 +86,8 @@ pub(in crate::kernel::socket) fn call(ns: &mut NetNs, cx: &mut Cx<'_>, pid: Pid,
             done(Ok(Ret::SocketError(sk_ref.err.take().or(soft))))
         }
         Call::SetSockOpt { opt, .. } => done(set_option(ns, cx, sk_ref, *opt).map(|()| Ret::Done)),
-        Call::Close { .. } => close(ns, cx, sk_ref, pid),
+        Call::OriginalDst { .. } => done(original_dst(ns, cx, sk_ref).map(Ret::Addr)),
+        Call::Close { .. } => close(ns, cx, sk_ref, who.pid),
         _ => done(Err(Errno::EINVAL)),
     };
     settle(ns, cx, &mut sk);
@@ -211,7 +220,7 @@ fn connect_call(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, addr: SocketAddr
 }
 
 /// inet_csk_accept
-fn accept(ns: &mut NetNs, sk: &mut Sock, pid: Pid, nonblock: bool, child_nonblock: bool) -> Outcome {
+fn accept(ns: &mut NetNs, sk: &mut Sock, who: Current, nonblock: bool, child_nonblock: bool) -> Outcome {
     let Some(listen) = sk.listen.as_deref_mut() else { return Outcome::Done(Ret::Err(Errno::EINVAL)) };
     let Some(child) = listen.queue.pop_front() else {
         return if nonblock { Outcome::Done(Ret::Err(Errno::EAGAIN)) } else { Outcome::Wait };
@@ -221,12 +230,18 @@ fn accept(ns: &mut NetNs, sk: &mut Sock, pid: Pid, nonblock: bool, child_nonbloc
     }
     ns.sockets.last += 1;
     let fd = Fd(ns.sockets.last);
-    let mut socket = Socket::new(pid, SocketKind::Tcp);
+    let mut socket = Socket::new(who, SocketKind::Tcp);
     (socket.tcp, socket.nonblock) = (Some(child), child_nonblock);
     ns.sockets.open.insert(fd, socket);
     let Some(child) = ns.sockets.tcp.sock_mut(child) else { return Outcome::Done(Ret::Err(Errno::ECONNABORTED)) };
-    (child.fd, child.owner, child.parent) = (Some(fd), pid, None);
+    (child.fd, child.owner, child.cred, child.parent) = (Some(fd), who.pid, who.cred, None);
     Outcome::Done(Ret::Accepted { fd, from: SocketAddrV4::new(child.ip.daddr, child.dport) })
+}
+
+/// getsockopt(2) of SO_ORIGINAL_DST
+fn original_dst(ns: &mut NetNs, cx: &Cx<'_>, sk: &Sock) -> Result<SocketAddrV4, Errno> {
+    let (local, remote) = (SocketAddrV4::new(sk.ip.rcv_saddr, sk.sport), SocketAddrV4::new(sk.ip.daddr, sk.dport));
+    conntrack::getorigdst(&mut ns.ct, &CtCx::of(cx), local, remote).ok_or(Errno::ENOENT)
 }
 
 /// A send(2) under way. Its bytes stand in the buffer behind those that are queued.
