@@ -83,6 +83,12 @@ pub enum Purpose {
     TlsKey = 66,
     /// The key of a TLS server's session tickets.
     TlsTicketKey = 67,
+    /// Which endpoint a proxy sends a request to (Envoy's load balancers).
+    EnvoyBalance = 80,
+    /// What a proxy draws besides: ids of requests, times between retries.
+    EnvoyRandom = 81,
+    /// Which of a proxy's threads takes a connection (SO_REUSEPORT).
+    EnvoyWorker = 82,
 }
 
 /// Who draws: the first word of most draws' input. Either a place, a number that one counts to, or a name, by which

@@ -399,7 +399,7 @@ impl Machine {
         self.cpu.now += SYSCALL_NS;
         let (call, deadline) = match std::mem::replace(&mut p.state, State::Ready(Ret::Done)) {
             State::Ready(ret) => {
-                let mut secrets = String::new();
+                let (mut secrets, mut proxied) = (String::new(), Vec::new());
                 let mut env = Env {
                     now: self.cpu.now,
                     epoch_ns: run.epoch_ns,
@@ -415,12 +415,16 @@ impl Machine {
                     salt: self.cpu.salt(),
                     spent_ns: 0,
                     secrets: &mut secrets,
+                    proxied: &mut proxied,
                     console: &mut p.console,
                 };
                 let call = p.program.step(ret, &mut env);
                 self.cpu.now += env.spent_ns;
                 if !secrets.is_empty() {
                     run.sink.secrets(&secrets);
+                }
+                for edge in &proxied {
+                    run.sink.proxied(edge);
                 }
                 (call, Deadline::Unset)
             }

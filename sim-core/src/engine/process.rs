@@ -6,6 +6,7 @@ use crate::kernel::cred::Cred;
 use crate::kernel::netns::Spaces;
 use crate::kernel::printk::KernelLog;
 use crate::kernel::syscall::{Call, Ret};
+use crate::kernel::trace::Proxied;
 use std::collections::BTreeMap;
 
 /// A program in user space. The one open set of the engine: implemented in `user/` and `lab/`.
@@ -49,6 +50,8 @@ pub struct Env<'a> {
     pub spent_ns: u64,
     /// Where it puts lines of a key log (SSLKEYLOGFILE), when it knows them.
     pub secrets: &'a mut String,
+    /// Where a proxy puts which connection it has gone on with for which.
+    pub proxied: &'a mut Vec<Proxied>,
     /// Standard output and standard error.
     pub console: &'a mut Console,
 }

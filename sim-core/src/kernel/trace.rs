@@ -668,6 +668,10 @@ pub trait Sink {
     fn secrets(&mut self, lines: &str) {
         let _ = lines;
     }
+    /// A program goes on with one connection for another one.
+    fn proxied(&mut self, edge: &Proxied) {
+        let _ = edge;
+    }
     /// It also wants what did not happen: the candidates of a decision.
     fn details(&self) -> bool {
         false
@@ -680,6 +684,18 @@ pub trait Sink {
     fn hears_taps(&self) -> bool {
         true
     }
+}
+
+/// An edge between connections of TCP: what came by one, a proxy sends on by another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proxied {
+    /// The proxy's own end of the connection that it has made, and the far end.
+    pub upstream: [SocketAddrV4; 2],
+    /// Who connected to the proxy.
+    pub peer: SocketAddrV4,
+    /// What the proxy's end of that connection is called: where the peer meant to connect to, and where it was
+    /// accepted.
+    pub names: [SocketAddrV4; 2],
 }
 
 /// A sink that hears nothing: set-up, replay, benches.

@@ -9,7 +9,7 @@ use crate::engine::World;
 use crate::kernel::conntrack::nat::Manip;
 use crate::kernel::conntrack::{Info, Status, TcpState, Tuple};
 use crate::kernel::show;
-use crate::kernel::trace::{CtLabel, Step, Tap, What};
+use crate::kernel::trace::{CtLabel, Proxied, Step, Tap, What};
 use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, be16};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -44,6 +44,7 @@ struct Connection {
     places: Vec<Place>,
     nat: Vec<Translation>,
     states: BTreeMap<(NsId, &'static str), u64>,
+    proxied_from: Vec<FlowId>,
 }
 
 /// A flow at an interface, under one name.
@@ -119,6 +120,23 @@ impl Connections {
         }
     }
 
+    /// A proxy has gone on with one connection for another, which are seen by now.
+    pub fn proxied(&mut self, edge: &Proxied, flows: &Flows) {
+        let [own, far] = edge.upstream;
+        let find = |src: SocketAddrV4, dst: SocketAddrV4| {
+            let (src, dst) = ((*src.ip(), src.port()), (*dst.ip(), dst.port()));
+            flows.find(&Ends { protocol: IPPROTO_TCP, src, dst, fragment: false, quoted: false })
+        };
+        // Where the answers have another name than the requests, the connection is what began it.
+        let Some(from) = edge.names.iter().filter_map(|name| find(edge.peer, *name)).min() else { return };
+        if let Some(Some(c)) = find(own, far).and_then(|flow| self.get(flow))
+            && c.proxied_from.len() < MAX_PLACES
+            && !c.proxied_from.contains(&from)
+        {
+            c.proxied_from.push(from);
+        }
+    }
+
     fn event(&mut self, member: Member, event: Event) {
         let Some(Some(c)) = self.get(member.flow) else { return };
         match event {
@@ -170,6 +188,7 @@ impl Connection {
             places: vec![],
             nat: vec![],
             states: BTreeMap::new(),
+            proxied_from: vec![],
         }
     }
 
@@ -227,6 +246,7 @@ impl Connection {
             errors: self.errors,
             places: self.places.iter().map(place).collect(),
             nat: self.nat.iter().map(nat).collect(),
+            proxied_from: &self.proxied_from,
             conntrack: conntrack.into_values().collect(),
         }
     }
@@ -280,6 +300,9 @@ struct Told<'a> {
     errors: u64,
     places: Vec<ToldPlace<'a>>,
     nat: Vec<ToldNat<'a>>,
+    /// The flows whose bytes a proxy has sent on by this one.
+    #[serde(skip_serializing_if = "<[FlowId]>::is_empty")]
+    proxied_from: &'a [FlowId],
     conntrack: Vec<ToldTracking<'a>>,
 }
 

@@ -12,7 +12,7 @@ use super::story::{Journeys, Story};
 use crate::base::{IfIndex, NsId, Time};
 use crate::engine::World;
 use crate::kernel::netfilter::table::Table;
-use crate::kernel::trace::{DevName, Fate, Sink, Step, Tap, What};
+use crate::kernel::trace::{DevName, Fate, Proxied, Sink, Step, Tap, What};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -238,6 +238,14 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
         }
         if let Some(c) = &self.cluster {
             c.secrets(&mut self.files, lines);
+        }
+    }
+
+    fn proxied(&mut self, edge: &Proxied) {
+        if let Some(c) = &mut self.connections
+            && !self.muted
+        {
+            c.proxied(edge, &self.flows);
         }
     }
 

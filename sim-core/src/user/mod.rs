@@ -6,6 +6,7 @@
 pub(crate) mod args;
 mod arping;
 pub mod dns;
+pub mod envoy;
 pub mod http;
 pub mod iperf3;
 pub mod nc;

@@ -163,6 +163,7 @@ impl Script {
                 files: &files,
                 spent_ns: 0,
                 secrets: &mut String::new(),
+                proxied: &mut vec![],
                 console: &mut console,
             };
             let call = program.step(ret, &mut env);

@@ -55,6 +55,7 @@ pub(super) fn follow(mut program: Box<dyn Program>, log: &str) -> Done {
             salt: Salt::place(0),
             spent_ns: 0,
             secrets: &mut String::new(),
+            proxied: &mut vec![],
             console: &mut console,
         };
         let call = program.step(ret, &mut env);

@@ -2,7 +2,7 @@
 
 /// Reads a body in chunks.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Chunked {
+pub(in crate::user) struct Chunked {
     at: At,
     /// The line that is being read: a size with its extensions, or a field behind the last chunk.
     line: Vec<u8>,
@@ -21,23 +21,23 @@ enum At {
 
 /// What is no chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct BadChunk;
+pub(in crate::user) struct BadChunk;
 
 /// The longest line between chunks, in bytes.
 const MAX_LINE: usize = 4096;
 
 impl Chunked {
-    pub(super) fn new() -> Self {
+    pub(in crate::user) fn new() -> Self {
         Chunked { at: At::Size, line: Vec::new() }
     }
 
     /// All of the body has come.
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::user) fn is_done(&self) -> bool {
         self.at == At::Done
     }
 
     /// Takes in bytes, up to the end of the body, and gives the content to `content`. How many were taken.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut content: impl FnMut(&[u8])) -> Result<usize, BadChunk> {
+    pub(in crate::user) fn feed(&mut self, bytes: &[u8], mut content: impl FnMut(&[u8])) -> Result<usize, BadChunk> {
         let mut taken = 0;
         while let Some(&byte) = bytes.get(taken) {
             match self.at {

@@ -7,10 +7,18 @@ const DAY_S: u64 = 86_400;
 const LAST_DAY: u64 = 2_932_896;
 
 /// IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`; seconds since 1970.
-pub(super) fn http(unix_s: u64) -> String {
+pub(in crate::user) fn http(unix_s: u64) -> String {
     let (year, month, day) = civil(unix_s / DAY_S);
     let week_day = DAYS[(unix_s / DAY_S % 7) as usize];
     format!("{week_day}, {day:02} {} {year} {} GMT", MONTHS[month], clock(unix_s))
+}
+
+/// As Envoy's access log writes it: `1994-11-06T08:49:37.000Z`; milliseconds since 1970.
+#[cfg(feature = "tls")]
+pub(in crate::user) fn iso_ms(unix_ms: u64) -> String {
+    let (unix_s, ms) = (unix_ms / 1000, unix_ms % 1000);
+    let (year, month, day) = civil(unix_s / DAY_S);
+    format!("{year:04}-{:02}-{day:02}T{}.{ms:03}Z", month + 1, clock(unix_s))
 }
 
 /// As Python's http.server writes it into its log: `06/Nov/1994 08:49:37`; the node's time zone is UTC.

@@ -2,9 +2,9 @@
 //! 3.11.2's http.server (without TLS) and HAProxy 2.6 do.
 //! httparse reads heads; what the programs make of them is here.
 
-mod chunked;
+pub(super) mod chunked;
 pub(super) mod curl;
-mod date;
+pub(super) mod date;
 pub(super) mod haproxy;
 mod listen;
 #[cfg(test)]

@@ -165,6 +165,7 @@ impl Net {
             salt: Salt::place(0),
             spent_ns: 0,
             secrets: &mut String::new(),
+            proxied: &mut vec![],
             console: &mut p.console,
         };
         let call = p.program.step(std::mem::replace(&mut p.ret, Ret::Done), &mut env);

@@ -218,6 +218,12 @@ impl Session {
         self.peer.first().map(|leaf| &leaf[..])
     }
 
+    /// The first URI in the peer's certificate: the SPIFFE id of a workload.
+    pub fn peer_uri(&self) -> Option<String> {
+        let leaf = webpki::EndEntityCert::try_from(self.peer.first()?).ok()?;
+        leaf.valid_uri_names().next().map(str::to_owned)
+    }
+
     /// The name in the peer's certificate by which it is one for this host, a name or an address.
     pub fn peer_name(&self, host: &str) -> Option<String> {
         config::name_for(self.peer.first()?, host)

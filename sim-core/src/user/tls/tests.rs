@@ -30,6 +30,7 @@ fn with_env<R>(seed: u64, now_s: u64, secrets: &mut String, run: impl FnOnce(&mu
         salt: Salt::place(0),
         spent_ns: 0,
         secrets,
+        proxied: &mut vec![],
         console: &mut console,
     })
 }
