@@ -49,9 +49,9 @@ impl Cluster {
         let mut pods: Vec<Vec<&PlacedPod>> = vec![Vec::new(); self.nodes.len()];
         self.pods.iter().for_each(|p| pods[p.node].push(p));
         let mut shared = Shared::new(self, prf);
-        let mut spaces = Vec::new();
+        let (mut spaces, istiod) = (Vec::new(), self.istiod());
         for ((n, node), pods) in self.nodes.iter().enumerate().zip(pods) {
-            let (own, guests): (Vec<&PlacedPod>, Vec<&PlacedPod>) = pods.iter().partition(|p| p.spec.host_network);
+            let (own, mut guests): (Vec<&PlacedPod>, Vec<&PlacedPod>) = pods.iter().partition(|p| p.spec.host_network);
             let mut agent = self.config.cni.agent(self.site(prf, n));
             spaces.push(Space {
                 owner: Owner::Node(node.config.name.clone()),
@@ -62,6 +62,8 @@ impl Cluster {
                 servers: own.iter().flat_map(|p| p.servers()).collect(),
                 sleepers: own.iter().flat_map(|p| p.sleepers()).collect(),
             });
+            // Proxies find istiod when they start.
+            guests.sort_by_key(|p| !istiod.is_some_and(|istiod| std::ptr::eq(istiod, *p)));
             spaces.extend(guests.into_iter().map(|pod| self.pod_space(prf, pod)));
         }
         spaces
@@ -89,7 +91,10 @@ impl Cluster {
         let mut own = network(node);
         own.extend(sysctls(&options(&self.config, node)).map(str::to_owned));
         own.extend(agent.start);
-        own.extend(pods.iter().flat_map(|pod| self.config.cni.add(site, pod)));
+        for pod in pods {
+            own.extend(self.config.cni.add(site, pod));
+            own.extend(self.init_command(prf, pod));
+        }
         own.extend(agent.ready);
         let mut commands: Vec<Arc<str>> = own.into_iter().map(Arc::from).collect();
         for (other, peer) in shared.peers.iter().enumerate().filter(|(other, _)| *other != n) {

@@ -1,6 +1,7 @@
 //! What a cluster is like before there is an object in it: kubeadm's defaults, and a scenario's choices.
 
 use super::cni::Plugin;
+use super::istio::Istio;
 use super::kube_proxy::{DEFAULT_MIN_SYNC_PERIOD_NS, Version};
 use crate::kernel::netfilter::Backend;
 use ipnet::Ipv4Net;
@@ -33,6 +34,8 @@ pub struct Config {
     pub cni: Plugin,
     /// How Services work.
     pub kube_proxy: KubeProxy,
+    /// The mesh, if there is one.
+    pub istio: Option<Istio>,
     /// The machines.
     pub nodes: Vec<NodeConfig>,
 }
@@ -50,6 +53,7 @@ impl Config {
             iptables: Backend::default(),
             cni: Plugin::default(),
             kube_proxy: KubeProxy::default(),
+            istio: None,
             nodes,
         }
     }

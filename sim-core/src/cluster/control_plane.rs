@@ -3,6 +3,7 @@
 //! ```text
 //!   kubectl --> API server --WATCH--> EndpointSlice controller --WATCH--> kube-proxy of each node: Runner, Proxier
 //!                    |-------WATCH--> kubelet: SIGTERM, the container ends, CNI DEL
+//!                    |-------WATCH--> istiod --debounced--> proxies
 //!                    `-------WATCH--> ReplicaSet controller: a new pod --2 WATCH--> kubelet: CNI ADD, it starts, ready
 //! ```
 //!
@@ -14,6 +15,7 @@ mod pods;
 use super::bring_up::{Owner, options};
 use super::cni::cilium::Balancer;
 use super::kube_proxy::{Backend, Proxier, Runner, stale_connections};
+use super::kubelet;
 use super::object::{EndpointAddress, Pod, Workload, WorkloadKind};
 use super::probes::Prober;
 use super::store::{self, Cluster, PlacedPod, PodState, Served};
@@ -30,6 +32,9 @@ pub const WATCH_NS: u64 = 10 * MS;
 pub const RUNTIME_NS: u64 = 20 * MS;
 /// From a pod's network to its first program: the container is made from its image. Plausible, not measured.
 pub const CONTAINER_START_NS: u64 = 500 * MS;
+/// From the start of a sidecar's container until its proxy begins: pilot-agent has made a key, and istiod a certificate
+/// for it. Plausible, not measured.
+pub const PROXY_START_NS: u64 = 1000 * MS;
 
 /// A pod by its namespace and name.
 pub type PodName = (String, String);
@@ -57,6 +62,8 @@ pub enum Event {
     Connected(PodName),
     /// Its containers run.
     Started(PodName),
+    /// Its sidecar's proxy begins.
+    Proxied(PodName),
     /// The kubelet asks this of its containers whether it is ready.
     Probe(PodName, usize),
     /// What it said.
@@ -96,6 +103,8 @@ pub enum Effect {
     Label(usize, String, Owner),
     /// A pod's files are there and its programs start.
     Start(PodName, Vec<(String, String)>, Vec<String>),
+    /// A pod's files are others now, and the program that runs by this command line hears of it.
+    Notify(PodName, Vec<(String, String)>, String),
     /// A pod's programs hear SIGTERM.
     Terminate(PodName),
     /// What is left of them is killed.
@@ -130,6 +139,8 @@ pub struct ControlPlane {
     agents: Vec<Agent>,
     /// What the network plugin's agents know of Services, if they see to them.
     balancer: Option<Balancer>,
+    /// What istiod's pod has of the API server.
+    registry: Vec<(String, String)>,
     /// Of the pods that have probes which are made.
     probers: BTreeMap<PodName, Vec<Prober>>,
 }
@@ -175,13 +186,13 @@ impl ControlPlane {
         let controllers = workloads.iter().map(controller).collect();
         let probers = cluster.pods.iter().map(|p| (name(p), Prober::of(p, true))).filter(|(_, all)| !all.is_empty());
         let probers = probers.collect();
-        let told = Arc::new(cluster.clone());
+        let (told, registry) = (Arc::new(cluster.clone()), cluster.registry());
         let mut balancer = cluster.config.cni.balancer();
         if let Some(b) = &mut balancer {
             // The maps are filled when the run begins.
             b.sync(&served);
         }
-        ControlPlane { prf, told, served, controllers, next_address, agents, balancer, probers, cluster }
+        ControlPlane { prf, told, served, controllers, next_address, agents, balancer, registry, probers, cluster }
     }
 
     /// Whether anything happens in the cluster although nobody changes it.
@@ -228,6 +239,7 @@ impl ControlPlane {
             Event::Bound(pod) => self.add(&pod),
             Event::Connected(pod) => self.connected(&pod),
             Event::Started(pod) => self.started(&pod),
+            Event::Proxied(pod) => self.proxied(pod),
             Event::Probe(pod, container) => self.probe(pod, container),
             Event::Probed(pod, container, success) => self.probed(&pod, container, success),
             Event::Stop(pod) => vec![Effect::Later(RUNTIME_NS, Event::Terminate(pod))],
@@ -311,8 +323,11 @@ impl ControlPlane {
         effects
     }
 
-    /// A pod is made and the scheduler finds it a node; if there is none, it stays pending for good.
+    /// A pod is made, with its sidecar, and the scheduler finds it a node; if there is none, it stays pending for good.
     fn create(&mut self, object: usize, pod: &Pod) -> Vec<Effect> {
+        let mut pod = pod.clone();
+        // What the injector refuses was said before the run.
+        self.cluster.inject(&mut pod);
         let fits = |n: &usize| match &pod.node_name {
             Some(name) => self.node(*n) == name,
             None => self.cluster.nodes[*n].takes(&pod.spec),
@@ -322,7 +337,7 @@ impl ControlPlane {
         self.cluster.pods.push(PlacedPod {
             object,
             meta: pod.meta.clone(),
-            spec: pod.spec.clone(),
+            spec: pod.spec,
             node,
             ip: pod.pod_ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
             state: PodState::Pending,
@@ -356,20 +371,33 @@ impl ControlPlane {
         effects
     }
 
-    /// What the API server has written reaches the kube-proxies: `OnServiceUpdate`, `OnEndpointSliceUpdate`.
+    /// What the API server has written reaches istiod and the kube-proxies: `OnServiceUpdate`, `OnEndpointSliceUpdate`.
     fn tell(&mut self, cluster: Arc<Cluster>, now: Time) -> Vec<Effect> {
         let served = cluster.served();
         self.told = cluster;
+        let mut effects: Vec<Effect> = self.tell_istiod().into_iter().collect();
         if self.served == served {
-            return vec![];
+            return effects;
         }
         self.served = served;
         self.agents.iter_mut().for_each(|agent| agent.wanted = true);
         let commands = self.balancer.as_mut().map_or_else(Vec::new, |b| b.sync(&self.served));
         let balanced = (0..self.agents.len()).filter(|_| !commands.is_empty());
-        let mut effects: Vec<Effect> = balanced.map(|node| Effect::Run(node, commands.clone(), None)).collect();
+        effects.extend(balanced.map(|node| Effect::Run(node, commands.clone(), None)));
         effects.extend((0..self.agents.len()).flat_map(|node| self.sync(node, now)));
         effects
+    }
+
+    /// istiod hears what has changed for the proxies.
+    fn tell_istiod(&mut self) -> Option<Effect> {
+        let registry = self.told.registry();
+        if registry == self.registry {
+            return None;
+        }
+        self.registry = registry;
+        let pod = self.told.istiod()?;
+        let program = pod.spec.containers.iter().find_map(kubelet::server)?;
+        Some(Effect::Notify(name(pod), kubelet::files(&self.told, pod), program))
     }
 
     /// A node's kube-proxy syncs if it wants to and may.

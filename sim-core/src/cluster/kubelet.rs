@@ -1,8 +1,10 @@
 //! What the kubelet and the container runtime put into a pod: /etc/resolv.conf, /etc/hosts, programs
 //! (pkg/kubelet/network/dns/dns.go, pkg/kubelet/kubelet_pods.go).
 
-use super::object::{ClusterIp, Container, DnsPolicy, ServiceKind};
+use super::istio::inject;
+use super::object::{ClusterIp, Container, DnsPolicy, Meta, ServiceKind};
 use super::store::{Cluster, PlacedPod};
+use crate::base::time::SEC;
 use crate::lab::lex;
 use crate::user;
 use std::fmt::Write as _;
@@ -12,6 +14,8 @@ const MAX_NAMESERVERS: usize = 3;
 const MAX_SEARCHES: usize = 32;
 /// What the pause container runs.
 pub(super) const PAUSE: &str = "/pause";
+/// So long a sidecar's proxy drains.
+const DRAIN_NS: u64 = 5 * SEC;
 /// Where nginx has its files in its own image.
 const NGINX_ROOT: &str = "/usr/share/nginx/html";
 
@@ -83,6 +87,8 @@ pub(super) fn server(container: &Container) -> Option<String> {
     let line = match image(&container.image) {
         "nginx" => format!("nginx {} {NGINX_ROOT}", first_port(container, 80)),
         "coredns" => "coredns".to_owned(),
+        "pilot" => "pilot-discovery discovery".to_owned(),
+        "proxyv2" => format!("pilot-agent {}", words.join(" ")),
         _ => words.join(" "),
     };
     known(&line)
@@ -109,10 +115,26 @@ pub(super) fn sleeper(container: &Container) -> Option<String> {
 }
 
 /// The program ends when it is told to. Process 1 of a container hears SIGTERM only if it asks for it
-/// (pid_namespaces(7)): nginx, CoreDNS and iperf3 do; Python's http.server and small servers do not, nor does a shell
-/// that sleeps.
+/// (pid_namespaces(7)): nginx, CoreDNS, iperf3 and istiod do; Python's http.server and small servers do not, nor does a
+/// shell that sleeps.
 pub fn heeds_sigterm(line: &str) -> bool {
-    ["nginx", "coredns", "iperf3"].contains(&line.split(' ').next().unwrap_or_default())
+    ["nginx", "coredns", "iperf3", "pilot-discovery"].contains(&line.split(' ').next().unwrap_or_default())
+}
+
+/// How long a container goes on when its pod has been sent SIGTERM, in nanoseconds. A sidecar's proxy lets connections
+/// come to their end (`terminationDrainDuration`).
+pub(super) fn linger_ns(container: &Container, grace_s: u32) -> u64 {
+    let grace_ns = u64::from(grace_s) * SEC;
+    match server(container) {
+        Some(line) if heeds_sigterm(&line) => 0,
+        Some(_) if container.name == inject::PROXY => grace_ns.min(DRAIN_NS),
+        _ => grace_ns,
+    }
+}
+
+/// It starts a sidecar's proxy, as somebody or not.
+pub(super) fn is_proxy(line: &str) -> bool {
+    line.split(' ').any(|word| word == "pilot-agent")
 }
 
 /// The line, if it starts a server.
@@ -130,6 +152,11 @@ fn image(image: &str) -> &str {
 
 fn first_port(container: &Container, default: u16) -> u16 {
     container.ports.first().map_or(default, |p| p.container_port)
+}
+
+/// Where the log of a pod's container is kept. It is the node's file, and lies in the pod's own namespace here.
+pub fn log_file(namespace: &str, pod: &str, container: &str) -> String {
+    format!("/var/log/pods/{namespace}_{pod}/{container}/0.log")
 }
 
 /// The files of a pod.
@@ -150,6 +177,15 @@ pub(super) fn files(cluster: &Cluster, pod: &PlacedPod) -> Vec<(String, String)>
         }
         files.push((user::dns::coredns::cluster::CLUSTER.to_owned(), dns_records(cluster)));
     }
+    if inject::is_injected(&pod.spec) {
+        let bootstrap = cluster.bootstrap(pod).and_then(|b| serde_json::to_string_pretty(&b).ok());
+        files.extend(bootstrap.map(|text| (user::istiod::BOOTSTRAP.to_owned(), text + "\n")));
+        let Meta { namespace, name, .. } = &pod.meta;
+        files.extend(cluster.init_log(pod).map(|text| (log_file(namespace, name, inject::INIT), text)));
+    }
+    if has("pilot") {
+        files.extend(cluster.registry());
+    }
     files
 }
 
@@ -164,7 +200,7 @@ fn welcome() -> String {
 /// What CoreDNS sees of the API server (user/dns/coredns/cluster.rs has the format).
 fn dns_records(cluster: &Cluster) -> String {
     let mut text = String::new();
-    for namespace in &cluster.namespaces {
+    for namespace in cluster.namespaces.keys() {
         let _ = writeln!(text, "namespace {namespace}");
     }
     for ((namespace, name), service) in &cluster.services {

@@ -69,7 +69,7 @@ fn asks(pod: &PlacedPod, container: &Container, probe: &Probe, version: Version)
     let timeout = probe.timeout_s;
     match &probe.how {
         ProbeKind::HttpGet { path, port, host } => {
-            let speaks = ["nginx", "python3"].contains(&server.split(' ').next()?);
+            let speaks = ["nginx", "pilot-agent", "python3"].contains(&server.split(' ').next()?);
             let (port, own) = (number(container, port).filter(|_| speaks)?, pod.ip.to_string());
             let host = host.as_ref().unwrap_or(&own);
             let slash = if path.starts_with('/') { "" } else { "/" };

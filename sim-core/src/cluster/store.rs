@@ -15,6 +15,7 @@
 
 use super::cni::Ipam;
 use super::config::{Config, NodeConfig};
+use super::istio::inject;
 use super::kube_proxy::{Backend, Endpoint, PortName, Protocol, ServicePort as ProxyPort, TrafficPolicy};
 use super::names;
 use super::object::{
@@ -26,6 +27,9 @@ use crate::base::rng::{Prf, Purpose, words};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+
+/// The namespaces that every cluster has.
+const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// What is wrong with an object, or worth a warning.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,8 +57,8 @@ pub struct Cluster {
     pub pods: Vec<PlacedPod>,
     /// With their addresses, by namespace and name.
     pub services: BTreeMap<(String, String), Service>,
-    /// Namespaces by name.
-    pub namespaces: BTreeSet<String>,
+    /// Namespaces by name, with their labels.
+    pub namespaces: BTreeMap<String, Labels>,
     /// ConfigMaps' data by namespace and name.
     pub config_maps: BTreeMap<(String, String), Labels>,
     /// Endpoints that no selector makes.
@@ -165,16 +169,20 @@ impl Cluster {
             nodes,
             pods: Vec::new(),
             services: BTreeMap::new(),
-            namespaces: ["default", "kube-node-lease", "kube-public", "kube-system"].map(str::to_owned).into(),
+            namespaces: NAMESPACES.map(|name| (name.to_owned(), Labels::new())).into(),
             config_maps: BTreeMap::new(),
             slices: Vec::new(),
             labelled: BTreeMap::new(),
         };
         admission.names(objects);
-        cluster.namespaces.extend(objects.iter().map(|o| o.meta().namespace.clone()).filter(|n| !n.is_empty()));
+        for namespace in objects.iter().map(|o| &o.meta().namespace).filter(|n| !n.is_empty()) {
+            cluster.namespaces.entry(namespace.clone()).or_default();
+        }
         for object in objects {
             match object {
-                Object::Namespace(meta) => drop(cluster.namespaces.insert(meta.name.clone())),
+                Object::Namespace(meta) => {
+                    cluster.namespaces.insert(meta.name.clone(), meta.labels.clone());
+                }
                 Object::Endpoints(endpoints) => cluster.slices.extend(endpoints.mirrored()),
                 Object::EndpointSlice(slice) => cluster.slices.push(slice.clone()),
                 Object::ConfigMap(map) => {
@@ -312,7 +320,7 @@ fn workload(owner: &OwnerReference) -> Option<(&'static str, String)> {
 }
 
 /// Where a pod is asked for a Service's port (`FindPort`).
-fn target_port(port: &ServicePort, pod: &PodSpec) -> Option<u16> {
+pub(super) fn target_port(port: &ServicePort, pod: &PodSpec) -> Option<u16> {
     match &port.target_port {
         PortRef::Number(number) => Some(*number),
         PortRef::Name(name) => {
@@ -445,7 +453,10 @@ impl Admission<'_> {
         let mut addresses = Addresses::new(cluster.config.cni.ipam(), &cluster.nodes, &wanted);
         addresses.pinned.extend(cluster.nodes.iter().flat_map(|n| cluster.config.cni.node_addresses(n)));
         let mut load = vec![0; cluster.nodes.len()];
-        for (object, pod) in wanted {
+        for (object, mut pod) in wanted {
+            for refused in cluster.inject(&mut pod) {
+                self.refused(object, matches!(objects[object], Object::Pod(_)), refused);
+            }
             let Some(node) = self.schedule(object, &pod, &cluster.nodes, &load) else { continue };
             load[node] += usize::from(pod.node_name.is_none());
             let ip = match (pod.spec.host_network, pod.pod_ip) {
@@ -472,6 +483,16 @@ impl Admission<'_> {
                     );
                 }
             }
+        }
+    }
+
+    /// What the sidecar injector refuses of an object: said once, however many pods it makes.
+    fn refused(&mut self, object: usize, is_pod: bool, refused: inject::Refused) {
+        let inject::Refused { annotation, message, hint } = refused;
+        let meta = if is_pod { "metadata" } else { "spec.template.metadata" };
+        let field = format!("{meta}.annotations[{annotation}]");
+        if !self.problems.iter().any(|p| p.object == Some(object) && p.field == field) {
+            self.problem(Some(object), &field, message, Some(hint));
         }
     }
 

@@ -1,11 +1,14 @@
-//! What a cluster has before anybody adds to it: the Service of the API server, and CoreDNS as kubeadm installs it
-//! (cmd/kubeadm/app/phases/addons/dns/manifests.go, pkg/controlplane/controller/kubernetesservice of 1.30).
+//! What a cluster has before anybody adds to it: the Service of the API server, CoreDNS as kubeadm installs it
+//! (cmd/kubeadm/app/phases/addons/dns/manifests.go, pkg/controlplane/controller/kubernetesservice of 1.30), and istiod
+//! as istioctl does (manifests/charts/istio-control/istio-discovery of Istio 1.13.4).
 
 use super::config::Config;
+use super::istio::pilot;
+use super::istio::rules::PROXY_UID;
 use super::kube_proxy::Protocol;
 use super::names;
 use super::object::{
-    ClusterIp, Container, ContainerPort, DnsPolicy, EndpointAddress, EndpointPort, EndpointSlice, Meta, Object,
+    ClusterIp, Container, ContainerPort, DnsPolicy, EndpointAddress, EndpointPort, EndpointSlice, Labels, Meta, Object,
     OwnerReference, Pod, PodSpec, PortRef, Service, ServicePort,
 };
 use super::store::{Node, offset};
@@ -22,7 +25,7 @@ const COREDNS: &str = "coredns";
 const DNS_REPLICAS: u64 = 2;
 
 /// The objects that are there besides those that are given. The first node is the control plane. Nothing of theirs is
-/// taken from others: CoreDNS has the last addresses of that node's pods.
+/// taken from others: CoreDNS has the last addresses of that node's pods, istiod the one before.
 pub(super) fn objects(config: &Config, nodes: &[Node], given: &[Object], prf: &Prf) -> Vec<Object> {
     let Some(control_plane) = nodes.first() else { return Vec::new() };
     let mut all = Vec::new();
@@ -44,6 +47,11 @@ pub(super) fn objects(config: &Config, nodes: &[Node], given: &[Object], prf: &P
     if config.core_dns && !given.iter().any(|o| matches!(o, Object::Service(s) if serves_names(s))) {
         all.push(Object::Service(kube_dns(config.dns_ip)));
         all.extend(core_dns(config, control_plane, given, prf).map(Object::Pod));
+    }
+    let is_istiod = |o: &Object| matches!(o, Object::Service(s) if is_named(&s.meta, pilot::NAMESPACE, pilot::ISTIOD));
+    if config.istio.is_some() && !given.iter().any(is_istiod) {
+        all.push(Object::Service(istiod_service()));
+        all.extend(istiod(config, control_plane, given, prf).map(Object::Pod));
     }
     all
 }
@@ -94,21 +102,77 @@ fn kube_dns(ip: Ipv4Addr) -> Service {
 
 /// CoreDNS' pods. kubeadm installs them when there is no other node yet.
 fn core_dns<'a>(config: &Config, node: &'a Node, given: &'a [Object], prf: &'a Prf) -> impl Iterator<Item = Pod> + 'a {
-    let replica_set = format!("{COREDNS}-{}", names::template_hash(prf, NAMESPACE, COREDNS));
+    let labels = [("k8s-app".to_owned(), KUBE_DNS.to_owned())].into();
+    let template = Template { namespace: NAMESPACE, name: COREDNS, labels, spec: pod_spec() };
+    (0..DNS_REPLICAS).zip(last(config, node, given)).map(move |(n, ip)| template.pod(node, prf, n, ip))
+}
+
+/// istiod's pod, on the same node.
+fn istiod(config: &Config, node: &Node, given: &[Object], prf: &Prf) -> Option<Pod> {
+    let version = config.istio.as_ref()?.version.number();
+    let port = |container_port| ContainerPort { container_port, ..ContainerPort::default() };
+    let container = Container {
+        name: "discovery".to_owned(),
+        image: format!("docker.io/istio/pilot:{version}"),
+        args: ["discovery", "--monitoringAddr=:15014", "--domain", &config.domain].map(str::to_owned).to_vec(),
+        ports: [8080, 15010, 15017].map(port).to_vec(),
+        run_as_user: Some(PROXY_UID),
+        run_as_group: Some(PROXY_UID),
+        ..Container::default()
+    };
+    let account = pilot::ISTIOD.to_owned();
+    let spec = PodSpec { service_account: account, containers: vec![container], ..PodSpec::default() };
+    let labels = ISTIOD_LABELS.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let template = Template { namespace: pilot::NAMESPACE, name: pilot::ISTIOD, labels, spec };
+    // Where there is no CoreDNS its addresses stay free.
+    let ip = last(config, node, given).nth(DNS_REPLICAS as usize)?;
+    Some(template.pod(node, prf, 0, ip))
+}
+
+fn istiod_service() -> Service {
+    let ports = vec![
+        service_port("grpc-xds", 15010, Protocol::Tcp, 15010),
+        service_port("https-dns", 15012, Protocol::Tcp, 15012),
+        service_port("https-webhook", 443, Protocol::Tcp, 15017),
+        service_port("http-monitoring", 15014, Protocol::Tcp, 15014),
+    ];
+    let selector = ISTIOD_LABELS.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let meta = Meta { namespace: pilot::NAMESPACE.to_owned(), name: pilot::ISTIOD.to_owned(), ..Meta::default() };
+    Service { meta, ports, selector: Some(selector.into()), ..Service::default() }
+}
+
+/// The labels of istiod's pods that its Service selects.
+const ISTIOD_LABELS: [(&str, &str); 2] = [("app", pilot::ISTIOD), ("istio", "pilot")];
+
+/// The addresses of a node's pods that nobody has fixed, the last one first.
+fn last<'a>(config: &Config, node: &'a Node, given: &'a [Object]) -> impl Iterator<Item = Ipv4Addr> + 'a {
     let is_taken = |ip: &Ipv4Addr| given.iter().any(|o| matches!(o, Object::Pod(p) if p.pod_ip == Some(*ip)));
     let numbers = config.cni.ipam().numbers(node.pod_cidr);
-    let last = numbers.rev().map(|n| offset(node.pod_cidr, n)).filter(move |ip| !is_taken(ip));
-    (0..DNS_REPLICAS).zip(last).map(move |(n, ip)| {
-        let name = format!("{replica_set}-{}", names::suffix(prf, NAMESPACE, &replica_set, n));
-        let owner = Some(OwnerReference { kind: "ReplicaSet".to_owned(), name: replica_set.clone() });
-        let labels = [("k8s-app".to_owned(), KUBE_DNS.to_owned())].into();
+    numbers.rev().map(|n| offset(node.pod_cidr, n)).filter(move |ip| !is_taken(ip))
+}
+
+/// What the pods of a Deployment have in common.
+struct Template {
+    namespace: &'static str,
+    name: &'static str,
+    labels: Labels,
+    spec: PodSpec,
+}
+
+impl Template {
+    /// Its pod number `n`.
+    fn pod(&self, node: &Node, prf: &Prf, n: u64, ip: Ipv4Addr) -> Pod {
+        let (namespace, labels) = (self.namespace, self.labels.clone());
+        let replica_set = format!("{}-{}", self.name, names::template_hash(prf, namespace, self.name));
+        let name = format!("{replica_set}-{}", names::suffix(prf, namespace, &replica_set, n));
+        let owner = Some(OwnerReference { kind: "ReplicaSet".to_owned(), name: replica_set });
         Pod {
-            meta: Meta { namespace: NAMESPACE.to_owned(), name, labels, owner, ..Meta::default() },
+            meta: Meta { namespace: namespace.to_owned(), name, labels, owner, ..Meta::default() },
             node_name: Some(node.config.name.clone()),
             pod_ip: Some(ip),
-            spec: pod_spec(),
+            spec: self.spec.clone(),
         }
-    })
+    }
 }
 
 fn pod_spec() -> PodSpec {

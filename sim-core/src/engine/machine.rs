@@ -199,6 +199,16 @@ impl Machine {
         self.files.insert(ns, files);
     }
 
+    /// The files of `ns`.
+    pub fn files(&self, ns: NsId) -> &Files {
+        self.files.get(&ns).map_or(&self.no_files, |files| files)
+    }
+
+    /// What a process works by, if it shows that.
+    pub fn config_dump(&self, pid: Pid) -> Option<String> {
+        self.processes.get(&pid)?.program.config_dump()
+    }
+
     /// Somebody wants the CPU.
     pub(super) fn runnable(&self) -> bool {
         !self.run_queue.is_empty()

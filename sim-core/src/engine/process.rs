@@ -17,6 +17,11 @@ pub trait Program: Send + Sync {
 
     /// A copy that goes on from the same point: worlds can be cloned.
     fn boxed_clone(&self) -> Box<dyn Program>;
+
+    /// What it works by, as JSON, if it shows that to people (Envoy's `/config_dump`).
+    fn config_dump(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What a program finds around it without a system call that could block.

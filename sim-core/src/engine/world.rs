@@ -417,6 +417,17 @@ impl World {
         self.after(machine);
     }
 
+    /// Interrupts what a process waits in at `at`, or now if that is past: what it works by has changed, as inotify(7)
+    /// would tell it.
+    pub fn notify(&mut self, ns: NsId, pid: Pid, at: Time) {
+        self.now = self.now.max(at);
+        let machine = ns.machine().0 as usize;
+        let m = &mut self.machines[machine];
+        m.cpu.now = m.cpu.now.max(self.now);
+        m.sigint(pid);
+        self.after(machine);
+    }
+
     /// Ends a process by a signal at `at`, or now if that is past: its sockets are closed, its exit status is 128 and
     /// the signal's number.
     ///

@@ -11,6 +11,7 @@ use crate::base::rng::Prf;
 use crate::cluster::bring_up::Space;
 use crate::cluster::cni::Plugin;
 use crate::cluster::config::{Config, DetectLocalMode, KubeProxy, MAX_NODES, NodeConfig};
+use crate::cluster::istio::{self, Istio};
 use crate::cluster::kube_proxy::{DEFAULT_MIN_SYNC_PERIOD_NS, Version};
 use crate::cluster::object::{Meta, Object};
 use crate::cluster::store::{self, Cluster, Problem};
@@ -193,6 +194,7 @@ fn config(source: &SourceFile, given: &raw::Cluster, errors: &mut Diagnostics) -
         cni,
         kube_proxy,
         dns,
+        istio,
     } = given;
     config.iptables = match iptables {
         Some(raw::Iptables::Legacy) => Backend::Legacy,
@@ -217,8 +219,24 @@ fn config(source: &SourceFile, given: &raw::Cluster, errors: &mut Diagnostics) -
     if let Some(proxy) = kube_proxy {
         config.kube_proxy = proxy_config(proxy, &config.cni);
     }
+    config.istio = istio.as_ref().map(istio_config);
     check(source, nodes, &config, errors);
     config
+}
+
+fn istio_config(given: &raw::Istio) -> Istio {
+    let raw::Istio { version, mtls } = given;
+    Istio {
+        version: match version {
+            Some(raw::IstioVersion::V1_13) | None => istio::Version::V1_13,
+            Some(raw::IstioVersion::V1_30) => istio::Version::V1_30,
+        },
+        mtls: match mtls {
+            Some(raw::IstioMtls::Permissive) | None => istio::Mtls::Permissive,
+            Some(raw::IstioMtls::Strict) => istio::Mtls::Strict,
+            Some(raw::IstioMtls::Disable) => istio::Mtls::Disable,
+        },
+    }
 }
 
 fn proxy_config(given: &raw::KubeProxy, cni: &Plugin) -> KubeProxy {

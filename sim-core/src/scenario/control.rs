@@ -158,6 +158,7 @@ impl<'p> Control<'p> {
                     world.call(node.map_or(MachineId(0), NsId::machine), &netns, &label.name);
                     audience.label(&netns, label);
                 }
+                Effect::Notify(pod, files, program) => self.notify(&pod, files, &program, at, world),
                 Effect::Start(pod, files, servers) => self.start(&pod, files, &servers, at, world),
                 Effect::Terminate(pod) => kill(&pod, SIGTERM, at, world, audience)?,
                 Effect::Kill(pod) => kill(&pod, SIGKILL, at, world, audience)?,
@@ -217,18 +218,31 @@ impl<'p> Control<'p> {
 
     fn start(&self, pod: &PodName, files: Vec<(String, String)>, servers: &[String], at: Time, world: &mut World) {
         let Some(ns) = namespace_of(pod, world) else { return };
-        let mtime_s = (self.plan.config.epoch_ns + at.0) / SEC;
-        let mut all = Files::default();
-        for (path, text) in files {
-            all.insert(&path, File { content: Content::Text(text), mtime_s });
-        }
-        world.set_files(ns, Arc::new(all));
+        self.set_files(ns, files, at, world);
         for line in servers {
             let server = lab::lex::words(line).and_then(|words| user::parse_server_as(&words));
             let Ok((cred, own, server)) = server else { continue };
             if let Some(pid) = world.spawn_as(ns, cred, server.into_program(), at) {
                 world.set_cmdline(ns, pid, &line[own..]);
             }
+        }
+    }
+
+    fn set_files(&self, ns: NsId, files: Vec<(String, String)>, at: Time, world: &mut World) {
+        let mtime_s = (self.plan.config.epoch_ns + at.0) / SEC;
+        let mut all = Files::default();
+        for (path, text) in files {
+            all.insert(&path, File { content: Content::Text(text), mtime_s });
+        }
+        world.set_files(ns, Arc::new(all));
+    }
+
+    fn notify(&self, pod: &PodName, files: Vec<(String, String)>, program: &str, at: Time, world: &mut World) {
+        let Some(ns) = namespace_of(pod, world) else { return };
+        self.set_files(ns, files, at, world);
+        let mut tasks = world.machine(ns).tasks().iter();
+        if let Some(pid) = tasks.find(|(_, t)| t.ns == ns && t.cmdline == program).map(|(pid, _)| *pid) {
+            world.notify(ns, pid, at);
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::course::{Audience, Goal, VISIT_MAX_NS, Visit};
 use super::diag::{Diagnostic, Diagnostics, SourceFile, nearest, quote};
+use super::kube::Kube;
 use super::plan::{Line, Plan};
 use super::raw;
 use super::replay::Replay;
@@ -28,9 +29,18 @@ pub struct Exec {
     /// The namespace.
     pub from: String,
     /// The command.
-    pub line: Line,
+    pub what: What,
     /// When, in any order; none when the run is over.
     pub at: Vec<Time>,
+}
+
+/// A command.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// One that runs on a machine.
+    Line(Line),
+    /// One that asks the cluster.
+    Kube(Kube),
 }
 
 /// What came of it.
@@ -112,18 +122,16 @@ pub fn resolve(plan: &Plan, from: &str, words: &[String], at: &[String]) -> Resu
         error(at_text.len(), from.len(), format!("there is no namespace {}", quote(from)), Some(hint));
     }
     let start = text.len() - command.len();
-    let parsed = match lab::parse(&command) {
-        Ok(parsed) => Some(parsed),
-        Err(e) => {
-            error(start + e.span.start, e.span.len(), sentence(&e.message), e.hint);
-            None
-        }
+    let line = |parsed| Line {
+        text: command.as_str().into(),
+        command: parsed,
+        source: source.clone(),
+        span: start..text.len(),
     };
+    let parsed = Kube::parse(&command).unwrap_or_else(|| Ok(What::Line(line(lab::parse(&command)?))));
+    let parsed = parsed.map_err(|e| error(start + e.span.start, e.span.len(), sentence(&e.message), e.hint)).ok();
     match parsed.filter(|_| errors.is_empty()) {
-        Some(parsed) => {
-            let line = Line { text: command.into(), command: parsed, source: source.clone(), span: start..text.len() };
-            Ok(Exec { from: from.to_owned(), line, at: times })
-        }
+        Some(what) => Ok(Exec { from: from.to_owned(), what, at: times }),
         None => Err(errors),
     }
 }
@@ -144,18 +152,33 @@ pub fn exec(plan: &Plan, exec: &Exec) -> Result<Visited, RunError> {
         let ended = replay.ended();
         return Ok(Visited { done: vec![look(replay.end(), exec, ended)], aftermath: None });
     }
-    if exec.line.command.only_shows() {
+    let Some(line) = exec.takes_part() else {
         let done = exec.at.iter().map(|at| look(replay.at(*at), exec, *at)).collect();
         return Ok(Visited { done, aftermath: None });
+    };
+    take_part(plan, exec, line, replay.finish()?)
+}
+
+impl Exec {
+    /// What it runs, if that does more than show something.
+    fn takes_part(&self) -> Option<&Line> {
+        match &self.what {
+            What::Line(line) if !line.command.only_shows() => Some(line),
+            What::Line(_) | What::Kube(_) => None,
+        }
     }
-    take_part(plan, exec, replay.finish()?)
 }
 
 /// Runs the command in a clone of a world, which knows nothing of it. It is interrupted after ten seconds.
 pub fn look(world: Result<&World, LimitHit>, exec: &Exec, at: Time) -> Executed {
-    let tried = world.and_then(|world| visit(world.clone(), exec, at));
-    let limited = |limit| Executed { limit: Some(limit), ..Executed::default() };
-    tried.map_or_else(limited, |done| done.as_ref().map(executed).unwrap_or_default())
+    let tried = world.and_then(|world| match &exec.what {
+        What::Line(line) => {
+            let done = visit(world.clone(), &exec.from, line, at)?;
+            Ok(done.as_ref().map(executed).unwrap_or_default())
+        }
+        What::Kube(kube) => Ok(kube.answer(world)),
+    });
+    tried.unwrap_or_else(|limit| Executed { limit: Some(limit), ..Executed::default() })
 }
 
 fn executed(done: &Finished) -> Executed {
@@ -163,8 +186,8 @@ fn executed(done: &Finished) -> Executed {
 }
 
 /// Runs the command until it ends, which may take ten seconds.
-fn visit(mut world: World, exec: &Exec, at: Time) -> Result<Option<Finished>, LimitHit> {
-    let process = world.namespace(&exec.from).and_then(|here| spawn(&mut world, here, &exec.line, at));
+fn visit(mut world: World, from: &str, line: &Line, at: Time) -> Result<Option<Finished>, LimitHit> {
+    let process = world.namespace(from).and_then(|here| spawn(&mut world, here, line, at));
     let Some((ns, pid)) = process else { return Ok(None) };
     let until = world.now().max(at) + VISIT_MAX_NS;
     for until in [until, until + GOOD_BYE_NS] {
@@ -179,8 +202,8 @@ fn visit(mut world: World, exec: &Exec, at: Time) -> Result<Option<Finished>, Li
 }
 
 /// Runs the command, at all of its moments, in a run of its own; `without` is the one that it is held against.
-fn take_part(plan: &Plan, exec: &Exec, without: Report) -> Result<Visited, RunError> {
-    let (from, line) = (&exec.from, &exec.line);
+fn take_part(plan: &Plan, exec: &Exec, line: &Line, without: Report) -> Result<Visited, RunError> {
+    let from = &exec.from;
     let visits: Vec<Visit> =
         exec.at.iter().map(|at| Visit { from: from.clone(), line: line.clone(), at: *at }).collect();
     let options = Options { outputs: Outputs::NONE, ..Options::default() };

@@ -16,6 +16,7 @@ pub mod eval;
 pub mod exec;
 mod expect;
 mod faults;
+mod kube;
 pub mod manifest;
 mod one_kernel;
 pub mod plan;

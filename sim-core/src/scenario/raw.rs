@@ -44,8 +44,8 @@ use crate::user::scripted;
 
 pub use self::asserts::{Assertions, AssertionsKind, Expected, PacketAssertion, Protocol, Verdict};
 pub use self::cluster::{
-    Address, Cluster, ClusterNode, DetectLocalMode, Dns, Iptables, KubeProxy, Mtu, Net, PortRange, ProxyMode,
-    ProxyVersion,
+    Address, Cluster, ClusterNode, DetectLocalMode, Dns, Iptables, Istio, IstioMtls, IstioVersion, KubeProxy, Mtu, Net,
+    PortRange, ProxyMode, ProxyVersion,
 };
 pub use self::cni::{
     BlockSize, CalicoCni, Cni, Encapsulation, FlannelBackend, FlannelCni, HairpinMode, KubenetCni, Plugin,

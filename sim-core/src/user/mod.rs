@@ -9,7 +9,10 @@ pub mod dns;
 pub mod envoy;
 pub mod http;
 pub mod iperf3;
+pub mod istiod;
 pub mod nc;
+#[cfg(feature = "tls")]
+mod pilot_agent;
 mod ping;
 #[cfg(test)]
 mod script;
@@ -57,8 +60,19 @@ pub fn is_endless(words: &[Word]) -> bool {
 }
 
 /// The servers that [`parse_server`] knows.
-pub const SERVERS: [&str; 9] =
-    ["coredns", "haproxy", "iperf3", "nginx", "python3", "slowd", "tcpecho", "tcpproxy", "udpecho"];
+pub const SERVERS: [&str; 11] = [
+    "coredns",
+    "haproxy",
+    "iperf3",
+    "nginx",
+    "pilot-agent",
+    "pilot-discovery",
+    "python3",
+    "slowd",
+    "tcpecho",
+    "tcpproxy",
+    "udpecho",
+];
 
 /// A program that never ends by itself.
 #[derive(Clone, Debug)]
@@ -79,6 +93,11 @@ pub enum Server {
     HaProxy(http::haproxy::HaProxy),
     /// Serves files as Python's http.server does.
     Python(http::python::HttpServer),
+    /// Tells a mesh's proxies what they are to do.
+    Istiod(istiod::Istiod),
+    /// A mesh's proxy.
+    #[cfg(feature = "tls")]
+    PilotAgent(pilot_agent::PilotAgent),
 }
 
 impl Server {
@@ -101,6 +120,9 @@ impl Server {
             Server::Nginx(nginx) => Box::new(nginx),
             Server::HaProxy(haproxy) => Box::new(haproxy),
             Server::Python(python) => Box::new(python),
+            Server::Istiod(istiod) => Box::new(istiod),
+            #[cfg(feature = "tls")]
+            Server::PilotAgent(agent) => Box::new(agent),
         }
     }
 }
@@ -131,6 +153,9 @@ pub fn parse_server(words: &[Word]) -> Result<Server, SyntaxError> {
         "haproxy" => http::haproxy::parse(rest).map(Server::HaProxy),
         "nginx" => http::nginx::parse(rest).map(Server::Nginx),
         "python3" => http::python::parse(name, rest).map(Server::Python),
+        #[cfg(feature = "tls")]
+        "pilot-agent" => pilot_agent::parse(name, rest).map(Server::PilotAgent),
+        "pilot-discovery" => istiod::parse(rest).map(Server::Istiod),
         other => {
             let known = format!("the servers are: {}", SERVERS.join(", "));
             let hint = match crate::base::words::nearest(other, SERVERS) {

@@ -1,7 +1,6 @@
 //! What the kubelet of a node does about its pods, by itself and by the container runtime and its network plugin.
 
-use super::{CONTAINER_START_NS, ControlPlane, Effect, Event, PodName, RUNTIME_NS, WATCH_NS, shown};
-use crate::base::time::SEC;
+use super::{CONTAINER_START_NS, ControlPlane, Effect, Event, PROXY_START_NS, PodName, RUNTIME_NS, WATCH_NS, shown};
 use crate::cluster::bring_up::Owner;
 use crate::cluster::probes::Prober;
 use crate::cluster::store::{PodState, offset};
@@ -27,6 +26,7 @@ impl ControlPlane {
             commands.push(format!("ip netns exec {netns} sysctl -qw net.ipv4.ip_unprivileged_port_start=0"));
         }
         commands.extend(self.cluster.config.cni.add(self.cluster.site(&self.prf, node), p));
+        commands.extend(self.cluster.init_command(&self.prf, p));
         vec![
             Effect::Label(node, netns, Owner::Pod(pod.0.clone(), pod.1.clone())),
             Effect::Run(node, commands, Some(Event::Connected(pod.clone()))),
@@ -61,14 +61,26 @@ impl ControlPlane {
         let probers = Prober::of(&self.cluster.pods[at], false);
         self.cluster.pods[at].state = if probers.is_empty() { PodState::Ready } else { PodState::Running };
         let p = &self.cluster.pods[at];
+        let (proxies, servers): (Vec<String>, Vec<String>) =
+            p.servers().into_iter().partition(|s| kubelet::is_proxy(s));
         let mut effects = vec![
             Effect::Say(format!("{} runs, as {}", shown(pod), p.ip)),
-            Effect::Start(pod.clone(), kubelet::files(&self.cluster, p), p.servers()),
+            Effect::Start(pod.clone(), kubelet::files(&self.cluster, p), servers),
             Effect::Later(2 * WATCH_NS, Event::Slices),
         ];
+        effects.extend((!proxies.is_empty()).then(|| Effect::Later(PROXY_START_NS, Event::Proxied(pod.clone()))));
         effects.extend(probers.iter().map(|q| Effect::Later(q.first_ns(), Event::Probe(pod.clone(), q.container))));
         self.probers.insert(pod.clone(), probers);
         effects
+    }
+
+    /// The proxy of a pod's sidecar begins, unless the pod has ended.
+    pub(super) fn proxied(&mut self, pod: PodName) -> Vec<Effect> {
+        let Some(p) = self.find(&pod).map(|at| &self.cluster.pods[at]).filter(|p| !p.is_terminating()) else {
+            return vec![];
+        };
+        let proxy = p.servers().into_iter().filter(|line| kubelet::is_proxy(line)).collect();
+        vec![Effect::Start(pod, kubelet::files(&self.cluster, p), proxy)]
     }
 
     /// The kubelet asks, and will ask again. A pod that ends is asked no more.
@@ -109,11 +121,8 @@ impl ControlPlane {
     pub(super) fn terminate(&mut self, pod: PodName) -> Vec<Effect> {
         let Some(at) = self.find(&pod) else { return vec![] };
         let p = &self.cluster.pods[at];
-        let heeds = |c| kubelet::server(c).is_some_and(|line| kubelet::heeds_sigterm(&line));
-        let grace_ns = match p.spec.containers.iter().all(heeds) {
-            true => 0,
-            false => u64::from(p.spec.termination_grace_s) * SEC,
-        };
+        let linger = |c| kubelet::linger_ns(c, p.spec.termination_grace_s);
+        let grace_ns = p.spec.containers.iter().map(linger).max().unwrap_or(0);
         vec![
             Effect::Say(format!("{} is sent SIGTERM", shown(&pod))),
             Effect::Terminate(pod.clone()),

@@ -47,6 +47,9 @@ pub struct Cluster {
     /// How names are found.
     #[deserr(default)]
     pub dns: Option<Dns>,
+    /// A mesh: istiod, and sidecars in the pods of namespaces with the label `istio-injection: enabled`.
+    #[deserr(default)]
+    pub istio: Option<Istio>,
 }
 
 /// What a node's command `iptables` stands for (`update-alternatives --set iptables`).
@@ -215,6 +218,51 @@ pub struct Dns {
     #[deserr(default, rename = "clusterIP")]
     #[schemars(rename = "clusterIP")]
     pub cluster_ip: Option<Spanned<Ipv4Addr>>,
+}
+
+/// Istio.
+#[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
+pub struct Istio {
+    /// Whose rules and defaults they are. 1.13.
+    #[deserr(default)]
+    pub version: Option<IstioVersion>,
+    /// What sidecars ask of who connects to their pods (PeerAuthentication of the whole mesh). PERMISSIVE.
+    #[deserr(default)]
+    pub mtls: Option<IstioMtls>,
+}
+
+/// A version of Istio.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems)]
+pub enum IstioVersion {
+    /// 1.13.4
+    #[deserr(rename = "1.13")]
+    #[schemars(rename = "1.13")]
+    V1_13,
+    /// 1.30.3
+    #[deserr(rename = "1.30")]
+    #[schemars(rename = "1.30")]
+    V1_30,
+}
+
+/// What sidecars ask of who connects (`mtls.mode`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems)]
+pub enum IstioMtls {
+    /// Mutual TLS and plain text are taken.
+    #[deserr(rename = "PERMISSIVE")]
+    #[schemars(rename = "PERMISSIVE")]
+    Permissive,
+    /// Mutual TLS alone.
+    #[deserr(rename = "STRICT")]
+    #[schemars(rename = "STRICT")]
+    Strict,
+    /// Plain text alone.
+    #[deserr(rename = "DISABLE")]
+    #[schemars(rename = "DISABLE")]
+    Disable,
 }
 
 /// A network: its first address and the length of its prefix.

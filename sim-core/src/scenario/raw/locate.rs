@@ -67,7 +67,7 @@ locate!(Spec {
 locate!(Cluster {
     nodes = "nodes", cluster_cidr = "clusterCIDR", service_cidr = "serviceCIDR", node_port_range = "nodePortRange",
     cluster_domain = "clusterDomain", cni = "cni", kube_proxy = "kubeProxy", dns = "dns";
-    iptables
+    iptables, istio
 });
 locate!(ClusterNode {
     name = "name", address = "address", pod_cidr = "podCIDR", interface = "interface", vf = "vf", gateway = "gateway";

@@ -38,6 +38,10 @@ impl Server {
     pub fn named(_: &[Name], _: &[&str], _: &Env<'_>) -> Result<Self, Failure> {
         without()
     }
+
+    pub fn mutual(_: &[Name], _: &[&str], _: &Env<'_>) -> Result<Self, Failure> {
+        without()
+    }
 }
 
 #[allow(missing_docs, clippy::missing_errors_doc, clippy::trivially_copy_pass_by_ref)]

@@ -116,6 +116,18 @@ impl Server {
         Server::new(&identity, Check::Nothing, alpn, env).map_err(|e| Failure::new(&e, None))
     }
 
+    /// The same, and asks its clients for a certificate of that authority.
+    ///
+    /// # Errors
+    /// A name cannot stand in a certificate.
+    pub fn mutual(names: &[Name], alpn: &[&str], env: &Env<'_>) -> Result<Self, Failure> {
+        let refused = |e: rcgen::Error| Failure::Protocol(e.to_string());
+        let authority = Authority::of_scenario(env.prf, env.epoch_ns).map_err(refused)?;
+        let identity = authority.issue(None, names).map_err(refused)?;
+        let check = Check::SignedBy(Roots::new([authority.root()]));
+        Server::new(&identity, check, alpn, env).map_err(|e| Failure::new(&e, None))
+    }
+
     /// Shows `identity`; takes the first of the client's protocols that is among `alpn`, or none if that is empty.
     ///
     /// # Errors

@@ -1,0 +1,253 @@
+use super::inject::{self, INIT, PROXY};
+use super::rules::{Arguments, Ports, Ranges};
+use super::{Istio, Mtls, Version};
+use crate::base::rng::Prf;
+use crate::cluster::config::{Config, NodeConfig};
+use crate::cluster::kube_proxy::Protocol as Transport;
+use crate::cluster::object::{
+    ClusterIp, Container, ContainerPort, Labels, Meta, Object, Pod, PodSpec, PortRef, Service, ServicePort,
+};
+use crate::cluster::store::{Cluster, PlacedPod, Problem};
+use crate::user::envoy::config::{self as envoy, Bootstrap, Filter, MtlsMode, Protocol};
+use crate::user::istiod::{BOOTSTRAP, registry_file};
+use std::net::Ipv4Addr;
+
+fn labels(text: &str) -> Labels {
+    let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn meta(namespace: &str, name: &str, own: &str) -> Meta {
+    Meta { namespace: namespace.to_owned(), name: name.to_owned(), labels: labels(own), ..Meta::default() }
+}
+
+fn pod(namespace: &str, name: &str, own: &str) -> Pod {
+    let port = ContainerPort { name: "web".to_owned(), container_port: 8080, ..ContainerPort::default() };
+    let container = Container { image: "nginx".to_owned(), ports: vec![port], ..Container::default() };
+    let spec = PodSpec { containers: vec![container], ..PodSpec::default() };
+    Pod { meta: meta(namespace, name, own), spec, ..Pod::default() }
+}
+
+fn service(name: &str, ip: u8, app: &str, ports: &[(&str, u16)]) -> Object {
+    let target_port = PortRef::Name("web".to_owned());
+    let port = |(name, port): &(&str, u16)| ServicePort {
+        name: (*name).to_owned(),
+        protocol: Transport::Tcp,
+        port: *port,
+        target_port: target_port.clone(),
+        node_port: None,
+    };
+    Object::Service(Service {
+        meta: meta("shop", name, ""),
+        cluster_ip: ClusterIp::Fixed(Ipv4Addr::new(10, 96, 1, ip)),
+        ports: ports.iter().map(port).collect(),
+        selector: Some(labels(app)),
+        ..Service::default()
+    })
+}
+
+fn cluster(istio: Istio, objects: &[Object]) -> (Cluster, Vec<Problem>) {
+    let node = NodeConfig {
+        name: "node-1".to_owned(),
+        address: "10.168.0.4/24".parse().expect("an address"),
+        interface: "eth0".to_owned(),
+        gateway: None,
+        pod_cidr: None,
+    };
+    let config = Config { istio: Some(istio), core_dns: false, ..Config::new(vec![node]) };
+    Cluster::new(config, objects, Prf::new(7))
+}
+
+fn enabled(namespace: &str) -> Object {
+    Object::Namespace(Meta { name: namespace.to_owned(), labels: labels("istio-injection=enabled"), ..Meta::default() })
+}
+
+fn find<'a>(cluster: &'a Cluster, name: &str) -> &'a PlacedPod {
+    cluster.pods.iter().find(|p| p.meta.name == name).expect("the pod")
+}
+
+#[test]
+fn who_gets_a_sidecar() {
+    let annotated = |value: &str| Labels::from([("sidecar.istio.io/inject".to_owned(), value.to_owned())]);
+    for (namespace, of_namespace, own, annotation, host_network, want) in [
+        ("shop", "", "", None, false, false),
+        ("shop", "istio-injection=enabled", "", None, false, true),
+        ("shop", "istio-injection=disabled", "sidecar.istio.io/inject=true", None, false, false),
+        ("shop", "istio-injection=enabled", "sidecar.istio.io/inject=false", None, false, false),
+        ("shop", "istio-injection=enabled", "", Some("false"), false, false),
+        ("shop", "istio-injection=enabled", "", Some("On"), false, true),
+        ("shop", "istio-injection=enabled", "", Some("perhaps"), false, false),
+        ("shop", "istio-injection=enabled", "sidecar.istio.io/inject=true", Some("false"), false, true),
+        ("shop", "", "sidecar.istio.io/inject=true", None, false, true),
+        // Nobody asks the webhook.
+        ("shop", "", "", Some("true"), false, false),
+        ("shop", "istio-injection=enabled", "", None, true, false),
+        ("kube-system", "istio-injection=enabled", "", None, false, false),
+    ] {
+        let mut pod = pod(namespace, "web", own);
+        pod.meta.annotations = annotation.map(annotated).unwrap_or_default();
+        pod.spec.host_network = host_network;
+        let wanted = inject::is_wanted(namespace, Some(&labels(of_namespace)), &pod.meta, &pod.spec);
+        assert_eq!(wanted, want, "{namespace} {of_namespace} {own} {annotation:?}");
+    }
+}
+
+#[test]
+fn what_is_added_to_a_pod() {
+    let (cluster, problems) = cluster(Istio::default(), &[enabled("shop"), Object::Pod(pod("shop", "web", ""))]);
+    assert_eq!(problems, []);
+    let web = find(&cluster, "web");
+    let init = web.spec.init_containers.iter().find(|c| c.name == INIT).expect("istio-init");
+    let args = "istio-iptables -p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x  -b * -d 15090,15021,15020";
+    assert_eq!(init.args.join(" "), args);
+    let names: Vec<&str> = web.spec.containers.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["", PROXY]);
+    let proxy = &web.spec.containers[1];
+    assert_eq!((proxy.run_as_user, proxy.image.as_str()), (Some(1337), "docker.io/istio/proxyv2:1.13.4"));
+    // The rules are loaded into the pod's namespace when it has its network; istiod has none.
+    let prf = Prf::new(7);
+    let spaces = cluster.spaces(&prf);
+    let node = &spaces[0].setup;
+    let loads: Vec<_> =
+        node.iter().filter(|c| c.contains("-restore --noflush <<EOF\n* nat\n-N ISTIO_INBOUND")).collect();
+    let [load] = loads[..] else { panic!("{loads:?}") };
+    assert!(load.starts_with(&format!("ip netns exec {} iptables-nft-restore", web.netns(&prf))), "{load}");
+    let connected = node.iter().position(|c| c.contains(&web.netns(&prf))).expect("CNI ADD");
+    assert!(node.iter().position(|c| c == load) > Some(connected));
+    let space = spaces.iter().find(|s| s.netns == web.netns(&prf)).expect("its namespace");
+    let proxy = "setpriv --reuid 1337 --regid 1337 --clear-groups pilot-agent proxy sidecar";
+    assert_eq!(space.servers.last().map(String::as_str), Some(proxy));
+    assert!(space.files.iter().any(|(path, _)| path == "/var/log/pods/shop_web/istio-init/0.log"));
+    // istiod starts before it.
+    assert!(spaces[1].servers.iter().any(|s| s.ends_with("pilot-discovery discovery")), "{:?}", spaces[1].servers);
+}
+
+#[test]
+fn annotations_about_traffic() {
+    let mut meta = meta("shop", "web", "");
+    let mut annotate = |name: &str, value: &str| {
+        meta.annotations.insert(format!("traffic.sidecar.istio.io/{name}"), value.to_owned());
+    };
+    annotate("includeInboundPorts", "80, 8080");
+    annotate("excludeInboundPorts", "22,15020");
+    annotate("includeOutboundIPRanges", "10.96.0.1/12");
+    annotate("excludeOutboundIPRanges", "10.97.0.0/16,");
+    annotate("includeOutboundPorts", "443");
+    annotate("excludeOutboundPorts", "3306");
+    let want = Arguments {
+        inbound_ports: Ports::These(vec![80, 8080]),
+        inbound_exclude: vec![15090, 15021, 22, 15020],
+        outbound_ranges: Ranges::These(vec!["10.96.0.0/12".parse().expect("a network")]),
+        outbound_exclude: vec!["10.97.0.0/16".parse().expect("a network")],
+        outbound_ports: vec![443],
+        outbound_ports_exclude: vec![3306],
+        ..Arguments::new(Version::V1_13)
+    };
+    assert_eq!(inject::arguments(&Istio::default(), &meta), Ok(want));
+
+    let mut wrong = pod("shop", "web", "");
+    for (name, value) in [("includeInboundPorts", "80,http"), ("excludeOutboundIPRanges", "10.0.0.0")] {
+        wrong.meta.annotations.insert(format!("traffic.sidecar.istio.io/{name}"), value.to_owned());
+    }
+    let (_, problems) = cluster(Istio::default(), &[enabled("shop"), Object::Pod(wrong)]);
+    let said: Vec<(&str, &str)> = problems.iter().map(|p| (p.field.as_str(), p.message.as_str())).collect();
+    let want = [
+        (
+            "metadata.annotations[traffic.sidecar.istio.io/excludeOutboundIPRanges]",
+            "invalid value '10.0.0.0' for annotation 'traffic.sidecar.istio.io/excludeOutboundIPRanges': \
+             excludeIPRanges invalid: invalid CIDR address: 10.0.0.0",
+        ),
+        (
+            "metadata.annotations[traffic.sidecar.istio.io/includeInboundPorts]",
+            "invalid value '80,http' for annotation 'traffic.sidecar.istio.io/includeInboundPorts': \
+             includeInboundPorts invalid: failed parsing port 'http'",
+        ),
+    ];
+    assert_eq!(said, want);
+}
+
+/// What istiod's file says of a pod's proxy.
+fn told(cluster: &Cluster, name: &str) -> envoy::Config {
+    let pod = find(cluster, name);
+    let id = format!("sidecar~{}~{name}.shop~shop.svc.cluster.local", pod.ip);
+    let (_, text) = cluster.registry().into_iter().find(|(path, _)| *path == registry_file(&id)).expect("its file");
+    serde_json::from_str(&text).expect("a configuration")
+}
+
+#[test]
+fn what_proxies_are_told() {
+    let objects = [
+        enabled("shop"),
+        Object::Pod(pod("shop", "web", "app=web")),
+        Object::Pod(pod("shop", "plain", "app=web sidecar.istio.io/inject=false")),
+        Object::Pod(pod("shop", "client", "")),
+        service("web", 1, "app=web", &[("http", 80), ("grpc-api", 81), ("", 82), ("mysql", 83)]),
+        service("other", 2, "app=web", &[("http-too", 80)]),
+    ];
+    let (cluster, problems) = cluster(Istio::default(), &objects);
+    assert_eq!(problems, []);
+    let config = told(&cluster, "client");
+    let at = |port: u16| {
+        let mut all = config.outbound.iter().filter(|l| l.port == port);
+        let listener = all.next().expect("a listener");
+        assert_eq!(all.next(), None, "one for port {port}");
+        (listener.address.to_string(), &listener.filter)
+    };
+    // All HTTP of a port has one listener, whatever the Service.
+    let ("0.0.0.0", Filter::Http(hosts)) = (at(80).0.as_str(), at(80).1) else { panic!("{:?}", at(80)) };
+    let names: Vec<&str> = hosts.iter().map(|h| h.name.as_str()).collect();
+    assert_eq!(names, ["other.shop.svc.cluster.local:80", "web.shop.svc.cluster.local:80"]);
+    let domains = ["web.shop.svc.cluster.local", "web", "web.shop.svc", "web.shop", "10.96.1.1"];
+    let domains: Vec<String> = domains.iter().flat_map(|d| [(*d).to_owned(), format!("{d}:80")]).collect();
+    assert_eq!(hosts[1].domains, domains);
+    assert!(matches!(at(81), (ip, Filter::Http(_)) if ip == "0.0.0.0"));
+    assert!(matches!(at(82), (ip, Filter::Sniff(hosts, _)) if ip == "10.96.1.1" && hosts[0].domains == ["*"]));
+    let ("10.96.1.1", Filter::Tcp(to)) = (at(83).0.as_str(), at(83).1) else { panic!("{:?}", at(83)) };
+    assert_eq!(to, "outbound|83||web.shop.svc.cluster.local");
+    // Mutual TLS goes to pods that have a sidecar.
+    let web =
+        config.clusters.iter().find(|c| c.name == "outbound|80||web.shop.svc.cluster.local").expect("the cluster");
+    assert_eq!(web.sni, "outbound_.80_._.web.shop.svc.cluster.local");
+    let whom =
+        |c: &envoy::Cluster| c.endpoints.iter().map(|e| (e.address.port(), e.identity.clone())).collect::<Vec<_>>();
+    let spiffe = "spiffe://cluster.local/ns/shop/sa/default".to_owned();
+    assert_eq!(whom(web), [(8080, Some(spiffe)), (8080, None)]);
+    // A pod's own port, by the first Service that leads to it.
+    let inbound = told(&cluster, "web").inbound;
+    assert_eq!(
+        inbound.iter().map(|i| (i.port, i.protocol, i.mtls)).collect::<Vec<_>>(),
+        [(8080, Protocol::Http, MtlsMode::Permissive)]
+    );
+    assert_eq!(config.inbound, []);
+}
+
+#[test]
+fn a_mesh_in_plain_text_and_a_strict_one() {
+    let objects =
+        [enabled("shop"), Object::Pod(pod("shop", "web", "app=web")), service("web", 1, "app=web", &[("http", 80)])];
+    for (mtls, mode, tls) in [(Mtls::Strict, MtlsMode::Strict, true), (Mtls::Disable, MtlsMode::Disable, false)] {
+        let (cluster, _) = cluster(Istio { mtls, ..Istio::default() }, &objects);
+        let config = told(&cluster, "web");
+        assert_eq!((config.inbound_mtls, config.inbound[0].mtls), (mode, mode));
+        let own = config.clusters.iter().find(|c| c.name.contains("|web.shop")).expect("the cluster");
+        assert_eq!(own.endpoints[0].identity.is_some(), tls);
+    }
+}
+
+#[test]
+fn what_a_proxy_starts_with() {
+    let (cluster, _) = cluster(Istio::default(), &[enabled("shop"), Object::Pod(pod("shop", "web", ""))]);
+    let prf = Prf::new(7);
+    let netns = find(&cluster, "web").netns(&prf);
+    let spaces = cluster.spaces(&prf);
+    let files = &spaces.iter().find(|s| s.netns == netns).expect("its namespace").files;
+    let (_, text) = files.iter().find(|(path, _)| path == BOOTSTRAP).expect("the file");
+    let bootstrap: Bootstrap = serde_json::from_str(text).expect("a bootstrap");
+    let istiod = &cluster.services[&("istio-system".to_owned(), "istiod".to_owned())];
+    let discovery = bootstrap.discovery.expect("istiod");
+    assert_eq!(ClusterIp::Fixed(*discovery.address.ip()), istiod.cluster_ip);
+    assert_eq!((discovery.address.port(), discovery.host.as_str()), (15012, "istiod.istio-system.svc"));
+    assert_eq!(bootstrap.node.identity, "spiffe://cluster.local/ns/shop/sa/default");
+    let owner = bootstrap.node.metadata.iter().find(|(key, _)| key == "OWNER").map(|(_, value)| value.as_str());
+    assert_eq!(owner, Some("kubernetes://apis/v1/namespaces/shop/pods/web"));
+}
