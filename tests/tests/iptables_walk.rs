@@ -2,6 +2,7 @@
 
 use sim_core::base::{IfIndex, Time};
 use sim_core::kernel::conntrack::{CtInfo, Status, Tuple};
+use sim_core::kernel::frame::Sk;
 use sim_core::kernel::netfilter::eval::{Verdict, walk};
 use sim_core::kernel::netfilter::hook::{Hook, TableName};
 use sim_core::kernel::netfilter::packet::{AddrType, Connection, Ct, IfName, Packet, Surroundings, Tracked};
@@ -56,6 +57,7 @@ fn packet(bytes: &[u8]) -> Packet<'_> {
         physin: None,
         physout: None,
         bridged: false,
+        sk: Sk::None,
         mark: 0,
         ct: Ct::None,
         now: Time(0),

@@ -6,6 +6,7 @@ use sim_core::cluster::kube_proxy::{
     Version,
 };
 use sim_core::kernel::conntrack::{CtInfo, Status};
+use sim_core::kernel::frame::Sk;
 use sim_core::kernel::netfilter::eval::{Verdict, walk};
 use sim_core::kernel::netfilter::hook::{Hook, TableName};
 use sim_core::kernel::netfilter::packet::{AddrType, Connection, Ct, IfName, Packet, Surroundings, Tracked};
@@ -357,6 +358,7 @@ impl Node {
             physin: None,
             physout: None,
             bridged: false,
+            sk: Sk::None,
             mark: state.mark,
             ct,
             now: Time(0),
