@@ -126,6 +126,8 @@ enum Deadline {
     Wheel(TimerId),
     /// A heap event.
     Exact,
+    /// No longer.
+    Passed,
 }
 
 impl Clone for Process {
@@ -516,7 +518,15 @@ impl Machine {
     /// The time of what a process waits in is out.
     fn time_out(&mut self, pid: Pid) {
         let Some(p) = self.processes.get_mut(&pid) else { return };
-        let State::Waiting(call, _) = &p.state else { return };
+        let call = match &mut p.state {
+            State::Waiting(call, _) => call,
+            // Somebody has woken it. If there is nothing for it after all, it waits no longer.
+            State::Retry(_, deadline @ (Deadline::Wheel(_) | Deadline::Exact)) => {
+                *deadline = Deadline::Passed;
+                return;
+            }
+            _ => return,
+        };
         p.state = match call {
             // One last look is taken before the answer is that there is nothing.
             Call::Recv { fd, size, errqueue, .. } => {
@@ -663,6 +673,10 @@ impl Machine {
             p.state = after_signal(&mut self.spaces, ns, &call);
             self.run_queue.push_front(pid);
             return;
+        }
+        if let Deadline::Passed = deadline {
+            p.state = State::Waiting(call, deadline);
+            return self.time_out(pid);
         }
         let deadline = match (&call, deadline) {
             (Call::Recv { .. } | Call::Close { .. }, Deadline::Unset) => {
