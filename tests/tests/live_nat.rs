@@ -241,10 +241,12 @@ live! {
         ("a", udp!("192.168.0.13:7")),
         ("a", concat!(
             "& {socket: udp}, {bind: \"0.0.0.0:5001\"}, {connect: \"192.168.0.13:7\"",
-            "}, {repeat: 3, do: [{send: {size: 32, byte: a}}, {recv: {timeout: 200ms}}, {sleep: 500ms}]}"
+            "}, {repeat: 3, do: [{send: {size: 32, byte: a}}, {recv: {timeout: 200ms}}, {sleep: 1s}]}"
         )),
+        // Behind the first datagram, however late the program starts, and in front of the second.
+        ("a", "sleep 700ms"),
         ("node", "conntrack -F"),
-        ("a", "sleep 2s"),
+        ("a", "sleep 3s"),
     ];
     /// A connection stays translated as it was when it began, whatever becomes of the rules.
     rules_change: [

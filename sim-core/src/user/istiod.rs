@@ -25,8 +25,6 @@ pub const DEBOUNCE_AFTER_NS: u64 = 100 * MS;
 pub const DEBOUNCE_MAX_NS: u64 = 10 * SEC;
 /// Its names, which its certificate has (`ISTIOD_CUSTOM_HOST` and the defaults).
 const NAMES: [&str; 2] = ["istiod.istio-system.svc", "istio-pilot.istio-system.svc"];
-/// gRPC over HTTP/2.
-const ALPN: [&str; 1] = ["h2"];
 /// Go asks for net.core.somaxconn.
 const BACKLOG: u32 = 4096;
 /// Go's keepalive, in seconds.
@@ -150,7 +148,7 @@ impl Istiod {
         match (at, ret) {
             (At::Start, _) => {
                 let names = NAMES.map(|name| Name::Dns(name.to_owned()));
-                match Server::mutual(&names, &ALPN, env) {
+                match Server::mutual(&names, &[], env) {
                     Ok(server) => self.tls = Some(server),
                     Err(failure) => return self.fail(&failure.text(), env),
                 }

@@ -60,7 +60,8 @@ impl Envoy {
         let Some(discovery) = self.bootstrap.discovery.clone().filter(|_| self.agent.wanted) else { return };
         let id = self.connect();
         let names = Name::host(&discovery.host).into_iter().collect();
-        let client = self.tls.as_mut().and_then(|tls| tls.client(DISCOVERY, names, &["h2"]));
+        // Differs: h2 is not offered, since what follows is none.
+        let client = self.tls.as_mut().and_then(|tls| tls.client(DISCOVERY, names, &[]));
         let session = client.and_then(|client| Session::client(&client, &discovery.host, id, env).ok());
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.tls = session.map(Box::new);
