@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sim_core::base::time::SEC;
 use sim_core::observe::{Memory, Store};
 use sim_core::scenario::report::Report;
 use sim_core::scenario::{self, Disk, Options};
@@ -71,15 +72,25 @@ pub fn digest_list() -> PathBuf {
 /// It is none.
 #[must_use]
 pub fn frames(pcap: &[u8]) -> (u32, Vec<&[u8]>) {
+    let (link, records) = records(pcap);
+    (link, records.into_iter().map(|(_, frame)| frame).collect())
+}
+
+/// The same with their times, in nanoseconds.
+///
+/// # Panics
+/// It is none.
+#[must_use]
+pub fn records(pcap: &[u8]) -> (u32, Vec<(u64, &[u8])>) {
     let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     let (header, mut rest) = pcap.split_at(24);
-    let mut frames = vec![];
+    let mut records = vec![];
     while let Some((head, after)) = rest.split_at_checked(16) {
         let (frame, after) = after.split_at(word(head, 8) as usize);
-        frames.push(frame);
+        records.push((u64::from(word(head, 0)) * SEC + u64::from(word(head, 4)), frame));
         rest = after;
     }
-    (word(header, 20), frames)
+    (word(header, 20), records)
 }
 
 /// Whether a line is of this form, in which `…` stands for anything.

@@ -1,9 +1,8 @@
 //! Istio: what istio-init writes, articles 000 and 004, and what its lessons' expectations cannot say.
 
-use pcap_parser::{LegacyPcapReader, PcapBlockOwned, PcapError, traits::PcapReaderIterator};
 use podhop_tests::scenarios::{self, root};
 use sim_core::base::Time;
-use sim_core::base::time::MS;
+use sim_core::base::time::{MS, SEC};
 use sim_core::cluster::istio::Version;
 use sim_core::cluster::istio::rules::Arguments;
 use sim_core::kernel::netfilter::restore::Restore;
@@ -63,24 +62,10 @@ struct Segment {
 
 fn segments(files: &Memory, path: &str) -> Vec<Segment> {
     let bytes = files.files.get(&format!("captures/{path}.pcap")).unwrap_or_else(|| panic!("no {path}"));
-    let mut reader = LegacyPcapReader::new(1 << 20, &bytes[..]).expect("a capture");
-    let (mut all, mut first) = (vec![], None);
-    loop {
-        match reader.next() {
-            Ok((size, block)) => {
-                if let PcapBlockOwned::Legacy(record) = block {
-                    let ms = u64::from(record.ts_sec) * 1000 + u64::from(record.ts_usec) / 1_000_000;
-                    // Captures begin at a full second.
-                    let start = *first.get_or_insert(ms / 1000 * 1000);
-                    all.extend(segment(record.data, ms - start));
-                }
-                reader.consume(size);
-            }
-            Err(PcapError::Incomplete(_)) => reader.refill().expect("memory can be read"),
-            Err(PcapError::Eof) => return all,
-            Err(e) => panic!("{e}"),
-        }
-    }
+    let (_, records) = scenarios::records(bytes);
+    // Captures begin at a full second.
+    let start = records.first().map_or(0, |(at, _)| at / SEC * SEC);
+    records.into_iter().filter_map(|(at, frame)| segment(frame, (at - start) / MS)).collect()
 }
 
 fn segment(frame: &[u8], at_ms: u64) -> Option<Segment> {

@@ -66,18 +66,16 @@ fn lines_are_those_of_tcpdump() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     for file in captures(dir.path(), &scenarios::all(), ".pcap").iter().filter(|f| !f.ends_with("any.pcap")) {
         let bytes = std::fs::read(file).expect("a file");
-        let (mut known, mut ours, mut rest) = (Conversations::default(), String::new(), &bytes[24..]);
-        while let Some((header, after)) = rest.split_at_checked(16) {
-            let len = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
-            let frame = &after[..len];
+        let (mut known, mut ours) = (Conversations::default(), String::new());
+        let (link, frames) = scenarios::frames(&bytes);
+        for frame in frames {
             // LINKTYPE_RAW: packets without a link-layer header.
-            let (ethertype, packet) = match bytes[20] {
+            let (ethertype, packet) = match link {
                 101 => (0x0800, frame),
                 _ => (u16::from_be_bytes([frame[12], frame[13]]), &frame[14..]),
             };
             let line = known.line(ethertype, packet);
             ours += &(line.replace(" | IP ", "\nIP ") + "\n");
-            rest = &after[len..];
         }
         let theirs = output("tcpdump", &["-nn", "-t", "-r"], file);
         for (n, (ours, theirs)) in ours.lines().zip(theirs.lines()).enumerate() {
