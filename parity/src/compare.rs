@@ -136,7 +136,7 @@ fn masked(command: &str, output: &str) -> String {
             (r" link-netns(id)? \S+", ""),
             // curl -v, -I
             (r"(?m)^(Date|Last-Modified|ETag): .*", "$1: N"),
-            (r"after \d+ ms", "after N ms"),
+            (r"after \d+ (ms|milliseconds)", "after N $1"),
             // Its meter, which no terminal sees that is asked for the page, too.
             (r"(?m)^ +% Total .*\n +Dload .*\n(\r?.*--:--:--.{0,7})*", ""),
             // ss, netstat, lsns: process ids, and columns as wide as them.
