@@ -203,7 +203,8 @@ class Drill:
                 v = int(args[1]) if args[1] != "off" else None
                 tcp = {"nodelay": 1, "maxseg": 2, "cork": 3, "keepidle": 4, "keepintvl": 5, "keepcnt": 6,
                        "quickack": 12, "usertimeout": 18}
-                sol = {"rcvbuf": socket.SO_RCVBUF, "sndbuf": socket.SO_SNDBUF, "keepalive": socket.SO_KEEPALIVE}
+                sol = {"rcvbuf": socket.SO_RCVBUF, "sndbuf": socket.SO_SNDBUF, "keepalive": socket.SO_KEEPALIVE,
+                       "reuseaddr": socket.SO_REUSEADDR}
                 if args[0] in tcp:
                     s.setsockopt(socket.IPPROTO_TCP, tcp[args[0]], v)
                 elif args[0] in sol:

@@ -23,17 +23,18 @@ pub struct Table {
     random: Coverage,
     lessons: Coverage,
     recorded: Coverage,
+    live: Coverage,
     scripts: Coverage,
 }
 
 impl Table {
     /// What the random cases of these seeds exercise, the scenarios that `podhop parity` takes, the recorded cases that
-    /// come out the same here, and the scripts of TCP.
+    /// come out the same here, the live labs that lie in a folder ([`live::WRITE_TO`]), and the scripts of TCP.
     ///
     /// # Panics
     /// One of them does not run.
     #[must_use]
-    pub fn of(seeds: Range<u64>) -> Self {
+    pub fn of(seeds: Range<u64>, labs: &[String]) -> Self {
         let root = scenarios::root();
         let files = scenarios::all();
         let load = |file: &PathBuf| podhop_parity::load(&Disk, &root.join(file), None).ok();
@@ -41,6 +42,7 @@ impl Table {
             random: sum(&seeds.collect::<Vec<_>>(), |seed| Some(nightly::plan_of(*seed))),
             lessons: sum(&files, load),
             recorded: sum(&lab::workloads(), |w: &Workload| Some(lab::plan(w))),
+            live: sum(labs, |text: &String| Some(live::plan("live", text))),
             scripts: Coverage::of_scripts(),
         }
     }
@@ -48,7 +50,7 @@ impl Table {
     /// What nothing has exercised, by kind and name.
     #[must_use]
     pub fn missing(&self) -> Vec<(&'static str, &str)> {
-        let columns = [&self.random, &self.lessons, &self.recorded, &self.scripts];
+        let columns = [&self.random, &self.lessons, &self.recorded, &self.live, &self.scripts];
         let none =
             |row: &&(&'static str, String)| columns.iter().all(|c| c.0.get(*row).is_none_or(|times| *times == 0));
         self.random.0.keys().filter(none).map(|(kind, name)| (*kind, name.as_str())).collect()
@@ -57,11 +59,11 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| what | which | random | lessons | recorded | scripts |\n|---|---|---|---|---|---|")?;
+        writeln!(f, "| what | which | random | lessons | recorded | live | scripts |\n|---|---|---|---|---|---|---|")?;
         for (row, times) in &self.random.0 {
-            let others = [&self.lessons, &self.recorded, &self.scripts];
-            let [lessons, recorded, scripts] = others.map(|c| c.0.get(row).copied().unwrap_or(0));
-            writeln!(f, "| {} | {} | {times} | {lessons} | {recorded} | {scripts} |", row.0, row.1)?;
+            let others = [&self.lessons, &self.recorded, &self.live, &self.scripts];
+            let [lessons, recorded, live, scripts] = others.map(|c| c.0.get(row).copied().unwrap_or(0));
+            writeln!(f, "| {} | {} | {times} | {lessons} | {recorded} | {live} | {scripts} |", row.0, row.1)?;
         }
         Ok(())
     }
@@ -81,12 +83,16 @@ fn sum<T: Sync>(all: &[T], plan: impl Fn(&T) -> Option<Plan> + Sync) -> Coverage
 struct Coverage(BTreeMap<(&'static str, String), u64>);
 
 /// What no lab of real namespaces shows, and why.
-const NOT_SHOWN: [(&str, &str); 8] = [
+const NOT_SHOWN: [(&str, &str); 12] = [
     ("LINK_LOSS", "links between real namespaces lose nothing"),
     ("QDISC_OVERLIMIT", "there is no physical nic"),
     ("CPU_BACKLOG", "net.core.netdev_max_backlog belongs to the whole machine"),
+    ("NEIGH_CREATEFAIL", "net.ipv4.neigh.default.gc_thresh3 belongs to the whole machine"),
     ("NF_CONNTRACK_TABLE_FULL", "net.netfilter.nf_conntrack_max belongs to the whole machine"),
     ("PROTO_MEM", "net.ipv4.tcp_mem belongs to the whole machine"),
+    ("SOCKET_BACKLOG", "the sender overruns the window while a system call works on the socket, on another processor"),
+    ("TCP_ZEROWINDOW", "a window of zero means that data waits, and then TCP_INVALID_END_SEQUENCE comes first"),
+    ("DEV_READY", "a device that is down has no carrier and no routes: only what is on its way just then meets one"),
     ("TC_INGRESS", "eBPF programs are not exported"),
     ("TC_EGRESS", "eBPF programs are not exported"),
     ("TUNNEL_TXINFO", "eBPF programs are not exported"),
@@ -99,7 +105,9 @@ impl Default for Coverage {
         matches::NAMES.iter().for_each(|name| all.count("match", name, 0));
         targets::NAMES.iter().for_each(|name| all.count("target", name, 0));
         CtLabel::ALL.iter().for_each(|state| all.count("state of a packet", state.name(), 0));
-        TcpState::ALL.iter().for_each(|state| all.count("state of a connection", state.name(), 0));
+        // Before its first segment a connection has no state; nobody sees it then.
+        let states = TcpState::ALL.iter().filter(|state| **state != TcpState::None);
+        states.for_each(|state| all.count("state of a connection", state.name(), 0));
         let shown = DropReason::ALL.iter().filter(|r| NOT_SHOWN.iter().all(|(name, _)| *name != r.name()));
         shown.for_each(|reason| all.count("drop reason", reason.name(), 0));
         ICMP_NAMES.iter().for_each(|(_, name)| all.count("ICMP", name, 0));

@@ -5,8 +5,14 @@ use podhop_parity::Compare;
 use sim_core::observe::Memory;
 use sim_core::scenario::plan::Plan;
 use sim_core::scenario::{self, SourceFile};
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+
+/// Where the live labs are written to instead of being held against the real kernel, one file each: what
+/// `cargo xtask coverage` looks at.
+pub const WRITE_TO: &str = "PODHOP_LIVE_LABS";
 
 /// A scenario's text up to `traffic:`, with the traffic: a namespace and either a command, or the lines of a script in
 /// braces, or `sleep 1s`; `& ` in front does not wait for it. Does nothing where the real kernel may not be asked.
@@ -15,6 +21,10 @@ use std::thread;
 /// The scenario is wrong, or the real kernel shows something else; the message shows what.
 pub fn check(lab: &str, name: &str, traffic: &[(&str, &str)], compare: Compare) {
     let text = traffic.iter().fold(lab.to_owned(), |text, (ns, what)| text + &entry(ns, what));
+    if let Some(folder) = std::env::var_os(WRITE_TO) {
+        let file = Path::new(&folder).join(format!("{}-{name}.yaml", std::process::id()));
+        return fs::write(file, text).expect("the folder is there");
+    }
     if !real::can_run() {
         return;
     }

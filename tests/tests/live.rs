@@ -256,6 +256,14 @@ live! { LAB:
         ("a", "ip link set eth0 up"),
         ("a", "ip link set eth0 address 0a:00:00:00:00:aa"),
     ];
+    /// What waits for a neighbour goes with the device.
+    device_goes_down: [
+        ("a", "& ping -c1 -W1 10.0.0.99"),
+        ("a", "sleep 300ms"),
+        ("a", "ip link set eth0 down"),
+        ("a", "ip neigh show"),
+        ("a", "sleep 1s"),
+    ];
     proxy_arp: [
         ("node", "sysctl -qw net.ipv4.ip_forward=1"),
         ("node", "sysctl -qw net.ipv4.conf.br0.proxy_arp=1"),

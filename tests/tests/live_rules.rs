@@ -190,6 +190,36 @@ live! {
         ("node", "ping -c1 -W1 192.168.0.13"),
     ];
     /// An answer whose question was not tracked belongs to nothing.
+    /// Sockets that are made from then on do without DF.
+    no_pmtu_disc: [
+        ("a", udp!("10.0.0.11:7")),
+        ("a", "sysctl -qw net.ipv4.ip_no_pmtu_disc=1"),
+        ("a", udp!("10.0.0.11:7")),
+        ("a", "ping -c1 10.0.0.11"),
+        ("a", "{socket: tcp}, {settimeout: 500ms}, {connect: \"10.0.0.11:9\"}"),
+    ];
+    /// An echo request keeps its code, a question for the time is answered.
+    icmp_questions: [
+        (
+            "a",
+            "{socket: packet}, {bind: eth0}, {send: {hex: \"0a00000000010a000000000a08004500001c00014000400126d6\
+             0a00000a0a0000010803f7fc00000000\"}}"
+        ),
+        (
+            "a",
+            "{socket: packet}, {bind: eth0}, {send: {hex: \"0a00000000010a000000000a08004500002800014000400126ca\
+             0a00000a0a0000010d00f2ff00000000000000000000000000000000\"}}"
+        ),
+    ];
+    sctp: [
+        ("node", rule!("-t raw -A PREROUTING -p sctp --dport 8 -j DROP")),
+        ("node", rule!("-t raw -A PREROUTING -p sctp --sport 5000:5001 ! --dport 8 -j DROP")),
+        (
+            "a",
+            "{socket: packet}, {bind: eth0}, {send: {hex: \"0a00000000010a000000000a080045000020000140004084264f\
+             0a00000a0a000001138800070000000000000000\"}}"
+        ),
+    ];
     invalid_and_notrack: [
         ("node", rule!("-t raw -A PREROUTING -p icmp --icmp-type 8 -j CT --notrack")),
         ("node", rule!("-t raw -A PREROUTING -p udp --dport 7 -j NOTRACK")),

@@ -97,6 +97,28 @@ macro_rules! udp {
     };
 }
 
+/// Sends in UDP to a's tunnel end: the tunnel's header, the addresses of an Ethernet header, and behind it an echo request
+/// from 10.5.0.12 to 10.5.0.10; or so many bytes.
+macro_rules! to_tunnel {
+    ($header:literal, $macs:literal $(, $option:literal)?) => {
+        concat!(
+            "{socket: udp}, {bind: \"0.0.0.0:5000\"}, ",
+            $($option, ", ",)?
+            "{connect: \"10.0.0.10:4789\"}, {send: {hex: \"",
+            $header,
+            $macs,
+            "08004500001c00000000400166c20a05000c0a05000a0800f7ff00000000\"}}"
+        )
+    };
+    ($size:literal) => {
+        concat!(
+            "{socket: udp}, {bind: \"0.0.0.0:5000\"}, {connect: \"10.0.0.10:4789\"}, {send: {size: ",
+            $size,
+            ", byte: a}}"
+        )
+    };
+}
+
 live! {
     /// ARP floods to the far end, which learns.
     ping: [
@@ -167,6 +189,22 @@ live! {
         ("b", "ip link add vx0 address 02:00:00:00:00:0b type vxlan id 6 dev eth0 dstport 4789 remote 10.0.0.10"),
         ("b", "ip link set vx0 up"),
         ("a", "ping -c1 -W1 10.5.0.11"),
+    ];
+    /// What no tunnel sends: no network, reserved bits, too little, a's own address as sender, a mark of congestion
+    /// around what cannot be marked, a sender of whom a was told where it is.
+    odd_frames: [
+        ("a", "bridge fdb add 02:00:00:00:00:dd dev vx0 dst 10.0.0.11 static"),
+        ("c", to_tunnel!("0000000000000500", "02000000000a0200000000cc")),
+        ("c", to_tunnel!("0800000100000500", "02000000000a0200000000cc")),
+        ("c", to_tunnel!("0800000000000501", "02000000000a0200000000cc")),
+        ("c", to_tunnel!(8)),
+        ("c", to_tunnel!(7)),
+        ("c", to_tunnel!("0800000000000500", "02000000000a02000000000a")),
+        ("c", to_tunnel!("0800000000000500", "02000000000a0200000000cc", "{setsockopt: [ip, tos, 3]}")),
+        ("c", to_tunnel!("0800000000000500", "02000000000a0200000000dd")),
+        ("c", to_tunnel!("0800000000000500", "02000000000a0200000000cc")),
+        ("a", "bridge fdb show dev vx0"),
+        ("a", "ip -s link show vx0"),
     ];
     port_is_closed: [("b", "ip link set vx0 down"), ("a", "ping -c2 -i0.2 -W1 10.5.0.11")];
     port_is_taken: [

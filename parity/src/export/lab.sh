@@ -134,7 +134,7 @@ listening() {
 capture() {
   local file=${1//\//_}
   ip netns exec "${NETNS[$1]-$1}" tcpdump -npU --immediate-mode -Z root -s 9000 --time-stamp-precision=nano -y LINUX_SLL2 \
-    -i any -B 8192 -w "$OUT/captures/$file.any.pcap" "not ip6 and not igmp" >/dev/null 2>"/run/lab/capture-$file" &
+    -i any -B 8192 -w "$OUT/captures/$file.any.pcap" "not ip6 and (less 27 or not igmp)" >/dev/null 2>"/run/lab/capture-$file" &
   CAPTURES+=($!)
 }
 

@@ -3,7 +3,7 @@
 
 use super::link::LinkChange;
 use super::process::{Console, Env, Program, Task, Tasks};
-use super::world::{ConfigureError, LimitHit, Limits};
+use super::world::{Config, ConfigureError, LimitHit, Limits};
 use crate::base::rng::Purpose;
 use crate::base::{Files, FrameId, MachineId, NicId, NsId, Pid, Prf, Time};
 use crate::kernel::conntrack::gc;
@@ -152,8 +152,10 @@ pub struct Finished {
 
 impl Machine {
     /// One that has a name draws by names.
-    pub(super) fn new(id: MachineId, name: Option<&str>, profile: Profile, jiffies: u64) -> Self {
+    pub(super) fn new(id: MachineId, name: Option<&str>, profile: Profile, config: &Config) -> Self {
+        let jiffies = config.jiffies;
         let mut cpu = Cpu::new(id, name, jiffies);
+        cpu.epoch_ns = config.epoch_ns;
         cpu.timers.arm(jiffies, jiffies + gc::FIRST_RUN, Timer::ConntrackGc);
         Machine {
             cpu,

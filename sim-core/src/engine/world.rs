@@ -220,7 +220,7 @@ struct AlarmKey(u8, u32);
 impl World {
     /// A world with one machine and no namespaces.
     pub fn new(config: Config) -> Self {
-        let machine = Machine::new(MachineId(0), config.by_name.then_some(""), config.profile, config.jiffies);
+        let machine = Machine::new(MachineId(0), config.by_name.then_some(""), config.profile, &config);
         World {
             netns: BTreeMap::new(),
             made: 0,
@@ -248,7 +248,7 @@ impl World {
         }
         let id = MachineId(self.machines.len() as u16);
         let name = self.config.by_name.then_some(name);
-        self.machines.push(Machine::new(id, name, profile, self.config.jiffies));
+        self.machines.push(Machine::new(id, name, profile, &self.config));
         self.plugs.push(Vec::new());
         self.sequence.push(0);
         self.made_by.push(0);

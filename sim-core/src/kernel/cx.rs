@@ -115,6 +115,8 @@ pub struct Cpu {
     salts: Vec<Salt>,
     /// The clock.
     pub now: Time,
+    /// CLOCK_REALTIME at time zero, in nanoseconds since 1970.
+    pub epoch_ns: u64,
     jiffies: Jiffies,
     /// net->ipv4.rt_genid of all namespaces: routes that were found before its last change are forgotten.
     pub(in crate::kernel) rt_genid: u64,
@@ -168,6 +170,7 @@ impl Cpu {
             salt: name.map_or(Salt::place(u32::from(machine.0)), |name| Salt::named(&[name])),
             salts: Vec::new(),
             now: Time(0),
+            epoch_ns: 0,
             jiffies: Jiffies::starting_at(jiffies),
             rt_genid: 0,
             softnet: Softnet::default(),

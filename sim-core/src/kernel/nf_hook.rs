@@ -108,6 +108,8 @@ fn track(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, mut f: Frame) -> Flow {
     if !had.is_seen() {
         let found = s.hook == Hook::Prerouting && matches!(nfct, Nfct::Ct { .. });
         f.csum_valid |= found && ns.ct.verifies(f.l3()[9]);
+    }
+    if !had.is_seen() || had == Nfct::Untracked {
         cx.step(&f, IfIndex(0), What::Conntrack { state: label(nfct) });
     }
     pass(f)

@@ -106,6 +106,7 @@ fn option(name: &str, value: Option<&str>) -> Result<SockOpt, String> {
         "cork" => SockOpt::Cork(on?),
         "quickack" => SockOpt::QuickAck(on?),
         "keepalive" => SockOpt::KeepAlive(on?),
+        "reuseaddr" => SockOpt::ReuseAddr(on?),
         "maxseg" => SockOpt::MaxSeg(number(value)?),
         "keepidle" => SockOpt::KeepIdle(number(value)?),
         "keepintvl" => SockOpt::KeepInterval(number(value)?),

@@ -104,6 +104,50 @@ fn twist() -> impl Strategy<Value = Twist> {
     ]
 }
 
+/// A part of one of two datagrams.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    ident: u16,
+    offset: u16,
+    more: bool,
+    size: usize,
+}
+
+/// Any part.
+pub fn part() -> impl Strategy<Value = Part> {
+    let place = select(&[(0, true), (0, true), (3, true), (3, false), (6, false), (2, true)][..]);
+    (select(&[100, 100, 101][..]), place, select(&[24, 24, 16, 8][..])).prop_map(|(ident, (offset, more), size)| Part {
+        ident,
+        offset,
+        more,
+        size,
+    })
+}
+
+impl Part {
+    /// The frame, in hexadecimal. What it holds of a datagram begins with UDP's ports 5000 and 7.
+    #[must_use]
+    pub fn hex(&self, way: &Way) -> String {
+        let payload = [&[0x13, 0x88, 0, 7, 0, 48, 0, 0][..], &[b'a'; 64]].concat();
+        let at = usize::from(self.offset) * 8;
+        let packet =
+            Packet { payload: payload[at..at + self.size].to_vec(), ..Packet::new(17, way.ips[0], way.ips[1]) };
+        let mut bytes = packet.bytes();
+        bytes.drain(HEADER..HEADER + 8);
+        bytes[2..4].copy_from_slice(&((HEADER + self.size) as u16).to_be_bytes());
+        bytes[4..6].copy_from_slice(&self.ident.to_be_bytes());
+        bend(&mut bytes, Twist::Fragment { offset: self.offset, more: self.more });
+        frame(way.macs, IPV4, &bytes)
+    }
+}
+
+/// A SYN to a port, and one from there, in hexadecimal.
+pub fn crossed(port: u16, way: &Way) -> [String; 2] {
+    let [here, there] = way.ips;
+    let syn = |sport, dport, from, to| Packet { flags: TcpFlags(0x02), sport, dport, ..Packet::new(6, from, to) };
+    [syn(5000, port, here, there), syn(port, 5000, there, here)].map(|syn| frame(way.macs, IPV4, &syn.bytes()))
+}
+
 /// Who sends a frame to whom, and to which station first.
 pub struct Way {
     /// Hardware addresses.
@@ -132,11 +176,7 @@ impl Odd {
         }
         let mut bytes = self.packet(from, to);
         self.twists.iter().for_each(|twist| bend(&mut bytes, *twist));
-        let frame = [&to_mac.0[..], &from_mac.0, &ethertype.to_be_bytes(), &bytes].concat();
-        frame.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        frame([from_mac, to_mac], ethertype, &bytes)
     }
 
     fn packet(&self, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
@@ -153,6 +193,15 @@ impl Odd {
         };
         packet.bytes()
     }
+}
+
+/// A frame from one station to another, in hexadecimal.
+fn frame([from, to]: [Mac; 2], ethertype: u16, packet: &[u8]) -> String {
+    let frame = [&to.0[..], &from.0, &ethertype.to_be_bytes(), packet].concat();
+    frame.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Does to an IPv4 packet what is to be wrong with it.

@@ -8,17 +8,16 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use sim_core::base::Mac;
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
 
-use frames::{Odd, Way, odd};
+use frames::{Odd, Part, Way, crossed, odd, part};
 pub use rules::{Placed, rule};
 
 /// As many flows has a case.
 pub const FLOWS: usize = 20;
 
-/// From one flow to the next, in milliseconds. A neighbour that was asked is asked again after five seconds, when
-/// nothing else happens: 2.3 s after some flow has begun, and before the next one.
-const INTERVAL_MS: u64 = 2700;
+/// From one flow to the next, in milliseconds. A neighbour that does not answer is given up after three seconds, and
+/// one that did is asked again after five: when nothing else happens, 3 s and 1.3 s after some flow has begun.
+const INTERVAL_MS: u64 = 3700;
 
 /// A neighbour stays reachable for the whole case: for how long else is drawn.
 const REACHABLE: &str = "base_reachable_time_ms=1000000";
@@ -80,10 +79,36 @@ enum To {
 /// What is said.
 #[derive(Clone, Debug)]
 enum What {
-    Ping { size: u32, ttl: u8, df: bool },
-    Udp { port: u16, source: u16, size: u32, ttl: u8, times: u8 },
-    Tcp { port: u16, source: Option<u16>, size: u32, end: End },
+    Ping {
+        size: u32,
+        ttl: u8,
+        df: bool,
+    },
+    Udp {
+        port: u16,
+        source: u16,
+        size: u32,
+        ttl: u8,
+        times: u8,
+    },
+    Tcp {
+        port: u16,
+        source: Option<u16>,
+        size: u32,
+        end: End,
+    },
     Frames(Vec<Odd>),
+    /// Parts of two datagrams, in any order.
+    Fragments(Vec<Part>),
+    /// A SYN, and one that the other end seems to have sent at the same time.
+    Crossed {
+        port: u16,
+    },
+    /// More datagrams to itself than a socket's buffer takes that nobody reads.
+    Flood {
+        size: u32,
+        buffer: u32,
+    },
 }
 
 /// How a connection ends.
@@ -94,7 +119,7 @@ enum End {
     HalfClose,
 }
 
-const SETTINGS: [(Kind, &str); 13] = [
+const SETTINGS: [(Kind, &str); 17] = [
     (Kind::Node, "net.bridge.bridge-nf-call-iptables=0"),
     (Kind::Node, "net.ipv4.conf.all.rp_filter=1"),
     (Kind::Node, "net.ipv4.conf.all.rp_filter=2"),
@@ -108,6 +133,10 @@ const SETTINGS: [(Kind, &str); 13] = [
     (Kind::Pod, "net.ipv4.tcp_timestamps=0"),
     (Kind::Pod, "net.ipv4.tcp_sack=0"),
     (Kind::Pod, "net.ipv4.ip_default_ttl=3"),
+    (Kind::Pod, "net.ipv4.ipfrag_max_dist=1"),
+    (Kind::Node, "net.ipv4.ipfrag_max_dist=1"),
+    (Kind::Pod, "net.ipv4.neigh.eth0.unres_qlen_bytes=2000"),
+    (Kind::Node, "net.ipv4.neigh.cbr0.unres_qlen_bytes=2000"),
 ];
 
 /// Any case.
@@ -159,27 +188,30 @@ fn flow() -> impl Strategy<Value = Flow> {
         udp.prop_map(|(port, source, size, ttl, times)| What::Udp { port, source, size, ttl, times }),
         tcp.prop_map(|(port, source, size, end)| What::Tcp { port, source, size, end }),
         vec(odd(), 1..=4).prop_map(What::Frames),
+        vec(part(), 2..=5).prop_map(What::Fragments),
+        select(&[7, 9][..]).prop_map(|port| What::Crossed { port }),
+        (select(&[0, 100, 900][..]), select(&[2304, 5000][..])).prop_map(|(size, buffer)| What::Flood { size, buffer }),
     ];
     (0..16_usize, to, what).prop_map(|(from, to, what)| Flow { from, to, what })
 }
 
 impl Random {
-    /// As a scenario file.
+    /// As a scenario file; what podhop draws in it follows from `draws`.
     #[must_use]
-    pub fn scenario(&self, name: &str) -> String {
-        self.text(name, false)
+    pub fn scenario(&self, name: &str, draws: u64) -> String {
+        self.text(name, draws, false)
     }
 
     /// The same, and on each node somebody listens to what becomes of connections.
     #[must_use]
     pub fn scenario_with_listeners(&self, name: &str) -> String {
-        self.text(name, true)
+        self.text(name, 1, true)
     }
 
-    fn text(&self, name: &str, listeners: bool) -> String {
+    fn text(&self, name: &str, draws: u64, listeners: bool) -> String {
         let mut text = format!(
-            "apiVersion: podhop/v1\nkind: Scenario\nmetadata: {{name: {name}}}\nspec:\n  placement: one-kernel\n  \
-             namespaces:\n"
+            "apiVersion: podhop/v1\nkind: Scenario\nmetadata: {{name: {name}}}\nspec:\n  seed: {draws}\n  \
+             placement: one-kernel\n  namespaces:\n"
         );
         self.between(&mut text);
         for (n, node) in self.nodes.iter().enumerate() {
@@ -275,6 +307,7 @@ impl Random {
             let others = (0..self.nodes.len()).filter(|other| *other != n);
             setup.extend(others.map(|other| format!("ip route add 10.244.{other}.0/24 via {}", self.address(other))));
         }
+        setup.extend(SETS.map(str::to_owned));
         setup.extend(self.settings(Kind::Node));
         setup.extend(self.rules.iter().filter(|(on, _)| on % self.nodes.len() == n).map(|(_, rule)| rule.command()));
         write(text, &format!("node{n}"), &setup, &SERVERS);
@@ -306,7 +339,8 @@ impl Random {
 
     /// How a frame that somebody sends by hand is addressed: by a pod to its bridge, by a node to its router or the
     /// host outside, from there to a node.
-    fn way(&self, asker: usize, to: Ipv4Addr) -> Way {
+    fn way(&self, asker: usize, to: &str) -> Way {
+        let to = to.parse().expect("an address");
         let (pods, mac) = (self.pods(), |kind: u8, n: u8| Mac([0x0a, 0, 0, 0, kind, n]));
         let at_switch = |station: u8| if self.routed { mac(1, station) } else { mac(2, 9) };
         if let Some((node, pod)) = pods.get(asker) {
@@ -343,16 +377,15 @@ impl Random {
         let from = &askers[asker];
         let to = self.to(*to);
         let _ = match what {
-            What::Frames(frames) => {
-                let way = self.way(asker, to.parse().expect("an address"));
-                let sends: Vec<String> =
-                    frames.iter().map(|f| format!("{{send: {{hex: \"{}\"}}}}", f.hex(&way))).collect();
-                let sends = sends.join(", {sleep: 100ms}, ");
-                writeln!(
-                    text,
-                    "    - {{at: {at}ms, from: {from}, script: [{{socket: packet}}, {{bind: eth0}}, {sends}]}}"
-                )
-            }
+            What::Frames(frames) => send(text, at, from, frames.iter().map(|f| f.hex(&self.way(asker, &to)))),
+            What::Fragments(parts) => send(text, at, from, parts.iter().map(|p| p.hex(&self.way(asker, &to)))),
+            What::Crossed { port } => send(text, at, from, crossed(*port, &self.way(asker, &to)).into_iter()),
+            What::Flood { size, buffer } => writeln!(
+                text,
+                "    - {{at: {at}ms, from: {from}, script: [{{socket: udp}}, {{setsockopt: [socket, rcvbuf, {buffer}]}}, \
+                 {{bind: \"127.0.0.1:9999\"}}, {{connect: \"127.0.0.1:9999\"}}, {{repeat: 12, do: \
+                 [{{send: {{size: {size}, byte: a}}}}]}}, {{recv: {{timeout: 50ms}}}}, {{recv: {{timeout: 50ms}}}}]}}"
+            ),
             What::Ping { size, ttl, df } => {
                 let df = if *df { " -M do" } else { "" };
                 writeln!(text, "    - {{at: {at}ms, from: {from}, run: \"ping -c1 -W1 -t {ttl} -s {size}{df} {to}\"}}")
@@ -383,10 +416,26 @@ impl Random {
     }
 }
 
+/// Somebody sends these frames. How long a router waits between redirects doubles from 40 ms on (ip_rt_send_redirect).
+fn send(text: &mut String, at: u64, from: &str, frames: impl Iterator<Item = String>) -> std::fmt::Result {
+    let sends: Vec<String> = frames.map(|hex| format!("{{send: {{hex: \"{hex}\"}}}}")).collect();
+    let sends = sends.join(", {sleep: 120ms}, ");
+    writeln!(text, "    - {{at: {at}ms, from: {from}, script: [{{socket: packet}}, {{bind: eth0}}, {sends}]}}")
+}
+
 /// Neighbours at a device stay reachable.
 fn reachable(device: &str) -> String {
     format!("sysctl -qw net.ipv4.neigh.{device}.{REACHABLE}")
 }
+
+/// The sets that rules ask.
+const SETS: [&str; 5] = [
+    "ipset create nets hash:net",
+    "ipset add nets 10.244.0.0/24",
+    "ipset add nets 10.96.0.2",
+    "ipset create ports hash:ip,port",
+    "ipset add ports 10.244.0.2,tcp:7",
+];
 
 /// What everybody serves.
 const SERVERS: [&str; 3] = ["udpecho 7", "udpecho 53", "tcpecho 7"];

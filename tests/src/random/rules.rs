@@ -24,12 +24,21 @@ impl Placed {
 }
 
 /// Targets by where they may stand.
-const PLACES: [(&str, &[&str], &[&str]); 8] = [
+const PLACES: [(&str, &[&str], &[&str]); 9] = [
     (
         "raw",
         &["PREROUTING", "OUTPUT"],
-        &["-j CT --notrack", "-j DROP", "-j MARK --set-mark 3", "-j CT --zone 5", "-j CT --zone-orig 6", "-j ACCEPT"],
+        &[
+            "-j CT --notrack",
+            "-j NOTRACK",
+            "-j DROP",
+            "-j MARK --set-mark 3",
+            "-j CT --zone 5",
+            "-j CT --zone-orig 6",
+            "-j ACCEPT",
+        ],
     ),
+    ("raw", &["PREROUTING"], &["-m rpfilter --invert -j DROP", "-m rpfilter --loose -j MARK --set-mark 1"]),
     (
         "mangle",
         &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
@@ -101,7 +110,7 @@ const PLACES: [(&str, &[&str], &[&str]); 8] = [
 ];
 
 /// Matches that stand anywhere.
-const ANYWHERE: [&str; 24] = [
+const ANYWHERE: [&str; 26] = [
     "-s 10.244.0.0/24",
     "! -s 10.244.0.2",
     "-d 10.244.0.0/16",
@@ -116,7 +125,6 @@ const ANYWHERE: [&str; 24] = [
     "-p tcp -m multiport --ports 7:9,5000",
     "-p icmp --icmp-type echo-request",
     "-p icmp --icmp-type destination-unreachable",
-    "-p sctp --dport 24929",
     "-m mark --mark 0x1",
     "-m mark ! --mark 0x2/0x2",
     "-m addrtype --dst-type LOCAL",
@@ -126,6 +134,9 @@ const ANYWHERE: [&str; 24] = [
     "-m physdev --physdev-in v0",
     "-m comment --comment podhop",
     "-m recent --name seen --update --seconds 60",
+    "-m set --match-set nets src",
+    "-m set ! --match-set nets dst",
+    "-m set --match-set ports dst,dst",
 ];
 
 /// Matches of connections.

@@ -268,15 +268,22 @@ pub(in crate::kernel) fn rcv(ns: &mut NetNs, cx: &mut Cx<'_>, sock: Fd, at: usiz
     if f.l3().len() < vxlan + VXLAN_HLEN + ETH_HLEN {
         return cx.kill(f, DropReason::VxlanInvalidHdr);
     }
-    let (flags, vni) = (be32(f.l3(), vxlan), be32(f.l3(), vxlan + 4));
-    if flags != FLAG_VNI || vni & 0xff != 0 {
+    let (flags, word) = (be32(f.l3(), vxlan), be32(f.l3(), vxlan + 4));
+    if flags & FLAG_VNI == 0 {
         return cx.kill(f, DropReason::VxlanInvalidHdr);
     }
-    let vni = vni >> 8;
+    let vni = word >> 8;
     // vxlan_vs_find_vni: a device in external mode has all of them.
     let ours = |v: &Vxlan| v.sock == Some(sock) && (v.cfg.external || v.cfg.vni == vni);
     let own = ns.devs().find_map(|d| d.vxlan().filter(|v| ours(v)).map(|v| (d.index, d.mac, v.cfg.external)));
     let Some((dev, mac, external)) = own else { return cx.kill(f, DropReason::VxlanVniNotFound) };
+    // cfg.reserved_bits
+    if flags != FLAG_VNI || word & 0xff != 0 {
+        if let Some(d) = ns.dev_mut(dev) {
+            d.stats.rx_errors += 1;
+        }
+        return cx.kill(f, DropReason::VxlanInvalidHdr);
+    }
     let outer = Ipv4Packet::new_unchecked(f.l3());
     let (outer_src, outer_tos) = (outer.src_addr(), f.l3()[1]);
     tunnel::scrub(ns, &mut f);

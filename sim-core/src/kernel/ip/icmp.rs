@@ -32,6 +32,8 @@ pub(in crate::kernel) const SOURCE_QUENCH: u8 = 4;
 /// ICMP_REDIRECT
 pub(in crate::kernel) const REDIRECT: u8 = 5;
 const ECHO: u8 = 8;
+const TIMESTAMP: u8 = 13;
+const TIMESTAMP_REPLY: u8 = 14;
 /// ICMP_TIME_EXCEEDED
 pub(in crate::kernel) const TIME_EXCEEDED: u8 = 11;
 const PARAMETER_PROBLEM: u8 = 12;
@@ -100,8 +102,11 @@ pub(in crate::kernel) fn icmp_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex,
     }
     match message[0] {
         ECHO if ns.sysctl.icmp_echo_ignore_all => {}
-        ECHO if to_many(ns, &f) && ns.sysctl.icmp_echo_ignore_broadcasts => {}
-        ECHO => echo(ns, cx, &f),
+        ECHO | TIMESTAMP if to_many(ns, &f) && ns.sysctl.icmp_echo_ignore_broadcasts => {}
+        ECHO => echo(ns, cx, &f, message),
+        // The time when it was sent is all that has to be there.
+        TIMESTAMP if message.len() < ICMP_HLEN + 4 => return cx.kill(f, DropReason::PktTooSmall),
+        TIMESTAMP => timestamp(ns, cx, &f, message),
         ECHO_REPLY if ping::deliver(ns, cx, dev, &f) => {
             return cx.end(f, Fate::Delivered);
         }
@@ -118,22 +123,38 @@ fn to_many(ns: &NetNs, f: &Frame) -> bool {
     matches!(ns.fib.addr_type(dst, None), RouteType::Broadcast | RouteType::Multicast)
 }
 
-/// icmp_reply to an echo request: its data and its TOS come back.
-fn echo(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame) {
+/// icmp_echo: the request comes back, whatever its code.
+fn echo(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, message: &[u8]) {
+    reply(ns, cx, f, message.len(), |out| {
+        out.copy_from_slice(message);
+        seal(out, ECHO_REPLY, message[1]);
+    });
+}
+
+/// icmp_timestamp: when the request was sent, and when it came and was answered in milliseconds since midnight UTC.
+fn timestamp(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, message: &[u8]) {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let now = (((cx.cpu.epoch_ns + cx.now().0) / 1_000_000 % DAY_MS) as u32).to_be_bytes();
+    reply(ns, cx, f, ICMP_HLEN + 12, |out| {
+        out[4..12].copy_from_slice(&message[4..12]);
+        out[12..16].copy_from_slice(&now);
+        out[16..20].copy_from_slice(&now);
+        seal(out, TIMESTAMP_REPLY, 0);
+    });
+}
+
+/// icmp_reply: so many bytes back to who asked, with the TOS of the question.
+fn reply(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, len: usize, write: impl FnOnce(&mut [u8])) {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (from, to, tos) = (p.src_addr(), p.dst_addr(), f.l3()[1]);
     let local = ns.fib.addr_type(to, None) == RouteType::Local;
     let flow = route::Flow4 { src: local.then_some(to), ..route::Flow4::to(from) };
     let Ok(r) = route::output(ns, &flow) else { return };
-    let Some((_, message)) = super::payload(f.l3()) else { return };
     let ttl = ns.sysctl.ip_default_ttl;
     let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: output::Df::No, ident: output::Ident::Flow };
     let origin = output::Origin { cause: Some(f.id), summed: true, sk: Sk::Kernel, ..output::Origin::default() };
     cx.cpu.icmp_busy = true;
-    let _ = output::send(ns, cx, &r, &h, origin, message.len(), |out| {
-        out.copy_from_slice(message);
-        seal(out, ECHO_REPLY, 0);
-    });
+    let _ = output::send(ns, cx, &r, &h, origin, len, write);
     cx.cpu.icmp_busy = false;
 }
 

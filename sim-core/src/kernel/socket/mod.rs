@@ -118,7 +118,7 @@ impl SocketKind {
 }
 
 impl Socket {
-    fn new(who: Current, kind: SocketKind) -> Self {
+    fn new(ns: &NetNs, who: Current, kind: SocketKind) -> Self {
         Socket {
             owner: who.pid,
             cred: who.cred,
@@ -134,7 +134,7 @@ impl Socket {
             ttl: None,
             tos: 0,
             mark: 0,
-            pmtu: PmtuDisc::default(),
+            pmtu: PmtuDisc::of_namespace(ns),
             recv_err: false,
             broadcast: false,
             reuse: false,
@@ -332,7 +332,7 @@ fn open(ns: &mut NetNs, who: Current, kind: SocketKind) -> Result<Fd, Errno> {
     may_open(ns, who.cred, kind)?;
     ns.sockets.last += 1;
     let fd = Fd(ns.sockets.last);
-    let mut socket = Socket::new(who, kind);
+    let mut socket = Socket::new(ns, who, kind);
     if kind == SocketKind::Tcp {
         socket.tcp = Some(tcp::open(ns, who, fd)?);
     }

@@ -368,9 +368,7 @@ fn header(ns: &NetNs, s: &Socket, r: &route::Output, len: usize) -> Header {
     let mut h = s.header(ns, IPPROTO_UDP);
     let df = match s.pmtu {
         PmtuDisc::Do | PmtuDisc::Probe => true,
-        // ip_dont_fragment: a locked path MTU is not discovered.
-        PmtuDisc::Want => IP_HLEN + len <= r.mtu as usize && !r.mtu_locked,
-        PmtuDisc::Dont | PmtuDisc::Interface | PmtuDisc::Omit => false,
+        pmtu => IP_HLEN + len <= r.mtu as usize && pmtu.dont_fragment(r),
     };
     h.df = Df::if_it_fits(df);
     if r.kind == RouteType::Multicast {
@@ -399,6 +397,16 @@ pub(in crate::kernel) fn error(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, re
 }
 
 impl PmtuDisc {
+    /// inet_create: what a new socket has.
+    pub(super) fn of_namespace(ns: &NetNs) -> Self {
+        if ns.ipv4.sysctl.ip_no_pmtu_disc == 0 { PmtuDisc::Want } else { PmtuDisc::Dont }
+    }
+
+    /// ip_dont_fragment: what is no longer than the path MTU has DF.
+    pub(super) fn dont_fragment(self, r: &route::Output) -> bool {
+        self == PmtuDisc::Do || self == PmtuDisc::Want && !r.mtu_locked
+    }
+
     /// ip_sk_ignore_df: what is too long is fragmented here.
     fn ignores_df(self) -> bool {
         matches!(self, PmtuDisc::Dont | PmtuDisc::Want | PmtuDisc::Omit)

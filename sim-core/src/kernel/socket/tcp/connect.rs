@@ -244,7 +244,7 @@ fn take_place(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, port: u16) -> bool
     let tuple = Tuple { local_port: port, ..sk.tuple() };
     if let Some(id) = ns.sockets.tcp.connections.get(&tuple).copied() {
         let Some(Entry::TimeWait(tw)) = ns.sockets.tcp.entry(id) else { return false };
-        let Some((seq, recent, stamp)) = timewait::reuse(ns, cx, tw) else { return false };
+        let Some((seq, recent, stamp)) = timewait::reuse(ns, cx, tw, sk.sport != 0) else { return false };
         sk.write_seq = if seq == 0 { 1 } else { seq };
         sk.rx_opt.ts_recent = recent.unwrap_or(0);
         sk.rx_opt.ts_recent_stamp = stamp;

@@ -475,6 +475,7 @@ impl Sock {
             snd_ssthresh: TCP_INFINITE_SSTHRESH,
             reordering: sysctl.reordering as u32,
             ca: Congestion::new(sysctl.congestion_control),
+            opt: Options { pmtu: PmtuDisc::of_namespace(ns), ..Options::default() },
             ..Sock::default()
         }
     }

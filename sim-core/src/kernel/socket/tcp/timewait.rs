@@ -252,12 +252,13 @@ fn send_ack(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seg: &Segment, f: &Fram
 }
 
 /// tcp_twsk_unique: whether a new connection may take the place, and then the sequence number that it begins after and
-/// the timestamp that it continues from.
-pub(super) fn reuse(ns: &NetNs, cx: &Cx<'_>, tw: &TimeWait) -> Option<(u32, Option<u32>, u64)> {
+/// the timestamp that it continues from. Who was `bound` to the port already needs no leave, only timestamps.
+pub(super) fn reuse(ns: &NetNs, cx: &Cx<'_>, tw: &TimeWait, bound: bool) -> Option<(u32, Option<u32>, u64)> {
     let mode = ns.sockets.tcp.sysctl.tw_reuse;
     let loopback = tw.tuple.local.is_loopback() || tw.tuple.remote.is_loopback();
     let allowed = mode == 1 || mode == 2 && loopback;
     let old_enough = now_s(cx) > tw.ts_recent_stamp;
-    (tw.substate == Substate::TimeWait && allowed && tw.ts_recent.is_some() && old_enough)
+    let free = tw.substate == Substate::TimeWait && allowed && old_enough;
+    (tw.ts_recent.is_some() && (bound || free))
         .then(|| (tw.snd_nxt.wrapping_add(65_535 + 2), tw.ts_recent, tw.ts_recent_stamp))
 }

@@ -16,7 +16,6 @@ use crate::kernel::ip::output::{self, Df, Header, Ident, Origin};
 use crate::kernel::ip::route::{self, Flow4};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
-use crate::kernel::syscall::PmtuDisc;
 use crate::kernel::trace::Edge;
 use crate::wire::{IPPROTO_TCP, pseudo_sum};
 use smoltcp::wire::{TcpPacket, TcpSeqNumber};
@@ -213,12 +212,11 @@ fn queue_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, skb: &TxSkb, field
     f.truesize = TCP_HEAD_TRUESIZE + len as u32;
     f.layout = Layout { frags: frags(skb), chained: false, tailroom: 0, cloned: true, snd_una: sk.snd_una };
     (f.confirm, f.hash, f.sk) = (sk.confirm, sk.txhash, sk.sk());
-    let df = matches!(sk.opt.pmtu, PmtuDisc::Want | PmtuDisc::Do | PmtuDisc::Probe) && !r.mtu_locked;
     let h = Header {
         protocol: IPPROTO_TCP,
         tos: sk.opt.tos | sk.ecn.tos(),
         ttl: sk.opt.ttl.unwrap_or(ns.sysctl.ip_default_ttl),
-        df: Df::if_it_fits(df),
+        df: Df::if_it_fits(sk.opt.pmtu.dont_fragment(&r)),
         ident: Ident::Socket(sk.inet_id),
     };
     sk.inet_id = sk.inet_id.wrapping_add(segments as u16);
@@ -335,7 +333,8 @@ pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields:
     let flow = Flow4 { src: Some(*reply.from.ip()), oif: reply.oif, any_src: true, ..Flow4::to(*reply.to.ip()) };
     let Ok(r) = route::output(ns, &flow) else { return };
     let ttl = reply.ttl.unwrap_or(ns.sysctl.ip_default_ttl);
-    // A reply of ip_send_unicast_reply has DF, and so no id (ip_select_ident of the CPU's own socket).
+    // DF and no id, since the CPU's own socket sends it (tcp_v4_init). A SYN-ACK is the same, whatever its listener has
+    // (measured).
     let h = Header { protocol: IPPROTO_TCP, tos: reply.tos, ttl, df: Df::IfItFits, ident: Ident::Zero };
     let nfct = nf_conntrack_attach(&mut ns.ct, reply.nfct);
     let partial = reply.partial;

@@ -230,7 +230,7 @@ fn accept(ns: &mut NetNs, sk: &mut Sock, who: Current, nonblock: bool, child_non
     }
     ns.sockets.last += 1;
     let fd = Fd(ns.sockets.last);
-    let mut socket = Socket::new(who, SocketKind::Tcp);
+    let mut socket = Socket::new(ns, who, SocketKind::Tcp);
     (socket.tcp, socket.nonblock) = (Some(child), child_nonblock);
     ns.sockets.open.insert(fd, socket);
     let Some(child) = ns.sockets.tcp.sock_mut(child) else { return Outcome::Done(Ret::Err(Errno::ECONNABORTED)) };
