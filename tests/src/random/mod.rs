@@ -224,6 +224,9 @@ impl Random {
         for (n, flow) in self.flows.iter().enumerate() {
             self.flow(&mut text, n as u64 * INTERVAL_MS, flow);
         }
+        // Until then the last one is over, too.
+        let end = self.flows.len() as u64 * INTERVAL_MS;
+        let _ = writeln!(text, "    - {{at: {end}ms, from: outside, run: ip route}}");
         text
     }
 

@@ -86,7 +86,7 @@ pub(super) fn pre_routing(ns: &mut NetNs, cx: &mut Cx<'_>, br: IfIndex, port: If
         next_hop: None,
     });
     let daddr = Ipv4Packet::new_unchecked(f.l3()).dst_addr();
-    f.dev = br;
+    (f.dev, f.iif) = (br, port);
     let mut f = nf_hook(ns, cx, &mut State::at(Hook::Prerouting, Some(br), None), f)?;
     // br_nf_pre_routing_finish
     f.pkt_type = pkt_type;

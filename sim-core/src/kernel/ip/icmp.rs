@@ -36,7 +36,8 @@ const TIMESTAMP: u8 = 13;
 const TIMESTAMP_REPLY: u8 = 14;
 /// ICMP_TIME_EXCEEDED
 pub(in crate::kernel) const TIME_EXCEEDED: u8 = 11;
-const PARAMETER_PROBLEM: u8 = 12;
+/// ICMP_PARAMETERPROB
+pub(in crate::kernel) const PARAMETER_PROBLEM: u8 = 12;
 /// ICMP_FRAG_NEEDED, a code of ICMP_DEST_UNREACH
 pub(in crate::kernel) const FRAG_NEEDED: u8 = 4;
 /// NR_ICMP_TYPES

@@ -3,11 +3,13 @@
 
 use super::sock::{Sock, State};
 use super::timer::{self, Xmit};
-use super::{Entry, Tuple, after, before, recovery, rx};
+use super::{Entry, Tuple, after, before, listen, recovery, rx};
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
 use crate::kernel::ip::exception;
-use crate::kernel::ip::icmp::{DEST_UNREACH, FRAG_NEEDED, REDIRECT, Report, SOURCE_QUENCH};
+use crate::kernel::ip::icmp::{
+    DEST_UNREACH, FRAG_NEEDED, PARAMETER_PROBLEM, REDIRECT, Report, SOURCE_QUENCH, TIME_EXCEEDED,
+};
 use crate::kernel::ip::route::Flow4;
 use crate::kernel::netns::NetNs;
 use crate::kernel::socket::raw::MAX_QUEUED_ERRORS;
@@ -26,7 +28,13 @@ pub(in crate::kernel) fn tcp_v4_err(ns: &mut NetNs, cx: &mut Cx<'_>, report: &Re
     let Some(id) = ns.sockets.tcp.connections.get(&tuple).copied() else { return false };
     match ns.sockets.tcp.entry(id) {
         Some(Entry::Sock(_)) => {}
-        // A minisocket hears of nothing; a request is asked again by its timer.
+        Some(Entry::Request(_)) => {
+            let kinds = [(DEST_UNREACH, 0), (DEST_UNREACH, 1)];
+            let unreachable = matches!(report.kind, TIME_EXCEEDED | PARAMETER_PROBLEM);
+            listen::request_err(ns, cx, id, seq, unreachable || kinds.contains(&(report.kind, report.code)));
+            return false;
+        }
+        // A minisocket hears of nothing.
         _ => return false,
     }
     let Some(mut sk) = ns.sockets.tcp.take(id) else { return false };

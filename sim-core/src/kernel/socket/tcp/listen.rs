@@ -231,7 +231,7 @@ fn conn_request(
         if let Some(listen) = &mut sk.listen {
             listen.cookie_sent = Some(cx.jiffies());
         }
-        send_synack(ns, cx, sk, &mut req);
+        let _ = send_synack(ns, cx, sk, &mut req);
         return cx.end(f, Fate::Consumed(Consumer::Tcp));
     }
     let tuple = req.tuple;
@@ -247,7 +247,7 @@ fn conn_request(
     }
     let at = cx.jiffies() + TCP_TIMEOUT_INIT;
     sent.timer.set(cx, at, TimerOf { ns: cx.ns, sock: id, which: Timeout::Request });
-    send_synack(ns, cx, sk, &mut sent);
+    let _ = send_synack(ns, cx, sk, &mut sent);
     if let Some(req) = ns.sockets.tcp.request_mut(id) {
         *req = sent;
     }
@@ -301,7 +301,7 @@ fn request(ns: &mut NetNs, cx: &Cx<'_>, dev: IfIndex, sk: &Sock, seg: &Segment) 
 }
 
 /// tcp_make_synack and ip_build_and_send_pkt
-fn send_synack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &mut Request) {
+fn send_synack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &mut Request) -> Result<(), Errno> {
     if req.snt_synack == 0 {
         req.snt_synack = now_us(cx);
     }
@@ -309,7 +309,7 @@ fn send_synack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &mut Request) {
     // tcp_rtx_synack takes another one each time.
     req.txhash = tx_hash(cx, &tuple);
     let flow = Flow4 { src: Some(tuple.local), oif: req.dev, any_src: true, ..Flow4::to(tuple.remote) };
-    let Ok(r) = route::output(ns, &flow) else { return };
+    let r = route::output(ns, &flow)?;
     let own = if sk.opt.mss > 0 { u32::from(sk.opt.mss) } else { u32::MAX };
     let options = Options {
         mss: Some(default_advmss(r.mtu).min(own) as u16),
@@ -337,7 +337,7 @@ fn send_synack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &mut Request) {
         txhash: req.txhash,
         sk: sk.sk(),
     };
-    transmit::send_reply(ns, cx, &reply, &fields);
+    transmit::send_reply(ns, cx, &reply, &fields)
 }
 
 /// tcp_check_req: a segment for a request.
@@ -416,8 +416,7 @@ fn check(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, req: &mut Request, seg:
     let paws = ts.is_some_and(|(val, _)| paws_reject(req.ts_recent, stamp, now_s(cx), val, seg.flags.rst));
     // The SYN once more: so is the SYN-ACK.
     if seg.seq == req.rcv_isn && seg.flags.syn && !seg.flags.ack && !seg.flags.rst && !paws {
-        if !limited(ns, cx, &mut req.last_oow_ack) {
-            send_synack(ns, cx, sk, req);
+        if !limited(ns, cx, &mut req.last_oow_ack) && send_synack(ns, cx, sk, req).is_ok() {
             req.num_retrans += 1;
             let (at, of) = (cx.jiffies() + request_timeout(ns, req), req.timer_of(cx, ns));
             if let Some(of) = of {
@@ -490,7 +489,7 @@ fn send_request_ack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &Request, s
         txhash: req.txhash,
         sk: sk.sk(),
     };
-    transmit::send_reply(ns, cx, &reply, &fields);
+    let _ = transmit::send_reply(ns, cx, &reply, &fields);
 }
 
 /// tcp_reqsk_timeout in ticks.
@@ -504,10 +503,10 @@ pub(super) fn request_timer(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId) {
     let mut req = req.clone();
     let listener = req.listener;
     let Some(mut sk) = ns.sockets.tcp.take(listener) else { return drop_request(ns, cx, id) };
-    if is_expired(ns, &sk, &req) {
+    // What cannot be sent once more is given up.
+    if is_expired(ns, &sk, &req) || send_synack(ns, cx, &sk, &mut req).is_err() && !req.acked {
         drop_request_of(ns, cx, &mut sk, id);
     } else {
-        send_synack(ns, cx, &sk, &mut req);
         req.num_retrans += 1;
         if req.num_timeout == 0
             && let Some(listen) = &mut sk.listen
@@ -521,6 +520,16 @@ pub(super) fn request_timer(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId) {
             *kept = req;
         }
     }
+    ns.sockets.tcp.give_back(sk);
+}
+
+/// tcp_req_err: an ICMP error about the SYN-ACK with this number. The request goes if the host cannot be reached, and
+/// nobody is told.
+pub(super) fn request_err(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seq: u32, unreachable: bool) {
+    let Some(req) = ns.sockets.tcp.request_mut(id).filter(|req| unreachable && req.snt_isn == seq) else { return };
+    let listener = req.listener;
+    let Some(mut sk) = ns.sockets.tcp.take(listener) else { return drop_request(ns, cx, id) };
+    drop_request_of(ns, cx, &mut sk, id);
     ns.sockets.tcp.give_back(sk);
 }
 

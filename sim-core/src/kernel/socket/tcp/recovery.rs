@@ -678,7 +678,8 @@ fn reo_wnd(sk: &Sock) -> u64 {
         return 0;
     }
     let quarter = u64::from(sk.rtt_min.best() >> 2) * u64::from(sk.rack.reo_wnd_steps);
-    quarter.min(u64::from(sk.srtt_us >> 3))
+    // No round trip takes less, though here nothing may have taken any time.
+    quarter.min(u64::from(sk.srtt_us >> 3)).max(1)
 }
 
 /// tcp_rack_skb_timeout: how long until the segment counts as lost, in microseconds; not positive if it does.

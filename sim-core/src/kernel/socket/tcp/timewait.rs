@@ -248,7 +248,7 @@ fn send_ack(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seg: &Segment, f: &Fram
     };
     let (tos, oif, txhash) = (if oow { tw.tos & !INET_ECN_MASK } else { tw.tos }, tw.dev, tw.txhash);
     let reply = transmit::Reply { tos, oif, txhash, sk: Sk::None, ..transmit::reply_to(f, seg) };
-    transmit::send_reply(ns, cx, &reply, &fields);
+    let _ = transmit::send_reply(ns, cx, &reply, &fields);
 }
 
 /// tcp_twsk_unique: whether a new connection may take the place, and then the sequence number that it begins after and

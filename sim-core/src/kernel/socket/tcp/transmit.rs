@@ -329,9 +329,12 @@ pub(super) struct Reply {
 }
 
 /// ip_send_unicast_reply
-pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields: &Fields) {
+///
+/// # Errors
+/// Those of [`output::send`]: no route, a rule that drops it.
+pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields: &Fields) -> Result<(), Errno> {
     let flow = Flow4 { src: Some(*reply.from.ip()), oif: reply.oif, any_src: true, ..Flow4::to(*reply.to.ip()) };
-    let Ok(r) = route::output(ns, &flow) else { return };
+    let r = route::output(ns, &flow)?;
     let ttl = reply.ttl.unwrap_or(ns.sysctl.ip_default_ttl);
     // DF and no id, since the CPU's own socket sends it (tcp_v4_init). A SYN-ACK is the same, whatever its listener has
     // (measured).
@@ -341,7 +344,7 @@ pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields:
     let (cause, bound, hash, sk) = (reply.cause, reply.oif, reply.txhash, reply.sk);
     let origin = Origin { cause, nfct, bound, mark: 0, summed: true, partial, hash, sk };
     let (src, dst) = (r.src, r.dst);
-    let _ = output::send(ns, cx, &r, &h, origin, TCP_HLEN + fields.options.len(), |out| {
+    output::send(ns, cx, &r, &h, origin, TCP_HLEN + fields.options.len(), |out| {
         write_header(out, reply.from.port(), reply.to.port(), fields);
         if partial {
             let sum = pseudo_sum(src, dst, IPPROTO_TCP, out.len());
@@ -349,7 +352,7 @@ pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields:
         } else {
             TcpPacket::new_unchecked(out).fill_checksum(&src.into(), &dst.into());
         }
-    });
+    })
 }
 
 /// tcp_v4_send_reset: nobody, or nobody any more, wants `f`. `txhash` is that of the connection, if there is one, and
@@ -369,7 +372,7 @@ pub(super) fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, txhash: u32
         Fields { ack: seg.end_seq, flags: Flags::RST_ACK, ..Fields::default() }
     };
     let reply = Reply { txhash, sk, ..reply_to(f, &seg) };
-    send_reply(ns, cx, &reply, &fields);
+    let _ = send_reply(ns, cx, &reply, &fields);
 }
 
 /// An answer to `seg`, which came as `f`.
