@@ -7,7 +7,7 @@
 use super::bpf::{self, Program, Verdict};
 use super::cx::Cx;
 use super::dev::{self, DevKind};
-use super::frame::{Frame, PacketType};
+use super::frame::Frame;
 use super::ip::route::{self, Flow4};
 use super::ip::tunnel::XMIT_RECURSION_LIMIT;
 use super::neigh;
@@ -130,7 +130,6 @@ fn redirect_peer(ns: &mut NetNs, cx: &mut Cx<'_>, attach: Attach, to: IfIndex, m
     let peer = peer.filter(|peer| attach == Attach::Ingress && peer.up && peer.ns != cx.ns);
     let Some(peer) = peer else { return cx.kill(f, DropReason::NotSpecified) };
     dev::scrub(ns, cx.ns, cx.ns, &mut f);
-    f.pkt_type = PacketType::Host;
     cx.another_round(peer.ns, peer.dev, f)
 }
 
