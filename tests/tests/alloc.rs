@@ -97,22 +97,31 @@ fn a_warm_service_allocates_nothing() {
 
 #[test]
 fn a_warm_program_allocates_nothing() {
-    let path = scenarios::root().join("scenarios/articles/cilium-vxlan/scenario.yaml");
+    // eth0, lxc…, cilium_vxlan and ens4 of both nodes, and two ports of the switch between them.
+    let counted = by_programs("cilium-vxlan", ("pod/wrk-1/", "pod/wrk-2/"), Ipv4Addr::new(10, 105, 134, 33));
+    assert_eq!(counted, Counted { taps: 10 * DATAGRAMS, allocations: 0 });
+    // Where programs route: eth0 and the sender's lxc…, and eth0 of both nodes with the switch.
+    for (receiver, address, taps) in [("near", [10, 0, 1, 4], 3), ("far", [10, 0, 2, 3], 7)] {
+        let pods = ("pod/default/client", &*format!("pod/default/{receiver}"));
+        let counted = by_programs("cilium-host-routing", pods, address.into());
+        assert_eq!(counted, Counted { taps: taps * DATAGRAMS, allocations: 0 }, "{receiver}");
+    }
+}
+
+/// Datagrams from one pod of a lesson to another, on a connection that all maps know.
+fn by_programs(lesson: &str, (sender, receiver): (&str, &str), to: Ipv4Addr) -> Counted {
+    let path = scenarios::root().join(format!("scenarios/articles/{lesson}/scenario.yaml"));
     let (_, plan) = scenario::load(&Disk, &path, None).unwrap_or_else(|e| panic!("{}", e.render(false)));
     let world = scenario::build(&plan, &mut Mute).expect("its set-up succeeds");
     let pod = |owner: &str| {
         let pod = plan.namespaces.iter().find(|n| n.name.starts_with(owner)).expect("there is one");
         world.namespace(&pod.netns).expect("it was made")
     };
-    let (first, receiver) = (pod("pod/wrk-1/"), pod("pod/wrk-2/"));
+    let (first, receiver) = (pod(sender), pod(receiver));
     let mut lab = Lab { world, first };
     lab.world.spawn(receiver, Box::new(Holder(9999)), Time(0)).expect("a place for a process");
-    let to = SendTo::Ip(std::net::SocketAddrV4::new(Ipv4Addr::new(10, 105, 134, 33), 9999));
-    // A connection that all maps know.
-    let sender = Sender { port: Some(4000), ..Sender::new(SocketKind::Udp, to, &[7; 64]) };
-    let counted = lab.run(sender);
-    // eth0, lxc…, cilium_vxlan and ens4 of both nodes, and two ports of the switch between them.
-    assert_eq!(counted, Counted { taps: 10 * DATAGRAMS, allocations: 0 });
+    let to = SendTo::Ip(std::net::SocketAddrV4::new(to, 9999));
+    lab.run(Sender { port: Some(4000), ..Sender::new(SocketKind::Udp, to, &[7; 64]) })
 }
 
 #[test]

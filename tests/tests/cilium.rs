@@ -147,7 +147,8 @@ spec:
        spec: {nodeName: n1, containers: [{name: c, image: ubuntu, command: [sleep, infinity]}]}}
     - {apiVersion: v1, kind: Pod, metadata: {name: near, labels: {app: near}}, status: {podIP: 10.0.0.11},
        spec: {nodeName: n1, containers: [{name: c, image: podhop, command: [udpecho, "7"]}]}}
-    - {apiVersion: v1, kind: Pod, metadata: {name: far, labels: {app: far}}, status: {podIP: 10.0.1.10},
+    - {apiVersion: v1, kind: Pod, status: {podIP: 10.0.1.10},
+       metadata: {name: far, labels: {app: far}, annotations: {podhop.dev/veth: lxcfar}},
        spec: {nodeName: n2, containers: [{name: c, image: podhop, command: [udpecho, "7"]}]}}
     - {apiVersion: v1, kind: Service, metadata: {name: near},
        spec: {clusterIP: 10.96.0.7, selector: {app: near}, ports: [{port: 70, targetPort: 7, protocol: UDP}]}}
@@ -157,9 +158,19 @@ spec:
        spec: {clusterIP: 10.96.0.9, selector: {app: nobody}, ports: [{port: 90}]}}
 "#;
 
+/// Programs that could route.
+const NATIVE: &str = ", routingMode: native, autoDirectNodeRoutes: true, enableIPv4Masquerade: false, \
+                      kubeProxyReplacement: true, socketLB: {hostNamespaceOnly: true}";
+
 /// Runs it with `rest` and holds it to its expectations.
 fn check(rest: &str) {
-    let source = SourceFile::new("inline", format!("{CLUSTER}{rest}"));
+    check_with("", rest);
+}
+
+/// As [`check`], with settings of Cilium.
+fn check_with(settings: &str, rest: &str) {
+    let cluster = CLUSTER.replace("{plugin: cilium}", &format!("{{plugin: cilium{settings}}}"));
+    let source = SourceFile::new("inline", format!("{cluster}{rest}"));
     let plan = scenario::resolve(&source).unwrap_or_else(|e| panic!("{}", e.render(false)));
     let report = scenario::run(&plan, &mut Nowhere, Options::default(), &mut ()).expect("it runs");
     let failed: Vec<_> = report.expectations.iter().filter(|e| !e.verdict.ok).collect();
@@ -201,8 +212,7 @@ fn pods_reach_pods_and_the_world() {
 /// A pod's own Service leads back to it, from an address that is nobody's; one that nobody serves is refused at once.
 #[test]
 fn services_are_translated_by_programs() {
-    check(
-        r#"
+    let services = r#"
   traffic:
     - {from: pod/default/client, run: "nc -u -w1 10.96.0.7 70 << 'E'\nnear\nE"}
     - {from: pod/default/client, run: "nc -u -w1 10.96.0.8 80 << 'E'\nfar\nE"}
@@ -220,8 +230,9 @@ fn services_are_translated_by_programs() {
     - {capture: pod/default/client/eth0, filter: "icmp and src host 10.96.0.9 and len = 106", count: 1}
     # Nothing of it went to the stack of the node.
     - {capture: n1/cilium_host, filter: udp, count: 0}
-"#,
-    );
+"#;
+    check(services);
+    check_with(NATIVE, services);
 }
 
 /// A pod that sends from another address than its own is not heard, and a fragment goes where the first one went.
@@ -239,6 +250,100 @@ fn sources_and_fragments() {
     - {capture: n1/cilium_vxlan, filter: "host 10.0.0.99", count: 0}
     - {command: "ping -c1 -s 3000 10.0.1.10", exit: 0}
     - {capture: n1/cilium_vxlan, filter: "src host 10.0.0.10 and icmp", count: 3}
+"#,
+    );
+}
+
+/// With eBPF host routing pods' packets meet neither the stack nor the other end of the pod that they are for; without
+/// it the stack routes them on both nodes.
+#[test]
+fn programs_route_or_leave_it_to_the_stack() {
+    let traffic = r#"
+  traffic:
+    - {from: pod/default/client, run: "ping -c1 10.0.0.11"}
+    - {from: pod/default/client, run: "ping -c1 10.0.1.10"}
+    - {from: n1, run: "iptables -xnvL FORWARD"}
+    - {from: n2, run: "iptables -xnvL FORWARD"}
+  expect:
+    - {command: "ping -c1 10.0.0.11", exit: 0, stdout: ttl=63}
+    - {capture: n1/eth0, filter: "icmp and host 10.0.0.10 and host 10.0.1.10", count: 2}
+    - {capture: n1/eth0, filter: "udp port 8472", count: 0}
+"#;
+    let programs = r#"
+    - {command: "ping -c1 10.0.1.10", exit: 0, stdout: ttl=62}
+    - {capture: n1/any, filter: "icmp and dst host 10.0.0.10", direction: Out, count: 0}
+    - {capture: n2/any, filter: "icmp and dst host 10.0.1.10", direction: Out, count: 0}
+    - {capture: pod/default/far/any, filter: "icmp[0] = icmp-echo", direction: In, count: 1}
+    - {command: "iptables -xnvL FORWARD", from: n1, stdout: "       0        0 CILIUM_FORWARD"}
+    - {command: "iptables -xnvL FORWARD", from: n2, stdout: "       0        0 CILIUM_FORWARD"}
+"#;
+    check_with(NATIVE, &format!("{traffic}{programs}"));
+    // Two more hops: there and back, the stack takes one off the TTL besides the programs.
+    let stack = r#"
+    - {command: "ping -c1 10.0.1.10", exit: 0, stdout: ttl=60}
+    - {capture: n2/lxcfar, filter: "icmp[0] = icmp-echo and dst host 10.0.1.10", direction: Out, count: 1}
+    - {command: "iptables -xnvL FORWARD", from: n1, stdout: "       2      168 CILIUM_FORWARD"}
+    - {command: "iptables -xnvL FORWARD", from: n2, stdout: "       2      168 CILIUM_FORWARD"}
+"#;
+    check_with(&format!("{NATIVE}, bpf: {{hostLegacyRouting: true}}"), &format!("{traffic}{stack}"));
+}
+
+/// A neighbour that does not answer: the program's packet waits for it as any other, and its pod is told by the node.
+#[test]
+fn a_program_s_packet_waits_for_its_neighbour() {
+    check_with(
+        NATIVE,
+        r#"
+  traffic:
+    - {from: pod/default/client, run: "ping -c1 -W5 192.168.0.77"}
+    - {from: pod/default/client, run: "ping -c1 192.168.0.12"}
+    - {from: n1, run: "ping -c1 10.0.1.10"}
+  expect:
+    - {command: "ping -c1 -W5 192.168.0.77", exit: 1, stdout: "From 10.0.0.1 icmp_seq=1 Destination Host Unreachable"}
+    - {capture: n1/eth0, filter: "arp[24:4] = 0xc0a8004d", count: 3}
+    - {capture: n1/eth0, filter: "icmp and host 192.168.0.77", count: 0}
+    # Without masquerading the other node hears of the pod itself, and its answer goes straight into the pod.
+    - {command: "ping -c1 192.168.0.12", exit: 0, stdout: ttl=63}
+    - {capture: n2/eth0, filter: "icmp[0] = icmp-echo and src host 10.0.0.10 and ip[8] = 63", count: 1}
+    - {command: "ping -c1 10.0.1.10", exit: 0, stdout: ttl=63}
+    - {capture: n2/eth0, filter: "icmp[0] = icmp-echo and src host 192.168.0.11 and dst host 10.0.1.10", count: 1}
+"#,
+    );
+}
+
+/// A pod whose device is down gets nothing put in front of it: the program's packet ends there, and nobody is told.
+#[test]
+fn nothing_is_received_by_a_device_that_is_down() {
+    check_with(
+        NATIVE,
+        r#"
+  traffic:
+    - {from: pod/default/near, run: "ip link set eth0 down"}
+    - {from: pod/default/client, run: "ping -c1 -W1 10.0.0.11"}
+  expect:
+    - {command: "ping -c1 -W1 10.0.0.11", exit: 1, stdout: "0 received, 100% packet loss"}
+    - {capture: n1/any, filter: "icmp and host 10.0.0.11", count: 1}
+    - {capture: pod/default/near/any, filter: icmp, count: 0}
+"#,
+    );
+}
+
+/// A tunnel without kube-proxy: what it brings goes straight into the pod, too.
+#[test]
+fn programs_route_beside_a_tunnel() {
+    check_with(
+        ", enableIPv4Masquerade: false, kubeProxyReplacement: true, socketLB: {hostNamespaceOnly: true}",
+        r#"
+  traffic:
+    - {from: pod/default/client, run: "nc -u -w1 10.96.0.8 80 << 'E'\nfar\nE"}
+    - {from: n1, run: "iptables-save"}
+  expect:
+    - {command: "nc -u -w1 10.96.0.8 80 << 'E'\nfar\nE", stdout: far}
+    - {capture: n1/eth0, filter: "udp port 8472", count: 2}
+    - {capture: n2/lxcfar, filter: "udp and src host 10.0.0.10", count: 0}
+    - {capture: pod/default/far/eth0, filter: "udp and src host 10.0.0.10", count: 1}
+    # Neither kube-proxy nor Cilium has a rule of table nat.
+    - {command: "iptables-save", exit: 0}
 "#,
     );
 }

@@ -89,7 +89,7 @@ impl Cluster {
     fn node_setup(&self, prf: &Prf, n: usize, agent: Agent, pods: &[&PlacedPod], shared: &mut Shared) -> Vec<Arc<str>> {
         let (node, site) = (&self.nodes[n], self.site(prf, n));
         let mut own = network(node);
-        own.extend(sysctls(&options(&self.config, node)).map(str::to_owned));
+        own.extend(sysctls(&self.config, &options(&self.config, node)).map(str::to_owned));
         own.extend(agent.start);
         for pod in pods {
             own.extend(self.config.cni.add(site, pod));
@@ -110,14 +110,18 @@ impl Cluster {
 
     /// What the kubelet and kube-proxy run for a node's rules.
     fn rules(&self, n: usize, served: &[Served]) -> Rules {
-        let sync = Proxier::new(options(&self.config, &self.nodes[n])).sync(&self.backends(n, served));
+        let proxier = || Proxier::new(options(&self.config, &self.nodes[n]));
+        let there = !self.config.cni.replaces_kube_proxy();
+        let sync = there.then(|| proxier().sync(&self.backends(n, served)));
         let iptables = self.config.iptables.program();
         let version = self.config.kube_proxy.version;
-        let mut kubelet = ensured(iptables, kubelet_chains(version).into_iter().chain(sync.ensure.clone()));
+        let wanted = sync.iter().flat_map(|sync| sync.ensure.clone());
+        let mut kubelet = ensured(iptables, kubelet_chains(version).into_iter().chain(wanted));
         let own = kubelet_rules(version);
         kubelet.extend(own.iter().map(|(table, rule)| format!("{iptables} -w -t {table} -A {rule}")));
         let shared = |commands: Vec<String>| commands.into_iter().map(Arc::from).collect();
-        Rules { kubelet: shared(kubelet), kube_proxy: shared(sync.restore_command(iptables).into_iter().collect()) }
+        let restore = sync.and_then(|sync| sync.restore_command(iptables));
+        Rules { kubelet: shared(kubelet), kube_proxy: shared(restore.into_iter().collect()) }
     }
 }
 
@@ -257,13 +261,14 @@ fn network(node: &Node) -> Vec<String> {
 
 /// What kubeadm demands, and what kube-proxy sets (pkg/proxy/iptables/proxier.go: NewProxier; cmd/kube-proxy:
 /// conntrack).
-fn sysctls(options: &Options) -> impl Iterator<Item = &'static str> {
+fn sysctls(config: &Config, options: &Options) -> impl Iterator<Item = &'static str> {
+    let proxy = !config.cni.replaces_kube_proxy();
     [
         (true, "sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1"),
-        (options.localhost_nodeports, "sysctl -qw net.ipv4.conf.all.route_localnet=1"),
-        (true, "sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=86400"),
-        (true, "sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_close_wait=3600"),
-        (options.tcp_be_liberal, "sysctl -qw net.netfilter.nf_conntrack_tcp_be_liberal=1"),
+        (proxy && options.localhost_nodeports, "sysctl -qw net.ipv4.conf.all.route_localnet=1"),
+        (proxy, "sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=86400"),
+        (proxy, "sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_close_wait=3600"),
+        (proxy && options.tcp_be_liberal, "sysctl -qw net.netfilter.nf_conntrack_tcp_be_liberal=1"),
     ]
     .into_iter()
     .filter_map(|(asked, command)| asked.then_some(command))

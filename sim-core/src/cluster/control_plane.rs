@@ -380,7 +380,8 @@ impl ControlPlane {
             return effects;
         }
         self.served = served;
-        self.agents.iter_mut().for_each(|agent| agent.wanted = true);
+        let there = !self.cluster.config.cni.replaces_kube_proxy();
+        self.agents.iter_mut().for_each(|agent| agent.wanted = there);
         let commands = self.balancer.as_mut().map_or_else(Vec::new, |b| b.sync(&self.served));
         let balanced = (0..self.agents.len()).filter(|_| !commands.is_empty());
         effects.extend(balanced.map(|node| Effect::Run(node, commands.clone(), None)));

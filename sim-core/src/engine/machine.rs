@@ -468,7 +468,7 @@ impl Machine {
         loop {
             while let Some(turn) = self.cpu.dequeue() {
                 let (ns, dev, frame, frames) = match &turn {
-                    Turn::Frame(rx) => (rx.ns, rx.dev, rx.frame.id, 1),
+                    Turn::Frame(rx) | Turn::Round(rx) => (rx.ns, rx.dev, rx.frame.id, 1),
                     Turn::Poll { ns, dev, first, frames } => (*ns, *dev, *first, u64::from(*frames)),
                 };
                 received += frames;
@@ -481,6 +481,7 @@ impl Machine {
                 let cx = &mut cx(&mut self.cpu, run);
                 match turn {
                     Turn::Frame(rx) => self.spaces.receive(cx, rx),
+                    Turn::Round(rx) => self.spaces.another_round(cx, rx),
                     Turn::Poll { ns, dev, .. } => self.spaces.poll(cx, ns, dev),
                 }
                 self.spaces.settle(&mut self.cpu);

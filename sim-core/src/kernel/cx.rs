@@ -59,6 +59,8 @@ pub struct Rx {
 pub enum Turn {
     /// It receives a frame of the backlog.
     Frame(Rx),
+    /// It goes on with a frame that it has received, at a device of another namespace.
+    Round(Rx),
     /// It polls a device that has frames: the oldest of them, and how many there are.
     Poll {
         /// Its namespace.
@@ -458,6 +460,14 @@ impl Cx<'_> {
         }
         self.step(&f, f.dev, What::Queued { ns, dev });
         self.cpu.softnet.push(Rx { ns, dev, frame: f });
+        Break(Fate::Queued)
+    }
+
+    /// `another_round` of __netif_receive_skb_core, which leads into another namespace: the frame is in no queue, and
+    /// keeps the time of its arrival.
+    pub(in crate::kernel) fn another_round(&mut self, ns: NsId, dev: IfIndex, f: Frame) -> Flow {
+        self.step(&f, f.dev, What::Queued { ns, dev });
+        self.cpu.softnet.push_round(Rx { ns, dev, frame: f });
         Break(Fate::Queued)
     }
 

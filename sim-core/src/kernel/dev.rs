@@ -217,6 +217,16 @@ pub(in crate::kernel) fn receive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
     netif_receive(ns, cx, dev, f)
 }
 
+/// `another_round` of __netif_receive_skb_core, for a frame that bpf_redirect_peer has put to `dev`: counted as one
+/// however many segments it holds (dev_sw_netstats_rx_add), and to this host whatever its link-layer address.
+pub(in crate::kernel) fn another_round(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
+    (f.dev, f.pkt_type) = (dev, PacketType::Host);
+    let Some(d) = ns.dev_mut(dev) else { return cx.kill(f, DropReason::DevReady) };
+    d.stats.rx_packets += 1;
+    d.stats.rx_bytes += f.bytes().len() as u64;
+    netif_receive(ns, cx, dev, f)
+}
+
 /// As [`receive`], for a frame that is not handed up yet (veth_poll, gro_cell_poll).
 fn arrive(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
     f.dev = dev;

@@ -176,6 +176,9 @@ pub enum Bpf {
         attach: Attach,
         /// What runs.
         program: Program,
+        /// It was compiled to route by itself, with this device to the network (ENABLE_HOST_ROUTING,
+        /// DIRECT_ROUTING_DEV_IFINDEX).
+        host_routing: Option<String>,
     },
     /// BPF_LINK_DETACH
     Detach {

@@ -288,6 +288,12 @@ impl Spaces {
         let _ = super::dev::receive(self.enter(cx, rx.ns), cx, rx.dev, rx.frame);
     }
 
+    /// A frame's turn goes on at a device of another namespace.
+    #[inline(never)]
+    pub fn another_round(&mut self, cx: &mut Cx<'_>, rx: super::cx::Rx) {
+        let _ = super::dev::another_round(self.enter(cx, rx.ns), cx, rx.dev, rx.frame);
+    }
+
     /// The turn of a device whose frames are polled.
     #[inline(never)]
     pub fn poll(&mut self, cx: &mut Cx<'_>, ns: NsId, dev: IfIndex) {

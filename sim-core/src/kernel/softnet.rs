@@ -22,6 +22,8 @@ pub(in crate::kernel) struct Softnet {
     backlog_scheduled: bool,
     napis: Vec<Napi>,
     places: BTreeMap<(NsId, IfIndex), usize>,
+    /// What goes round `another_round` of __netif_receive_skb_core: no queue of Linux's, so it comes before all others.
+    rounds: VecDeque<Rx>,
     /// What net_rx_action works on, what was scheduled meanwhile, and what had its turn and is not through.
     list: VecDeque<Instance>,
     poll_list: VecDeque<Instance>,
@@ -49,7 +51,7 @@ struct Napi {
 impl Softnet {
     /// Frames that wait.
     pub fn len(&self) -> usize {
-        let backlog = self.input.len() + self.process.len();
+        let backlog = self.input.len() + self.process.len() + self.rounds.len();
         if self.napis.is_empty() {
             return backlog;
         }
@@ -78,6 +80,11 @@ impl Softnet {
         }
     }
 
+    /// A frame has another device before its turn is over.
+    pub fn push_round(&mut self, rx: Rx) {
+        self.rounds.push_back(rx);
+    }
+
     /// Frames that wait for the poll of a device.
     pub fn napi_len(&self, ns: NsId, dev: IfIndex) -> usize {
         self.places.get(&(ns, dev)).map_or(0, |at| self.napis[*at].queue.len())
@@ -98,6 +105,9 @@ impl Softnet {
 
     /// net_rx_action: whose turn it is. process_backlog takes over the whole input queue when its own is empty.
     pub fn next(&mut self) -> Option<Turn> {
+        if let Some(rx) = self.rounds.pop_front() {
+            return Some(Turn::Round(rx));
+        }
         loop {
             if self.list.is_empty() {
                 std::mem::swap(&mut self.list, &mut self.poll_list);

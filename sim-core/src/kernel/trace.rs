@@ -436,6 +436,10 @@ pub enum BpfStep {
     Drop(BpfDrop),
     /// bpf_redirect
     Redirect(IfIndex),
+    /// bpf_redirect_peer: to the other end of this device.
+    RedirectPeer(IfIndex),
+    /// bpf_redirect_neigh: out of this device.
+    RedirectNeigh(IfIndex),
 }
 
 /// enum ct_status of Cilium.

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   cilium-agent attach tcx_ingress cil_from_container dev lxc7dc050ebabd6
+//!   cilium-agent attach tcx_ingress cil_from_netdev dev ens4 host-routing ens4
 //!   cilium-agent update cilium_lxc 10.0.1.15 id=1234 sec_id=256 dev=lxc7dc050ebabd6 mac=4e:… nodemac=a6:…
 //!   cilium-agent update cilium_ipcache 10.0.2.17/32 identity=257 tunnelendpoint=10.168.0.5
 //!   cilium-agent update cilium_tunnel_map 10.0.2.0/24 10.168.0.5
@@ -33,6 +34,8 @@ const MAPS: [&str; 6] = [
     "cilium_lb4_backends_v3",
     "cilium_lb4_reverse_nat",
 ];
+/// Programs that route: the device to the network follows.
+const HOST_ROUTING: &str = "host-routing";
 /// What it does.
 const VERBS: [&str; 4] = ["attach", "detach", "update", "delete"];
 
@@ -42,7 +45,10 @@ pub(super) fn parse(words: &[Word]) -> Result<Action, SyntaxError> {
     let bpf = match verb.text.as_str() {
         "attach" => {
             let (attach, program) = (attach(&mut args)?, program(&mut args)?);
-            Bpf::Link { dev: dev(&mut args)?, attach, program }
+            let dev = dev(&mut args)?;
+            let routes = args.peek().is_some_and(|word| word.text == HOST_ROUTING);
+            let host_routing = if routes { args.next().map(|_| args.value()).transpose()? } else { None };
+            Bpf::Link { dev, attach, program, host_routing: host_routing.map(|word| word.text.clone()) }
         }
         "detach" => {
             let attach = attach(&mut args)?;
@@ -180,8 +186,9 @@ fn optional(args: &mut Args<'_>, name: &str) -> Option<Word> {
 /// The command that makes this request.
 pub(super) fn command(bpf: &Bpf) -> String {
     match bpf {
-        Bpf::Link { dev, attach, program } => {
-            format!("cilium-agent attach {} {} dev {}", attach.name(), program.name(), quote(dev))
+        Bpf::Link { dev, attach, program, host_routing } => {
+            let routing = host_routing.as_ref().map_or(String::new(), |dev| format!(" {HOST_ROUTING} {}", quote(dev)));
+            format!("cilium-agent attach {} {} dev {}{routing}", attach.name(), program.name(), quote(dev))
         }
         Bpf::Detach { dev, attach } => format!("cilium-agent detach {} dev {}", attach.name(), quote(dev)),
         Bpf::Delete(key) => format!("cilium-agent delete {}", key_words(key)),
@@ -235,6 +242,7 @@ mod tests {
     fn requests_are_read_and_printed() {
         for line in [
             "cilium-agent attach tcx_ingress cil_from_container dev lxc7dc050ebabd6",
+            "cilium-agent attach tcx_ingress cil_from_netdev dev eth0 host-routing eth0",
             "cilium-agent detach tcx_egress dev cilium_host",
             "cilium-agent update cilium_lxc 10.0.1.15 id=7 sec_id=256 dev=lxc1 mac=4e:e0:85:d5:68:f9 \
              nodemac=a6:8a:15:36:dc:cb",

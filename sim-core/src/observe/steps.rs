@@ -91,6 +91,8 @@ fn bpf_sentence<'a>(step: BpfStep, dev: impl Fn(IfIndex) -> &'a str) -> String {
         BpfStep::Arp { addr, mac } => format!("  answers the ARP request: {addr} is at {mac}"),
         BpfStep::Drop(why) => format!("  drops it: {}", why.text()),
         BpfStep::Redirect(to) => format!("  redirects it to {}", dev(to)),
+        BpfStep::RedirectPeer(to) => format!("  hands it to the other end of {}, which receives it at once", dev(to)),
+        BpfStep::RedirectNeigh(to) => format!("  redirects it to the neighbour on its way out of {}", dev(to)),
     }
 }
 
@@ -247,6 +249,8 @@ fn bpf<'a>(step: BpfStep, dev: impl Fn(IfIndex) -> &'a str) -> (&'static str, Va
         BpfStep::Arp { addr, mac } => ("bpf_arp", json!({"address": addr, "lladdr": mac.to_string()})),
         BpfStep::Drop(why) => ("bpf_drop", json!({"reason": why.text()})),
         BpfStep::Redirect(to) => ("bpf_redirect", json!({"to": dev(to)})),
+        BpfStep::RedirectPeer(to) => ("bpf_redirect_peer", json!({"to": dev(to)})),
+        BpfStep::RedirectNeigh(to) => ("bpf_redirect_neigh", json!({"to": dev(to)})),
     }
 }
 

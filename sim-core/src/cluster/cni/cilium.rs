@@ -1,6 +1,6 @@
-//! Cilium 1.17 in tunnel mode beside kube-proxy (daemon/, pkg/datapath/, plugins/cilium-cni of its repository):
-//! programs at all devices, and maps that tell them who is where. What a pod sends to a Service is translated by them,
-//! and never meets kube-proxy's rules.
+//! Cilium 1.17 (daemon/, pkg/datapath/, plugins/cilium-cni of its repository): programs at all devices, and maps that
+//! tell them who is where. What a pod sends to a Service is translated by them, and never meets kube-proxy's rules. If
+//! nothing needs the node's own stack any more, they route, too.
 //!
 //! ```text
 //!   eth0 of a pod ==== lxc…   cilium_host ==== cilium_net   cilium_vxlan   ens4, eth0, …
@@ -32,13 +32,39 @@ pub(super) const IPAM: Ipam = Ipam { prefix_len: 24, reserved: 3, broadcast: tru
 /// Cilium's settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cilium {
-    /// Of all devices; routes to pods have 50 less.
+    /// Of all devices; routes to pods have 50 less if they lead through a tunnel.
     pub mtu: u16,
+    /// How packets get to other nodes.
+    pub routing_mode: RoutingMode,
+    /// There is no kube-proxy.
+    pub kube_proxy_replacement: bool,
+    /// Pods' packets leave the cluster with their node's address, by rules of iptables.
+    pub masquerade: bool,
+    /// The stack routes, although programs could.
+    pub host_legacy_routing: bool,
+}
+
+/// How packets get to other nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RoutingMode {
+    /// In a tunnel of VXLAN.
+    Tunnel,
+    /// As they are.
+    Native {
+        /// Each node has routes to the others of its network; all else is up to the network's routers.
+        auto_direct_node_routes: bool,
+    },
 }
 
 impl Default for Cilium {
     fn default() -> Self {
-        Cilium { mtu: 1500 }
+        Cilium {
+            mtu: 1500,
+            routing_mode: RoutingMode::Tunnel,
+            kube_proxy_replacement: false,
+            masquerade: true,
+            host_legacy_routing: false,
+        }
     }
 }
 
@@ -69,24 +95,6 @@ pub(super) fn check(node: &Node) -> Option<(String, String)> {
     Some((format!("metadata.annotations[{ROUTER_ANNOTATION}]"), message))
 }
 
-/// What the agents of others write into their maps about a node (pkg/datapath/linux/node.go: nodeUpdate; pkg/ipcache).
-pub(super) fn peer(site: Site<'_>) -> Peer {
-    let node = site.node;
-    let ip = node.ip();
-    let mut commands = vec![
-        format!("cilium-agent update cilium_tunnel_map {} {ip}", node.pod_cidr),
-        maps::ipcache(ip, maps::REMOTE_NODE, None),
-        maps::ipcache(router(node), maps::REMOTE_NODE, Some(ip)),
-        maps::ipcache(health(node), maps::HEALTH, Some(ip)),
-    ];
-    let own = |p: &&PlacedPod| site.cluster.nodes[p.node].config.name == node.config.name && !p.spec.host_network;
-    let identities = maps::Identities::of(site.cluster);
-    let pods = site.cluster.pods.iter().filter(own);
-    commands.extend(pods.map(|p| maps::ipcache(p.ip, identities.of_pod(p), Some(ip))));
-    let all: Vec<Arc<str>> = commands.into_iter().map(Arc::from).collect();
-    Peer { near: all.clone(), far: all }
-}
-
 /// A pod that has gone is taken out of the maps.
 pub(super) fn forget(pod: &PlacedPod) -> Vec<String> {
     vec![
@@ -96,19 +104,55 @@ pub(super) fn forget(pod: &PlacedPod) -> Vec<String> {
 }
 
 impl Cilium {
+    /// The network between the nodes carries pods' packets as they are.
+    pub(super) fn needs_routes(&self) -> bool {
+        self.routing_mode != RoutingMode::Tunnel
+    }
+
+    /// eBPF host routing: programs route, unless something needs netfilter's connections
+    /// (daemon/cmd/kube_proxy_replacement.go: finishKubeProxyReplacementInit).
+    fn host_routing(&self) -> bool {
+        self.kube_proxy_replacement && !self.masquerade && !self.host_legacy_routing
+    }
+
     pub(super) fn agent(&self, site: Site<'_>) -> Agent {
         let mut start = sysctls();
         start.extend(self.devices(site));
         start.extend(self.routes(site));
-        start.extend(programs(site.node));
+        start.extend(self.programs(site.node));
         start.extend(Self::local(site.node));
         start.extend(self.health_endpoint(site));
         Agent {
             files: vec![conflist()],
             start,
             ready: Balancer::default().sync(&site.cluster.served()),
-            rules: iptables::rules(site),
+            rules: iptables::rules(site, self.masquerade),
         }
+    }
+
+    /// What the agents of others write into their maps about a node (pkg/datapath/linux/node.go: nodeUpdate;
+    /// pkg/ipcache), and their routes to it (updateDirectRoutes).
+    pub(super) fn peer(&self, site: Site<'_>) -> Peer {
+        let node = site.node;
+        let ip = node.ip();
+        let tunnel = (self.routing_mode == RoutingMode::Tunnel).then_some(ip);
+        let mut commands: Vec<String> =
+            tunnel.iter().map(|ip| format!("cilium-agent update cilium_tunnel_map {} {ip}", node.pod_cidr)).collect();
+        commands.extend([
+            maps::ipcache(ip, maps::REMOTE_NODE, None),
+            maps::ipcache(router(node), maps::REMOTE_NODE, tunnel),
+            maps::ipcache(health(node), maps::HEALTH, tunnel),
+        ]);
+        let own = |p: &&PlacedPod| site.cluster.nodes[p.node].config.name == node.config.name && !p.spec.host_network;
+        let identities = maps::Identities::of(site.cluster);
+        let pods = site.cluster.pods.iter().filter(own);
+        commands.extend(pods.map(|p| maps::ipcache(p.ip, identities.of_pod(p), tunnel)));
+        let all: Vec<Arc<str>> = commands.into_iter().map(Arc::from).collect();
+        let mut near = all.clone();
+        if self.routing_mode == (RoutingMode::Native { auto_direct_node_routes: true }) {
+            near.push(format!("ip route add {} via {ip} proto kernel", node.pod_cidr).into());
+        }
+        Peer { near, far: all }
     }
 
     pub(super) fn add(&self, site: Site<'_>, pod: &PlacedPod) -> Vec<String> {
@@ -145,19 +189,20 @@ impl Cilium {
             ));
             commands.push(format!("ip link set {dev} arp off up"));
         }
-        commands.extend([
-            format!("ip addr add {}/32 dev cilium_host", router(site.node)),
-            format!(
-                "ip link add cilium_vxlan address {} mtu {mtu} type vxlan external dstport 8472",
-                mac("cilium_vxlan")
-            ),
-            "sysctl -qw net.ipv4.conf.cilium_vxlan.rp_filter=0".to_owned(),
-            "ip link set cilium_vxlan up".to_owned(),
-        ]);
+        commands.push(format!("ip addr add {}/32 dev cilium_host", router(site.node)));
+        if self.routing_mode == RoutingMode::Tunnel {
+            let mac = mac("cilium_vxlan");
+            commands.extend([
+                format!("ip link add cilium_vxlan address {mac} mtu {mtu} type vxlan external dstport 8472"),
+                "sysctl -qw net.ipv4.conf.cilium_vxlan.rp_filter=0".to_owned(),
+                "ip link set cilium_vxlan up".to_owned(),
+            ]);
+        }
         commands
     }
 
-    /// The ways to all pods: by cilium_host, whose program knows them (pkg/datapath/linux/node.go: updateNodeRoute).
+    /// The ways to all pods: by cilium_host, whose program knows them (pkg/datapath/linux/node.go: updateNodeRoute); to
+    /// those of other nodes, if there is a tunnel.
     fn routes(&self, site: Site<'_>) -> Vec<String> {
         let router = router(site.node);
         let own = site.node.pod_cidr;
@@ -166,6 +211,9 @@ impl Cilium {
             format!("ip route add {router} dev cilium_host proto kernel scope link"),
             format!("ip route add {own} {by}"),
         ];
+        if self.routing_mode != RoutingMode::Tunnel {
+            return commands;
+        }
         let others = site.cluster.nodes.iter().filter(|n| n.config.name != site.node.config.name);
         let mtu = self.route_mtu();
         commands.extend(others.map(|n| format!("ip route add {} {by} mtu {mtu}", n.pod_cidr)));
@@ -173,7 +221,10 @@ impl Cilium {
     }
 
     fn route_mtu(&self) -> u16 {
-        self.mtu.saturating_sub(TUNNEL_OVERHEAD)
+        match self.routing_mode {
+            RoutingMode::Tunnel => self.mtu.saturating_sub(TUNNEL_OVERHEAD),
+            RoutingMode::Native { .. } => self.mtu,
+        }
     }
 
     /// What the maps hold of the node itself, and of everything else.
@@ -229,24 +280,34 @@ impl Cilium {
                 "cilium-agent update cilium_lxc {ip} id={id} sec_id={identity} dev={lxc} mac={mac} nodemac={node_mac}"
             ),
             maps::ipcache(*ip, *identity, None),
-            format!("cilium-agent attach tcx_ingress cil_from_container dev {lxc}"),
+            self.attach(node, "tcx_ingress", "cil_from_container", lxc),
         ]
     }
-}
 
-/// The programs of devices that are no endpoint's (pkg/datapath/loader/loader.go: reloadHostDatapath,
-/// replaceOverlayDatapath).
-fn programs(node: &Node) -> Vec<String> {
-    [
-        ("tcx_ingress", "cil_from_overlay", "cilium_vxlan"),
-        ("tcx_egress", "cil_to_overlay", "cilium_vxlan"),
-        ("tcx_ingress", "cil_to_host", "cilium_host"),
-        ("tcx_egress", "cil_from_host", "cilium_host"),
-        ("tcx_ingress", "cil_to_host", "cilium_net"),
-        ("tcx_ingress", "cil_from_netdev", &node.config.interface),
-    ]
-    .map(|(attach, program, dev)| format!("cilium-agent attach {attach} {program} dev {dev}"))
-    .to_vec()
+    /// The programs of devices that are no endpoint's (pkg/datapath/loader/loader.go: reloadHostDatapath,
+    /// replaceOverlayDatapath).
+    fn programs(&self, node: &Node) -> Vec<String> {
+        let network = node.config.interface.as_str();
+        let mut all = Vec::new();
+        if self.routing_mode == RoutingMode::Tunnel {
+            all.push(("tcx_ingress", "cil_from_overlay", "cilium_vxlan"));
+            all.push(("tcx_egress", "cil_to_overlay", "cilium_vxlan"));
+        }
+        all.push(("tcx_ingress", "cil_to_host", "cilium_host"));
+        all.push(("tcx_egress", "cil_from_host", "cilium_host"));
+        all.push(("tcx_ingress", "cil_to_host", "cilium_net"));
+        all.push(("tcx_ingress", "cil_from_netdev", network));
+        if self.kube_proxy_replacement {
+            all.push(("tcx_egress", "cil_to_netdev", network));
+        }
+        all.into_iter().map(|(attach, program, dev)| self.attach(node, attach, program, dev)).collect()
+    }
+
+    fn attach(&self, node: &Node, attach: &str, program: &str, dev: &str) -> String {
+        let routing =
+            if self.host_routing() { format!(" host-routing {}", node.config.interface) } else { String::new() };
+        format!("cilium-agent attach {attach} {program} dev {dev}{routing}")
+    }
 }
 
 /// Somebody behind a veth pair.

@@ -33,7 +33,7 @@ pub enum Plugin {
     Flannel(Flannel),
     /// Calico.
     Calico(Calico),
-    /// Cilium with tunnels of VXLAN, beside kube-proxy.
+    /// Cilium.
     Cilium(Cilium),
 }
 
@@ -131,9 +131,15 @@ impl Plugin {
     pub fn needs_routes(&self) -> bool {
         match self {
             Plugin::Kubenet(_) => true,
-            Plugin::Flannel(_) | Plugin::Cilium(_) => false,
+            Plugin::Flannel(_) => false,
             Plugin::Calico(own) => own.needs_routes(),
+            Plugin::Cilium(own) => own.needs_routes(),
         }
+    }
+
+    /// Its agents see to Services instead of kube-proxy, which is not there.
+    pub fn replaces_kube_proxy(&self) -> bool {
+        matches!(self, Plugin::Cilium(Cilium { kube_proxy_replacement: true, .. }))
     }
 
     /// The addresses that a node has by it.
@@ -170,7 +176,7 @@ impl Plugin {
             Plugin::Kubenet(_) => kubenet::peer(site),
             Plugin::Flannel(own) => own.peer(site),
             Plugin::Calico(own) => own.peer(site),
-            Plugin::Cilium(_) => cilium::peer(site),
+            Plugin::Cilium(own) => own.peer(site),
         }
     }
 

@@ -1,5 +1,6 @@
 use super::Plugin;
 use super::calico::{self, Calico, Encapsulation};
+use super::cilium::{Cilium, RoutingMode};
 use super::flannel::{Backend, Flannel};
 use crate::base::rng::Prf;
 use crate::cluster::config::{Config, NodeConfig};
@@ -90,4 +91,60 @@ fn calico_leads_to_blocks() {
     let (near, far) = (tunnelled("10.244.0.64", "192.168.1.12"), tunnelled("10.244.0.128", "192.168.2.13"));
     assert_eq!(routes(&calico(Encapsulation::Ipip)), [blackhole("bird"), pod(1), near, far.clone()]);
     assert_eq!(routes(&calico(Encapsulation::IpipCrossSubnet)), [blackhole("bird"), pod(1), direct("bird"), far]);
+}
+
+/// Felix writes rules on all nodes; those for a tunnel, and the set of its ends, where there is one.
+#[test]
+fn felix_writes_rules_whatever_the_encapsulation() {
+    use Encapsulation::{Ipip, IpipCrossSubnet, None, Vxlan, VxlanCrossSubnet};
+    for (encapsulation, [ipip, vxlan]) in [
+        (None, [false, false]),
+        (Vxlan, [false, true]),
+        (VxlanCrossSubnet, [false, true]),
+        (Ipip, [true, false]),
+        (IpipCrossSubnet, [true, false]),
+    ] {
+        let mtu = encapsulation.mtu();
+        let commands = first_node(Plugin::Calico(Calico { encapsulation, block_size: calico::BLOCK_SIZE, mtu }));
+        let text = commands.join("\n");
+        let has = |what: &str| text.contains(what);
+        assert!(has("--goto cali-tw-cali83dbd022cd5") && has("cali40masq-ipam-pools src"), "{encapsulation:?}");
+        assert_eq!(has("create cali40all-hosts-net") && has("Allow IPIP packets from"), ipip, "{encapsulation:?}");
+        assert_eq!(
+            has("create cali40all-vxlan-net") && has("Allow IPv4 VXLAN packets from"),
+            vxlan,
+            "{encapsulation:?}"
+        );
+        assert_eq!((has("all-hosts-net"), has("all-vxlan-net")), (ipip, vxlan), "{encapsulation:?}");
+    }
+}
+
+/// Without kube-proxy nobody writes Services' rules; without a tunnel there are routes to neighbours.
+#[test]
+fn cilium_without_kube_proxy_and_tunnel() {
+    let native = |host_legacy_routing, masquerade| Cilium {
+        routing_mode: RoutingMode::Native { auto_direct_node_routes: true },
+        kube_proxy_replacement: true,
+        masquerade,
+        host_legacy_routing,
+        ..Cilium::default()
+    };
+    let commands = first_node(Plugin::Cilium(native(false, false)));
+    assert_eq!(ways(&commands)[1..], ["ip route add 10.244.1.0/24 via 192.168.1.12 proto kernel"]);
+    let without = ["KUBE-SERVICES", "cilium_vxlan", "cilium_tunnel_map", "MASQUERADE", "nf_conntrack_tcp_timeout"];
+    for word in without {
+        assert!(!commands.iter().any(|c| c.contains(word)), "{word}");
+    }
+    let attached =
+        |commands: &[String], what: &str| commands.iter().any(|c| c == &format!("cilium-agent attach {what}"));
+    assert!(attached(&commands, "tcx_egress cil_to_netdev dev ens4 host-routing ens4"));
+    // The stack routes if it is to, or if netfilter has to know connections.
+    for legacy in [native(true, false), native(false, true)] {
+        let commands = first_node(Plugin::Cilium(legacy));
+        assert!(attached(&commands, "tcx_ingress cil_from_netdev dev ens4"), "{commands:?}");
+    }
+    let beside = first_node(Plugin::Cilium(Cilium::default()));
+    assert!(
+        beside.iter().any(|c| c.contains("KUBE-SERVICES")) && !attached(&beside, "tcx_egress cil_to_netdev dev ens4")
+    );
 }

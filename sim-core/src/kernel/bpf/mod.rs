@@ -28,6 +28,8 @@ pub enum Program {
     CilFromHost,
     /// bpf_host.c: what comes from the network.
     CilFromNetdev,
+    /// bpf_host.c: what goes into the network.
+    CilToNetdev,
     /// bpf_overlay.c: what the tunnel brings.
     CilFromOverlay,
     /// bpf_overlay.c: what goes into the tunnel.
@@ -36,11 +38,12 @@ pub enum Program {
 
 impl Program {
     /// All that there are.
-    pub const ALL: [Program; 6] = [
+    pub const ALL: [Program; 7] = [
         Program::CilFromContainer,
         Program::CilToHost,
         Program::CilFromHost,
         Program::CilFromNetdev,
+        Program::CilToNetdev,
         Program::CilFromOverlay,
         Program::CilToOverlay,
     ];
@@ -52,6 +55,7 @@ impl Program {
             Program::CilToHost => "cil_to_host",
             Program::CilFromHost => "cil_from_host",
             Program::CilFromNetdev => "cil_from_netdev",
+            Program::CilToNetdev => "cil_to_netdev",
             Program::CilFromOverlay => "cil_from_overlay",
             Program::CilToOverlay => "cil_to_overlay",
         }
@@ -71,7 +75,7 @@ impl Program {
 /// What a program was compiled with (node_config.h of Cilium).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(in crate::kernel) struct Consts {
-    /// ENCAP_IFINDEX: cilium_vxlan.
+    /// ENCAP_IFINDEX: cilium_vxlan, if there is a tunnel.
     pub encap: IfIndex,
     /// CILIUM_NET_IFINDEX
     pub net: IfIndex,
@@ -79,20 +83,26 @@ pub(in crate::kernel) struct Consts {
     pub net_mac: Mac,
     /// CILIUM_HOST_MAC
     pub host_mac: Mac,
+    /// ENABLE_HOST_ROUTING with DIRECT_ROUTING_DEV_IFINDEX: the programs route instead of the stack, and this is the
+    /// device to the network.
+    pub direct: Option<IfIndex>,
 }
 
 impl Consts {
-    /// As the agent compiles it for the devices that are there.
+    /// As the agent compiles it for the devices that are there; with the name of the device to the network if programs
+    /// route.
     ///
     /// # Errors
     /// ENODEV if one is missing.
-    pub(in crate::kernel) fn of(ns: &NetNs, program: Program) -> Result<Consts, Errno> {
-        if !program.needs_devices() {
-            return Ok(Consts::default());
-        }
+    pub(in crate::kernel) fn of(ns: &NetNs, program: Program, direct: Option<&str>) -> Result<Consts, Errno> {
         let find = |name| ns.dev_by_name(name).and_then(|index| ns.dev(index)).ok_or(Errno::ENODEV);
-        let (vxlan, net, host) = (find("cilium_vxlan")?, find("cilium_net")?, find("cilium_host")?);
-        Ok(Consts { encap: vxlan.index, net: net.index, net_mac: net.mac, host_mac: host.mac })
+        let direct = direct.map(|name| find(name).map(|d| d.index)).transpose()?;
+        if !program.needs_devices() {
+            return Ok(Consts { direct, ..Consts::default() });
+        }
+        let (net, host) = (find("cilium_net")?, find("cilium_host")?);
+        let encap = ns.dev_by_name("cilium_vxlan").unwrap_or_default();
+        Ok(Consts { encap, net: net.index, net_mac: net.mac, host_mac: host.mac, direct })
     }
 }
 
@@ -105,6 +115,10 @@ pub(in crate::kernel) enum Verdict {
     Drop(BpfDrop),
     /// TC_ACT_REDIRECT after bpf_redirect: it goes out of this device.
     Redirect(IfIndex),
+    /// TC_ACT_REDIRECT after bpf_redirect_peer: the other end of this device receives it.
+    RedirectPeer(IfIndex),
+    /// TC_ACT_REDIRECT after bpf_redirect_neigh: it goes out of this device, to whom the route says.
+    RedirectNeigh(IfIndex),
 }
 
 /// bpf_prog_run
@@ -113,9 +127,11 @@ pub(in crate::kernel) fn run(ns: &mut NetNs, cx: &mut Cx<'_>, link: &Link, dev: 
     let done = match link.program {
         Program::CilFromContainer => cilium::lxc::from_container(&mut skb),
         Program::CilFromHost => cilium::host::from_host(&mut skb),
+        Program::CilFromNetdev => cilium::host::from_netdev(&mut skb),
         Program::CilFromOverlay => cilium::overlay::from_overlay(&mut skb),
-        // Without NodePort in eBPF, host firewall, encryption and bandwidth manager they have nothing to decide.
-        Program::CilToHost | Program::CilFromNetdev | Program::CilToOverlay => Ok(Verdict::Pass),
+        // Without node ports and masquerading in eBPF, host firewall, encryption and bandwidth manager they have
+        // nothing to decide.
+        Program::CilToHost | Program::CilToNetdev | Program::CilToOverlay => Ok(Verdict::Pass),
     };
     done.unwrap_or_else(Verdict::Drop)
 }

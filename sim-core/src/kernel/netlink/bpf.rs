@@ -1,6 +1,7 @@
 //! bpf(2) and link_create of kernel/bpf/syscall.c, tcx_link_attach of kernel/bpf/tcx.c.
 
 use super::{Bpf, find};
+use crate::base::IfIndex;
 use crate::kernel::bpf::{Consts, Program};
 use crate::kernel::errno::{Errno, NlError};
 use crate::kernel::netns::NetNs;
@@ -8,7 +9,11 @@ use crate::kernel::tc::{Attach, Link};
 
 pub(super) fn request(ns: &mut NetNs, request: &Bpf) -> Result<(), NlError> {
     match request {
-        Bpf::Link { dev, attach, program } => link(ns, dev, *attach, *program),
+        Bpf::Link { dev, attach, program, host_routing } => {
+            let index = find(ns, dev)?;
+            let consts = Consts::of(ns, *program, host_routing.as_deref())?;
+            link(ns, index, *attach, *program, consts)
+        }
         Bpf::Detach { dev, attach } => detach(ns, dev, *attach),
         Bpf::Update(entry) => {
             let devs = &ns.devs;
@@ -19,9 +24,7 @@ pub(super) fn request(ns: &mut NetNs, request: &Bpf) -> Result<(), NlError> {
 }
 
 /// tcx_link_attach
-fn link(ns: &mut NetNs, dev: &str, attach: Attach, program: Program) -> Result<(), NlError> {
-    let index = find(ns, dev)?;
-    let consts = Consts::of(ns, program)?;
+fn link(ns: &mut NetNs, index: IfIndex, attach: Attach, program: Program, consts: Consts) -> Result<(), NlError> {
     let id = ns.bpf.links_made + 1;
     let Some(d) = ns.dev_mut(index) else { return Err(Errno::ENODEV.into()) };
     let place = d.tcx.get_or_insert_default().at_mut(attach);

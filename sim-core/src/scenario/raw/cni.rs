@@ -288,24 +288,144 @@ impl CalicoCni {
     }
 }
 
-/// Cilium 1.17 in tunnel mode, beside kube-proxy.
+/// Cilium 1.17, with values as its Helm chart has them.
 #[derive(Clone, PartialEq, Debug, Deserr, JsonSchema)]
-#[deserr(error = Problems, deny_unknown_fields)]
+#[deserr(error = Problems, deny_unknown_fields, validate = as_its_agent_starts -> Problems)]
 #[schemars(deny_unknown_fields)]
 pub struct CiliumCni {
     /// Programs of eBPF and tunnels of VXLAN.
     #[schemars(extend("const" = "cilium"))]
     pub plugin: Plugin,
-    /// Of all devices, as the nodes' interfaces have it; routes to pods have 50 less. 1500.
+    /// Of all devices, as the nodes' interfaces have it; routes to pods have 50 less if there is a tunnel. 1500.
     #[deserr(default)]
     pub mtu: Option<Spanned<Mtu>>,
+    /// How packets get to other nodes. tunnel.
+    #[deserr(default, rename = "routingMode")]
+    #[schemars(rename = "routingMode")]
+    pub routing_mode: Option<RoutingMode>,
+    /// Nodes have routes to the others of their network. Without a tunnel only.
+    #[deserr(default, rename = "autoDirectNodeRoutes")]
+    #[schemars(default, rename = "autoDirectNodeRoutes")]
+    pub auto_direct_node_routes: bool,
+    /// There is no kube-proxy. It goes with `socketLB: {hostNamespaceOnly: true}`.
+    #[deserr(default, rename = "kubeProxyReplacement")]
+    #[schemars(default, rename = "kubeProxyReplacement")]
+    pub kube_proxy_replacement: bool,
+    /// Where Services are translated as programs connect.
+    #[deserr(default, rename = "socketLB")]
+    #[schemars(rename = "socketLB")]
+    pub socket_lb: Option<SocketLb>,
+    /// What pods send out of the cluster gets their node's address, by iptables. With a tunnel only.
+    #[deserr(default = true, rename = "enableIPv4Masquerade")]
+    #[schemars(default = "super::schema::default_true", rename = "enableIPv4Masquerade")]
+    pub enable_ipv4_masquerade: bool,
+    /// Settings of the programs.
+    #[deserr(default)]
+    pub bpf: Option<CiliumBpf>,
 }
 
-locate!(CiliumCni { mtu = "mtu"; plugin });
+locate!(CiliumCni {
+    mtu = "mtu";
+    plugin, routing_mode, auto_direct_node_routes, kube_proxy_replacement, socket_lb, enable_ipv4_masquerade, bpf
+});
+
+/// How Cilium's packets get to other nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, rename_all = lowercase)]
+#[schemars(rename_all = "lowercase")]
+pub enum RoutingMode {
+    /// In a tunnel: VXLAN.
+    Tunnel,
+    /// As they are, by routes.
+    Native,
+}
+
+/// `socketLB` of Cilium.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
+pub struct SocketLb {
+    /// On the nodes themselves only: of pods' packets, each is translated.
+    #[deserr(rename = "hostNamespaceOnly")]
+    #[schemars(rename = "hostNamespaceOnly")]
+    pub host_namespace_only: bool,
+}
+
+/// `bpf` of Cilium.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserr, JsonSchema)]
+#[deserr(error = Problems, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
+pub struct CiliumBpf {
+    /// Programs masquerade: not simulated.
+    #[deserr(default)]
+    #[schemars(default)]
+    pub masquerade: bool,
+    /// The node's stack routes. So it does without kubeProxyReplacement, or with enableIPv4Masquerade.
+    #[deserr(default, rename = "hostLegacyRouting")]
+    #[schemars(default, rename = "hostLegacyRouting")]
+    pub host_legacy_routing: bool,
+}
+
+/// The agent does not start with everything, and not everything that it does is simulated.
+fn as_its_agent_starts(cilium: CiliumCni, at: ValuePointerRef<'_>) -> Result<CiliumCni, Problems> {
+    let native = cilium.routing_mode == Some(RoutingMode::Native);
+    let in_pods = cilium.socket_lb.is_none_or(|lb| !lb.host_namespace_only);
+    let wrong = [
+        (
+            cilium.auto_direct_node_routes && !native,
+            "autoDirectNodeRoutes",
+            "auto-direct-node-routes cannot be used with tunneling",
+            "add `routingMode: native`",
+        ),
+        (
+            cilium.kube_proxy_replacement && in_pods,
+            "kubeProxyReplacement",
+            "socket load balancing in pods is not simulated",
+            "add `socketLB: {hostNamespaceOnly: true}`",
+        ),
+        (
+            cilium.enable_ipv4_masquerade && native,
+            "routingMode",
+            "masquerading without a tunnel is not simulated",
+            "add `enableIPv4Masquerade: false`",
+        ),
+    ];
+    let mut problems = Problems::default();
+    if cilium.bpf.is_some_and(|bpf| bpf.masquerade) {
+        let hint = Some("add `enableIPv4Masquerade: false`, and leave it out".to_owned());
+        let message = "masquerading by eBPF is not simulated".to_owned();
+        problems.add(Problems::bad(at.push_key("bpf").push_key("masquerade"), message, hint));
+    }
+    for (_, field, message, hint) in wrong.into_iter().filter(|(is_wrong, ..)| *is_wrong) {
+        problems.add(Problems::bad(at.push_key(field), message.to_owned(), Some(hint.to_owned())));
+    }
+    if problems.is_empty() { Ok(cilium) } else { Err(problems) }
+}
 
 impl CiliumCni {
     fn settings(&self) -> cilium::Cilium {
-        let CiliumCni { plugin: _, mtu } = self;
-        cilium::Cilium { mtu: mtu.as_ref().map_or(cilium::Cilium::default().mtu, |m| m.value.0) }
+        let CiliumCni {
+            plugin: _,
+            mtu,
+            routing_mode,
+            auto_direct_node_routes,
+            kube_proxy_replacement,
+            // What it has to be is checked.
+            socket_lb: _,
+            enable_ipv4_masquerade,
+            bpf,
+        } = self;
+        cilium::Cilium {
+            mtu: mtu.as_ref().map_or(cilium::Cilium::default().mtu, |m| m.value.0),
+            routing_mode: match routing_mode {
+                Some(RoutingMode::Tunnel) | None => cilium::RoutingMode::Tunnel,
+                Some(RoutingMode::Native) => {
+                    cilium::RoutingMode::Native { auto_direct_node_routes: *auto_direct_node_routes }
+                }
+            },
+            kube_proxy_replacement: *kube_proxy_replacement,
+            masquerade: *enable_ipv4_masquerade,
+            host_legacy_routing: bpf.is_some_and(|bpf| bpf.host_legacy_routing),
+        }
     }
 }

@@ -197,11 +197,8 @@ impl Calico {
         ]
     }
 
-    /// Felix's sets and rules. Only nodes with IPIP have them here: see docs/limitations.md.
+    /// Felix's sets and rules.
     fn rules(&self, site: Site<'_>) -> Vec<String> {
-        if !self.encapsulation.is_ipip() {
-            return Vec::new();
-        }
         let texts = self.felix(site, None).render();
         let restore = restore(site, &texts.rules);
         vec![format!("ipset restore <<EOF\n{}EOF\n", texts.sets), restore]
@@ -209,9 +206,6 @@ impl Calico {
 
     /// What Felix does about a new pod.
     pub(super) fn announce(&self, site: Site<'_>, pod: &PlacedPod) -> Vec<String> {
-        if !self.encapsulation.is_ipip() {
-            return Vec::new();
-        }
         let text = self.felix(site, None).update(&self.felix(site, Some(pod)));
         vec![restore(site, &text)]
     }

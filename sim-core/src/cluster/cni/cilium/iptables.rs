@@ -23,11 +23,13 @@ const FEEDERS: [(&str, &str, &str); 8] = [
 ];
 
 /// The commands for the agent's rules on a node.
-pub(super) fn rules(site: Site<'_>) -> Vec<String> {
+pub(super) fn rules(site: Site<'_>, masquerade: bool) -> Vec<String> {
     let iptables = site.cluster.config.iptables.program();
     let mut commands: Vec<String> = FEEDERS.iter().map(|(table, _, chain)| format!("-t {table} -N {chain}")).collect();
     commands.extend(filter());
-    commands.extend(nat(site));
+    if masquerade {
+        commands.extend(nat(site));
+    }
     let feeder = |(table, from, chain): &(&str, &str, &str)| {
         format!("-t {table} -I {from} {} -j {chain}", comment(&format!("cilium-feeder: {chain}")))
     };

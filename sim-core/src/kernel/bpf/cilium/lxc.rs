@@ -56,19 +56,24 @@ fn from_lxc(skb: &mut Ctx<'_, '_>) -> Done {
     let hairpin = new.loopback || state.loopback;
     let dst = if status == BpfCt::Reply && hairpin { ip.src } else { ip.dst };
     if let Some(ep) = skb.endpoint(dst) {
-        return if ep.dev.is_some() { skb.local_delivery(&ep, own.identity) } else { to_stack(skb, own.identity) };
+        return if ep.dev.is_some() {
+            skb.local_delivery(&ep, own.identity, false)
+        } else {
+            to_stack(skb, own.identity)
+        };
     }
     let remote = skb.remote(dst);
-    match remote.tunnel {
-        Some(node) => Ok(skb.encap(node, own.identity)),
-        None => to_stack(skb, own.identity),
+    match (remote.tunnel, skb.consts.direct) {
+        (Some(node), _) => Ok(skb.encap(node, own.identity)),
+        (None, Some(dev)) => skb.fib_redirect(dev),
+        (None, None) => to_stack(skb, own.identity),
     }
 }
 
 /// pass_to_stack: this host routes it, and knows who has sent it.
 fn to_stack(skb: &mut Ctx<'_, '_>, identity: u32) -> Done {
     let own = skb.ns.dev(skb.dev).map_or(Mac::ZERO, |d| d.mac);
-    skb.l3(None, own)?;
+    skb.l3(None, Some(own))?;
     skb.mark_identity(identity);
     Ok(Verdict::Pass)
 }

@@ -77,8 +77,8 @@ impl Ctx<'_, '_> {
         RemoteEndpoint { tunnel, ..found }
     }
 
-    /// ipv4_l3: hardware addresses and the TTL of a packet that is routed.
-    fn l3(&mut self, from: Option<Mac>, to: Mac) -> Done<()> {
+    /// ipv4_l3: hardware addresses, if they are to be others, and the TTL of a packet that is routed.
+    fn l3(&mut self, from: Option<Mac>, to: Option<Mac>) -> Done<()> {
         let l3 = self.f.l3_mut();
         let Some(ttl) = l3.get(8).copied().filter(|ttl| *ttl > 1) else { return Err(BpfDrop::TtlExceeded) };
         let (old, new) = (be16(l3, 8), be16(&[ttl - 1, l3[9]], 0));
@@ -86,21 +86,35 @@ impl Ctx<'_, '_> {
         l3[8] = ttl - 1;
         l3[10..12].copy_from_slice(&check.to_be_bytes());
         let from = from.unwrap_or(Mac::read(self.f.bytes(), 6));
+        let to = to.unwrap_or(Mac::read(self.f.bytes(), 0));
         put_ethernet(self.f.bytes_mut(), to, from, ETH_P_IP);
         Ok(())
     }
 
-    /// ipv4_local_delivery: to an endpoint of this node, if it may have the packet.
-    fn local_delivery(&mut self, ep: &EndpointInfo, identity: u32) -> Done {
+    /// ipv4_local_delivery: to an endpoint of this node, if it may have the packet. redirect_ep: straight into its
+    /// namespace if programs route, but for what this host sends, which is on its way out.
+    fn local_delivery(&mut self, ep: &EndpointInfo, identity: u32, from_host: bool) -> Done {
         let Some(dev) = ep.dev else { return self.host_delivery() };
-        self.l3(Some(ep.node_mac), ep.mac)?;
+        self.l3(Some(ep.node_mac), Some(ep.mac))?;
         self.policy_ingress(identity)?;
-        Ok(Verdict::Redirect(dev))
+        let direct = self.consts.direct.is_some() && !from_host;
+        Ok(if direct { Verdict::RedirectPeer(dev) } else { Verdict::Redirect(dev) })
+    }
+
+    /// fib_redirect_v4 with ENABLE_SKIP_FIB, since there is one device to the network: the kernel knows the way.
+    fn fib_redirect(&mut self, dev: IfIndex) -> Done {
+        self.l3(None, None)?;
+        Ok(Verdict::RedirectNeigh(dev))
+    }
+
+    /// resolve_srcid_ipv4: who has sent a packet from this address, as the ipcache knows it.
+    fn source(&self, addr: Ipv4Addr) -> u32 {
+        self.ns.bpf.ipcache.lookup(addr).map_or(WORLD_ID, |r| r.identity)
     }
 
     /// ipv4_host_delivery: to this node itself, by way of cilium_net.
     fn host_delivery(&mut self) -> Done {
-        self.l3(Some(self.consts.net_mac), self.consts.host_mac)?;
+        self.l3(Some(self.consts.net_mac), Some(self.consts.host_mac))?;
         Ok(Verdict::Redirect(self.consts.net))
     }
 

@@ -18,7 +18,7 @@ pub(in crate::kernel::bpf) fn from_overlay(skb: &mut Ctx<'_, '_>) -> Done {
         id => id,
     };
     match skb.endpoint(ip.dst) {
-        Some(ep) => skb.local_delivery(&ep, identity),
+        Some(ep) => skb.local_delivery(&ep, identity, false),
         None => skb.host_delivery(),
     }
 }

@@ -113,6 +113,30 @@ fn hashes_of_static_chains() {
     }
 }
 
+/// And those of nodes with VXLAN instead of IPIP.
+#[test]
+fn hashes_of_static_chains_with_vxlan() {
+    let text = Felix { ipip: false, vxlan: true, ..golden() }.render().rules;
+    for hash in [
+        // cali-INPUT
+        "J76FwxInZIsk7uKY",
+        "EDCNTTxYfggApx8C",
+        "H03xYXARh4e8pwd4",
+        "MN6K3isIWBigb1Va",
+        "OSYphBLwOgic22Hz",
+        "F7Q8zu44qIbOVben",
+        // cali-OUTPUT
+        "-QZG79DohFjalQBb",
+        "iC1pSPgbvgQzkUk_",
+        "4Zh7KtRvt4W5AEBR",
+        "Y0k-bqjt-5CUqyUq",
+        // cali-POSTROUTING
+        "e9dnSgSVNmIcpVhP",
+    ] {
+        assert!(text.contains(&format!("\"cali:{hash}\"")), "{hash}\n{text}");
+    }
+}
+
 #[test]
 fn names_of_chains_and_sets() {
     assert_eq!(limited("cali-pi-", "default/knp.default.allow-db-access"), "cali-pi-_tTE-E7yY40ogArNVgKt");
