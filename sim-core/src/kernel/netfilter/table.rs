@@ -144,6 +144,14 @@ impl Table {
         self.chains.iter().flat_map(|c| &c.rules).any(|slot| needs(&slot.rule))
     }
 
+    /// A match or target needs whole packets (nf_defrag_ipv4_enable).
+    pub(super) fn defragments(&self) -> bool {
+        let needs = |rule: &Rule| {
+            matches!(rule.target, Target::Tproxy(_)) || rule.matches.iter().any(|m| matches!(m, Match::Socket(_)))
+        };
+        self.chains.iter().flat_map(|c| &c.rules).any(|slot| needs(&slot.rule))
+    }
+
     /// The handles of its rules and policies, in order.
     pub(super) fn handles(&self) -> Vec<u32> {
         let of = |c: &Chain| {

@@ -14,6 +14,7 @@ mod ports;
 mod recent;
 mod rpfilter;
 mod set;
+mod socket;
 mod statistic;
 mod tcp;
 
@@ -30,6 +31,7 @@ pub use ports::Ports;
 pub use recent::{Op, Recent, RecentLists};
 pub use rpfilter::Rpfilter;
 pub use set::MatchSet;
+pub use socket::Socket;
 pub use statistic::Statistic;
 pub use tcp::Tcp;
 
@@ -69,6 +71,8 @@ pub enum Match {
     Rpfilter(Rpfilter),
     /// `-m set`
     Set(MatchSet),
+    /// `-m socket`
+    Socket(Socket),
     /// `-m statistic`
     Statistic(Statistic),
     /// `-m tcp`
@@ -93,6 +97,7 @@ macro_rules! each {
             Match::Recent($m) => $call,
             Match::Rpfilter($m) => $call,
             Match::Set($m) => $call,
+            Match::Socket($m) => $call,
             Match::Statistic($m) => $call,
             Match::Tcp($m) => $call,
             Match::Ports($m) => $call,
@@ -101,7 +106,7 @@ macro_rules! each {
 }
 
 /// The matches that there are.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
     "addrtype",
     "comment",
     "conntrack",
@@ -115,6 +120,7 @@ pub const NAMES: [&str; 17] = [
     "rpfilter",
     "sctp",
     "set",
+    "socket",
     "state",
     "statistic",
     "tcp",
@@ -138,6 +144,7 @@ impl Match {
             "recent" => Match::Recent(Recent::default()),
             "rpfilter" => Match::Rpfilter(Rpfilter::default()),
             "set" => Match::Set(MatchSet::default()),
+            "socket" => Match::Socket(Socket::default()),
             "statistic" => Match::Statistic(Statistic::default()),
             "tcp" => Match::Tcp(Tcp::default()),
             "sctp" => Match::Ports(Ports::SCTP),
@@ -161,6 +168,7 @@ impl Match {
             Match::Recent(_) => "recent",
             Match::Rpfilter(_) => "rpfilter",
             Match::Set(_) => "set",
+            Match::Socket(_) => "socket",
             Match::Statistic(_) => "statistic",
             Match::Tcp(_) => "tcp",
             Match::Ports(m) => m.name(),
@@ -208,15 +216,16 @@ impl Match {
             Match::Physdev(m) => m.suits(hooks),
             Match::Recent(m) => m.suits(),
             Match::Rpfilter(_) => Rpfilter::suits(hooks),
+            Match::Socket(_) => Socket::suits(hooks),
             _ => true,
         }
     }
 
-    /// Whether the packet matches. Not inlined: what one kind looks at would be worked out for all of them.
+    /// Whether the packet matches; `socket` may change its mark. Not inlined: what one kind looks at would be worked out for all of them.
     #[inline(never)]
     pub(super) fn matches(
         &self,
-        packet: &Packet<'_>,
+        packet: &mut Packet<'_>,
         site: Site,
         memory: &mut Memory<'_>,
         around: &mut dyn Surroundings,
@@ -234,6 +243,7 @@ impl Match {
             Match::Recent(m) => m.matches(packet, memory.recent).into(),
             Match::Rpfilter(m) => m.matches(packet, around).into(),
             Match::Set(m) => m.matches(packet, memory.sets).into(),
+            Match::Socket(m) => m.matches(packet, around).into(),
             Match::Statistic(m) => m.matches(site, memory, around).into(),
             Match::Tcp(m) => m.matches(packet),
             Match::Ports(m) => m.matches(packet),
