@@ -233,6 +233,53 @@ live! {
         ("d", "ping -c1 192.168.0.1"),
         ("d", udp!("192.168.0.1:9")),
     ];
+    /// A connection keeps the mark that its first packet had, and gives it to what answers.
+    connmark: [
+        ("node", rule!("-t mangle -A PREROUTING -m connmark --mark 1")),
+        ("node", rule!("-t mangle -A PREROUTING -m connmark ! --mark 1/3")),
+        ("node", rule!("-t mangle -A PREROUTING -p udp --dport 7 -j MARK --set-mark 1")),
+        ("node", rule!("-t mangle -A PREROUTING -m mark --mark 1 -j CONNMARK --save-mark")),
+        ("node", rule!("-t mangle -A OUTPUT -m connmark --mark 1 -j CONNMARK --restore-mark")),
+        ("node", rule!("-t mangle -A OUTPUT -m mark --mark 1")),
+        ("d", udp!("192.168.0.1:7")),
+        ("d", udp!("192.168.0.1:7")),
+        ("node", rule!("-t mangle -L -v -n")),
+    ];
+    /// The rules of istio-init in TPROXY mode, with scripts in the places of the proxy and of the pod's program: the
+    /// program sees the client, and what it answers stays in the pod.
+    as_istio_does: [
+        ("node", "ip rule add fwmark 1337 lookup 133"),
+        ("node", "ip route add local default dev lo table 133"),
+        ("node", rule!("-t mangle -N ISTIO_DIVERT")),
+        ("node", rule!("-t mangle -N ISTIO_TPROXY")),
+        ("node", rule!("-t mangle -N ISTIO_INBOUND")),
+        ("node", rule!("-t mangle -A ISTIO_DIVERT -j MARK --set-mark 1337")),
+        ("node", rule!("-t mangle -A ISTIO_DIVERT -j ACCEPT")),
+        ("node", rule!("-t mangle -A ISTIO_TPROXY ! -d 127.0.0.1/32 -p tcp \
+                        -j TPROXY --tproxy-mark 1337/0xffffffff --on-port 15006")),
+        ("node", rule!("-t mangle -A PREROUTING -p tcp -j ISTIO_INBOUND")),
+        ("node", rule!("-t mangle -A ISTIO_INBOUND -p tcp -m conntrack --ctstate RELATED,ESTABLISHED -j ISTIO_DIVERT")),
+        ("node", rule!("-t mangle -A ISTIO_INBOUND -p tcp -j ISTIO_TPROXY")),
+        ("node", rule!("-t mangle -A PREROUTING -p tcp -m mark --mark 1337 -j CONNMARK --save-mark")),
+        ("node", rule!("-t mangle -A OUTPUT -p tcp -o lo -m mark --mark 1337 -j RETURN")),
+        ("node", rule!("-t mangle -A OUTPUT ! -d 127.0.0.1/32 -p tcp -o lo -m owner --gid-owner 1337 -j MARK --set-mark 1338")),
+        ("node", rule!("-t mangle -A OUTPUT -p tcp -m connmark --mark 1337 -j CONNMARK --restore-mark")),
+        ("node", rule!("-t mangle -I ISTIO_INBOUND 1 -p tcp -m mark --mark 1337 -j RETURN")),
+        ("node", rule!("-t mangle -I ISTIO_INBOUND 2 -p tcp -s 127.0.0.6/32 -i lo -j RETURN")),
+        ("node", rule!("-t mangle -I ISTIO_INBOUND 3 -p tcp -i lo -m mark ! --mark 1338 -j RETURN")),
+        ("node", "& {socket: tcp}, {bind: \"0.0.0.0:80\"}, {listen: 2}, {accept: {timeout: 2s}}, \
+                  {recv: {timeout: 500ms}}, {send: {text: answer}}, {recv: {timeout: 2s}}, {close: }"),
+        ("node", "& {socket: tcp}, {setsockopt: [ip, transparent, on]}, {bind: \"0.0.0.0:15006\"}, {listen: 2}, \
+                  {accept: {timeout: 2s}, as: down}, {recv: {timeout: 500ms}}, {socket: tcp, as: up}, \
+                  {setsockopt: [socket, mark, 1337]}, {setsockopt: [ip, transparent, on]}, \
+                  {bind: \"192.168.0.13:7001\"}, {connect: \"192.168.0.1:80\"}, {send: {text: question}}, \
+                  {recv: {timeout: 500ms}}, {use: down}, {send: {text: answer}}, {recv: {timeout: 1s}}, {close: }, \
+                  {use: up}, {close: }"),
+        ("d", "{socket: tcp}, {bind: \"0.0.0.0:5000\"}, {connect: \"192.168.0.1:80\"}, {send: {text: question}}, \
+               {recv: {timeout: 1s}}, {close: }"),
+        ("", "sleep 300ms"),
+        ("node", rule!("-t mangle -L -n -v")),
+    ];
     /// The way out depends on the socket's mark.
     routes_by_socket_mark: [
         ("node", "ip rule add fwmark 0x5 lookup 200"),

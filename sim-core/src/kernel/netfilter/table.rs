@@ -139,7 +139,7 @@ impl Table {
         let needs = |rule: &Rule| {
             matches!(rule.target, Target::Nat(_) | Target::ConnMark(_))
                 || matches!(rule.target, Target::Ct(ct) if !ct.notrack)
-                || rule.matches.iter().any(|m| matches!(m, Match::Conntrack(_)))
+                || rule.matches.iter().any(|m| matches!(m, Match::Conntrack(_) | Match::ConnMark(_)))
         };
         self.chains.iter().flat_map(|c| &c.rules).any(|slot| needs(&slot.rule))
     }

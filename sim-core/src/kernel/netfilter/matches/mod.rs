@@ -3,6 +3,7 @@
 
 mod addrtype;
 mod comment;
+mod connmark;
 mod conntrack;
 mod icmp;
 mod limit;
@@ -20,6 +21,7 @@ mod tcp;
 
 pub use addrtype::AddrTypes;
 pub use comment::Comment;
+pub use connmark::ConnMark;
 pub use conntrack::{Conntrack, PortRange};
 pub use icmp::Icmp;
 pub use limit::{Bucket, Limit};
@@ -51,6 +53,8 @@ pub enum Match {
     AddrType(AddrTypes),
     /// `-m comment`
     Comment(Comment),
+    /// `-m connmark`
+    ConnMark(ConnMark),
     /// `-m conntrack` and `-m state`
     Conntrack(Conntrack),
     /// `-m icmp`
@@ -87,6 +91,7 @@ macro_rules! each {
         match $match {
             Match::AddrType($m) => $call,
             Match::Comment($m) => $call,
+            Match::ConnMark($m) => $call,
             Match::Conntrack($m) => $call,
             Match::Icmp($m) => $call,
             Match::Limit($m) => $call,
@@ -106,9 +111,10 @@ macro_rules! each {
 }
 
 /// The matches that there are.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "addrtype",
     "comment",
+    "connmark",
     "conntrack",
     "icmp",
     "limit",
@@ -133,6 +139,7 @@ impl Match {
         Some(match name {
             "addrtype" => Match::AddrType(AddrTypes::default()),
             "comment" => Match::Comment(Comment::default()),
+            "connmark" => Match::ConnMark(ConnMark::default()),
             "conntrack" => Match::Conntrack(Conntrack::default()),
             "state" => Match::Conntrack(Conntrack::state()),
             "icmp" => Match::Icmp(Icmp::default()),
@@ -158,6 +165,7 @@ impl Match {
         match self {
             Match::AddrType(_) => "addrtype",
             Match::Comment(_) => "comment",
+            Match::ConnMark(_) => "connmark",
             Match::Conntrack(m) => m.name(),
             Match::Icmp(_) => "icmp",
             Match::Limit(_) => "limit",
@@ -233,6 +241,7 @@ impl Match {
         match self {
             Match::AddrType(m) => m.matches(packet, around).into(),
             Match::Comment(_) => Matched::Yes,
+            Match::ConnMark(m) => m.matches(packet).into(),
             Match::Conntrack(m) => m.matches(packet, around).into(),
             Match::Icmp(m) => m.matches(packet),
             Match::Limit(m) => m.matches(packet, site, memory).into(),
