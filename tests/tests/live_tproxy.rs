@@ -83,7 +83,8 @@ live! {
     tcp_by_address: [
         ("node", local_by_mark!()),
         ("node", local_by_mark!(rule)),
-        ("node", rule!("-t mangle -A PREROUTING -p tcp --sport 5000 -j TPROXY --on-port 8080 --on-ip 127.0.0.1 --tproxy-mark 1")),
+        ("node", rule!("-t mangle -A PREROUTING -p tcp --sport 5000 \
+                        -j TPROXY --on-port 8080 --on-ip 127.0.0.1 --tproxy-mark 1")),
         ("node", rule!("-t mangle -A PREROUTING -p tcp --sport 5001 -j TPROXY --on-port 8081 --tproxy-mark 1/1")),
         ("node", rule!("-t mangle -A PREROUTING -p tcp --sport 5002 -j TPROXY --on-port 0 --tproxy-mark 1")),
         ("node", server!("127.0.0.1:8080")),
@@ -262,7 +263,8 @@ live! {
         ("node", rule!("-t mangle -A ISTIO_INBOUND -p tcp -j ISTIO_TPROXY")),
         ("node", rule!("-t mangle -A PREROUTING -p tcp -m mark --mark 1337 -j CONNMARK --save-mark")),
         ("node", rule!("-t mangle -A OUTPUT -p tcp -o lo -m mark --mark 1337 -j RETURN")),
-        ("node", rule!("-t mangle -A OUTPUT ! -d 127.0.0.1/32 -p tcp -o lo -m owner --gid-owner 1337 -j MARK --set-mark 1338")),
+        ("node", rule!("-t mangle -A OUTPUT ! -d 127.0.0.1/32 -p tcp -o lo -m owner --gid-owner 1337 \
+                        -j MARK --set-mark 1338")),
         ("node", rule!("-t mangle -A OUTPUT -p tcp -m connmark --mark 1337 -j CONNMARK --restore-mark")),
         ("node", rule!("-t mangle -I ISTIO_INBOUND 1 -p tcp -m mark --mark 1337 -j RETURN")),
         ("node", rule!("-t mangle -I ISTIO_INBOUND 2 -p tcp -s 127.0.0.6/32 -i lo -j RETURN")),

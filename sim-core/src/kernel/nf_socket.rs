@@ -1,5 +1,4 @@
-//! Mirrors net/ipv4/netfilter/nf_socket_ipv4.c: the socket that a packet is for, whom it is asked long before the packet
-//! gets there.
+//! Mirrors net/ipv4/netfilter/nf_socket_ipv4.c: the socket that a packet is for, long before the packet gets there.
 
 use super::conntrack::{Conntrack, CtInfo, Dir, Nfct, Status};
 use super::frame::{Frame, Sk};

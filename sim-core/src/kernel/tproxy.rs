@@ -1,5 +1,5 @@
-//! Mirrors net/netfilter/xt_TPROXY.c and net/ipv4/netfilter/nf_tproxy_ipv4.c: how `-j TPROXY` gives a packet to a socket
-//! that it is not addressed to.
+//! Mirrors net/netfilter/xt_TPROXY.c and net/ipv4/netfilter/nf_tproxy_ipv4.c: how `-j TPROXY` gives a packet to a
+//! socket that it is not addressed to.
 
 use super::frame::Frame;
 use super::ip;

@@ -31,8 +31,8 @@ pub struct Bootstrap {
     pub config: Option<Config>,
     /// Worker threads (`--concurrency`), each with connections of its own: 2.
     pub concurrency: u32,
-    /// `ISTIO_META_INTERCEPTION_MODE=TPROXY`: its listeners have IP_TRANSPARENT, and what comes to the pod goes on from the
-    /// client's own address.
+    /// `ISTIO_META_INTERCEPTION_MODE=TPROXY`: its listeners have IP_TRANSPARENT, and what comes to the pod goes on from
+    /// the client's own address.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub transparent: bool,
     /// It prints a line for each request and each connection (`meshConfig.accessLogFile: /dev/stdout`).
