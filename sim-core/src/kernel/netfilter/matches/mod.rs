@@ -229,8 +229,8 @@ impl Match {
         }
     }
 
-    /// Whether the packet matches; `socket` may change its mark. Not inlined: what one kind looks at would be worked out
-    /// for all of them.
+    /// Whether the packet matches; `socket` may change its mark. Not inlined: what one kind looks at would be worked
+    /// out for all of them.
     #[inline(never)]
     pub(super) fn matches(
         &self,
