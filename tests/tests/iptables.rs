@@ -125,10 +125,10 @@ fn new_names_may_be_longer() {
 
 #[test]
 fn later_matches_are_refused_by_name() {
-    let text = "*mangle\n-A PREROUTING -p tcp -m socket --transparent -j ACCEPT\nCOMMIT\n";
+    let text = "*mangle\n-A PREROUTING -p tcp -m connbytes --connbytes 9 -j ACCEPT\nCOMMIT\n";
     for backend in BACKENDS {
         let said = restore(&mut Iptables::new(backend), text, "");
-        assert!(said.contains("Couldn't load match `socket':No such file"), "{said}");
+        assert!(said.contains("Couldn't load match `connbytes':No such file"), "{said}");
         assert!(said.contains("Error occurred at line: 2\n"), "{said}");
     }
 }

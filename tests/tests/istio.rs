@@ -137,6 +137,22 @@ fn tuples_inside_the_pods() {
 }
 
 /// Sixty requests: all are answered, by all pods, over a few connections. When a pod goes, others have its share.
+/// With TPROXY both connections of the pod have the client's address and none is translated; lo has what the proxy and
+/// its pod's program say, and eth0 nothing of it.
+#[test]
+fn tuples_inside_a_pod_with_tproxy() {
+    let (files, _) = lesson("istio-tproxy");
+    let server = SocketAddrV4::new(Ipv4Addr::new(10, 244, 4, 225), 80);
+    let clients = |path: &str| -> BTreeSet<SocketAddrV4> {
+        let http = segments(&files, path).into_iter().filter(|s| [s.from, s.to].contains(&server));
+        http.map(|s| if s.from == server { s.to } else { s.from }).collect()
+    };
+    let (outside, inside) = (clients("pods/default/tproxy/eth0"), clients("pods/default/tproxy/lo"));
+    assert_eq!((outside.len(), inside.len()), (1, 1), "{outside:?} {inside:?}");
+    assert!(outside.iter().chain(&inside).all(|client| *client.ip() == CLIENT));
+    assert!(outside.is_disjoint(&inside), "{outside:?} {inside:?}");
+}
+
 #[test]
 fn a_pod_goes_and_nobody_notices() {
     let (files, exits) = lesson("istio-many-requests");

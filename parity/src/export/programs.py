@@ -18,8 +18,9 @@ LEVELS = {"ip": socket.SOL_IP, "socket": socket.SOL_SOCKET, "tcp": socket.IPPROT
 KINDS = {"udp": (socket.AF_INET, socket.SOCK_DGRAM), "tcp": (socket.AF_INET, socket.SOCK_STREAM),
          "packet": (socket.AF_PACKET, socket.SOCK_RAW)}
 OPTIONS = {
-    "ip": {"ttl": 2, "tos": 1, "recverr": 11, "pmtudisc": 10},
-    "socket": {"broadcast": 6, "rcvbuf": 8, "sndbuf": 7, "reuseaddr": 2, "dontroute": 5, "keepalive": 9, "linger": 13},
+    "ip": {"ttl": 2, "tos": 1, "recverr": 11, "pmtudisc": 10, "transparent": 19},
+    "socket": {"broadcast": 6, "rcvbuf": 8, "sndbuf": 7, "reuseaddr": 2, "dontroute": 5, "keepalive": 9, "linger": 13,
+               "mark": 36},
     "tcp": {"nodelay": 1, "maxseg": 2, "cork": 3, "keepidle": 4, "keepintvl": 5, "keepcnt": 6, "quickack": 12,
             "user_timeout": 18},
 }

@@ -93,7 +93,7 @@ impl Cluster {
         own.extend(agent.start);
         for pod in pods {
             own.extend(self.config.cni.add(site, pod));
-            own.extend(self.init_command(prf, pod));
+            own.extend(self.init_commands(prf, pod));
         }
         own.extend(agent.ready);
         let mut commands: Vec<Arc<str>> = own.into_iter().map(Arc::from).collect();

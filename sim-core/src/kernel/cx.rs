@@ -454,7 +454,7 @@ impl Cx<'_> {
     /// As [`Cx::netif_rx`], for a frame that a tunnel has unwrapped: it keeps the time of its arrival.
     pub fn netif_rx_stamped(&mut self, ns: NsId, dev: IfIndex, mut f: Frame) -> Flow {
         self.cpu.now += HOP_NS;
-        f.sk = Sk::None;
+        (f.sk, f.rt_local) = (Sk::None, false);
         if self.cpu.softnet.input_len() > NETDEV_MAX_BACKLOG {
             return self.kill(f, DropReason::CpuBacklog);
         }
@@ -480,7 +480,7 @@ impl Cx<'_> {
     /// gro_cells_receive: as [`Cx::netif_rx_stamped`], for a device whose frames are polled.
     pub(in crate::kernel) fn napi_rx_stamped(&mut self, ns: NsId, dev: IfIndex, mut f: Frame) -> Flow {
         self.cpu.now += HOP_NS;
-        f.sk = Sk::None;
+        (f.sk, f.rt_local) = (Sk::None, false);
         if self.cpu.softnet.napi_len(ns, dev) > NETDEV_MAX_BACKLOG {
             return self.kill(f, DropReason::NotSpecified);
         }

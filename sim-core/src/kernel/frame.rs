@@ -9,6 +9,8 @@
 use super::conntrack::{Csum, Nfct};
 use super::cred::Cred;
 use super::dev::br_netfilter::NfBridge;
+use super::socket::tcp::SockId;
+use super::syscall::Fd;
 use crate::base::{FrameId, IfIndex, PacketId, Time};
 use crate::wire::{self, ETH_HLEN, IPPROTO_TCP, IPPROTO_UDP, checksum};
 use std::net::Ipv4Addr;
@@ -66,6 +68,8 @@ pub struct Skb {
     pub confirm: bool,
     /// skb->sk of what was made here; it is forgotten where the frame is received (skb_orphan).
     pub sk: Sk,
+    /// RTCF_LOCAL of its route: it is for us, whether its destination is one of our addresses or not.
+    pub rt_local: bool,
     /// skb->mark
     pub mark: u32,
     /// rt_nexthop of its route, which it keeps on its way into a tunnel that asks for it (netif_keep_dst).
@@ -78,7 +82,8 @@ pub struct Skb {
     pub tunnel: Option<TunnelKey>,
 }
 
-/// skb->sk, as far as rules ask for the socket that sent a packet.
+/// skb->sk: of what is sent, as far as rules ask for the socket that sent it; of what has come, the socket that it is
+/// for, where a rule has found one (nf_tproxy_assign_sock).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Sk {
     /// None; or one without a struct socket (sk_socket): closed, a minisocket, or not accepted yet.
@@ -88,6 +93,10 @@ pub enum Sk {
     Kernel,
     /// A program's: as whom its file was opened (f_cred).
     File(Cred),
+    /// It goes to this socket of TCP's, wherever it is addressed to.
+    ToTcp(SockId),
+    /// It goes to this socket of UDP's.
+    ToUdp(Fd),
 }
 
 /// struct ip_tunnel_info, as bpf_skb_set_tunnel_key and bpf_skb_get_tunnel_key see it.
@@ -225,6 +234,7 @@ impl Frame {
             layout: Layout::default(),
             confirm: false,
             sk: Sk::None,
+            rt_local: false,
             mark: 0,
             next_hop: None,
             nfct: Nfct::None,
@@ -263,6 +273,7 @@ impl Frame {
             layout: Layout::default(),
             confirm: false,
             sk: Sk::None,
+            rt_local: false,
             mark: 0,
             next_hop: None,
             nfct: Nfct::None,
@@ -342,6 +353,7 @@ impl Frame {
             hash,
             confirm,
             sk,
+            rt_local,
             mark,
             next_hop,
             nfct,
@@ -355,7 +367,7 @@ impl Frame {
         (*ignore_df, *csum_valid, *mark, *nf_bridge, *tunnel) = (false, false, 0, None, None);
         (*confirm, *csum_partial, layout.cloned) = (false, false, false);
         (*encap, *csum_valid_inside, *csum_partial_inside, *hash) = (0, false, false, 0);
-        (*next_hop, *sk) = (None, Sk::None);
+        (*next_hop, *sk, *rt_local) = (None, Sk::None, false);
     }
 
     /// gso_segs of skb_shared_info: so many segments it is cut into.

@@ -21,6 +21,7 @@ pub mod netlink;
 pub mod netns;
 mod nf_hook;
 mod nf_log;
+mod nf_socket;
 pub mod printk;
 pub mod profile;
 mod reject;
@@ -33,6 +34,7 @@ mod sysctl;
 pub mod tc;
 mod tcpmss;
 pub mod timer;
+mod tproxy;
 pub mod trace;
 
 pub use fib::mask;

@@ -14,14 +14,17 @@ use super::frame::Frame;
 use super::ip::{frag, route};
 use super::netfilter::eval::{Verdict, walk};
 use super::netfilter::hook::{Hook, Op, TableName};
-use super::netfilter::packet::{AddrType, Connection, Ct, IfName, Packet, Surroundings, Tracked};
+use super::netfilter::packet::{AddrType, Connection, Ct, IfName, Packet, Receiver, Surroundings, Tracked};
 use super::netfilter::targets::{Log, Nat, NatKind};
 use super::netlink::{RouteType, Scope};
 use super::netns::{Devs, NetNs};
 use super::nf_log;
+use super::nf_socket;
 use super::reject;
 use super::rules::Lookup;
+use super::socket::Sockets;
 use super::tcpmss;
+use super::tproxy::tproxy;
 use super::trace::{CtLabel, DropReason, Flow, What};
 use crate::base::IfIndex;
 use crate::base::rng::Purpose;
@@ -129,7 +132,8 @@ pub(in crate::kernel) fn confirm(ns: &mut NetNs, cx: &mut Cx<'_>, mut f: Frame) 
 fn filter(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, mut f: Frame) -> Flow {
     match table(ns, cx, s, name, &mut f) {
         None | Some(Verdict::Accept | Verdict::Nat(_) | Verdict::TcpMss(_)) => pass(f),
-        Some(Verdict::Drop) => cx.kill(f, DropReason::NetfilterDrop),
+        Some(Verdict::Tproxy(target)) if tproxy(ns, target, s.indev, &mut f) => pass(f),
+        Some(Verdict::Drop | Verdict::Tproxy(_)) => cx.kill(f, DropReason::NetfilterDrop),
         Some(Verdict::Reject(with)) => {
             reject::reject(ns, cx, with, &f);
             cx.kill(f, DropReason::NetfilterDrop)
@@ -179,7 +183,7 @@ fn rules(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, f: &mut Frame) -> CtVerdict
     let Nat { kind, range } = match verdict {
         Verdict::Nat(nat) => nat,
         Verdict::Accept | Verdict::TcpMss(_) => return CtVerdict::Accept,
-        Verdict::Drop | Verdict::Reject(_) => return CtVerdict::Drop,
+        Verdict::Drop | Verdict::Reject(_) | Verdict::Tproxy(_) => return CtVerdict::Drop,
     };
     let (ct_cx, nfct) = (CtCx::of(cx), f.nfct);
     match kind {
@@ -251,7 +255,7 @@ fn table(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, f: &mut Fr
 
 /// The walk up to its end or to a target that changes the packet. Marks and notrack are put into effect.
 fn stretch(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, f: &mut Frame) -> Option<Verdict> {
-    let NetNs { iptables, fib, ct, devs, .. } = ns;
+    let NetNs { iptables, fib, ct, devs, sockets, .. } = ns;
     let (rules, mut memory) = iptables.walked(name)?;
     let mut packet = Packet {
         bytes: f.l3(),
@@ -266,7 +270,7 @@ fn stretch(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, f: &mut 
         now: cx.now(),
     };
     let before = packet.ct;
-    let mut around = Around { devs, fib, ct, cx, frame: f, table: name };
+    let mut around = Around { devs, fib, sockets, ct, cx, frame: f, table: name };
     let verdict = walk(rules, s.hook, &mut packet, &mut memory, &mut around);
     let (mark, after) = (packet.mark, packet.ct);
     f.mark = mark;
@@ -294,6 +298,7 @@ fn seen(ct: &Conntrack, nfct: Nfct) -> Ct {
 struct Around<'a, 'c> {
     devs: &'a Devs,
     fib: &'a Fib,
+    sockets: &'a Sockets,
     ct: &'a mut Conntrack,
     cx: &'a mut Cx<'c>,
     frame: &'a Frame,
@@ -309,6 +314,11 @@ impl Surroundings for Around<'_, '_> {
         let c = self.ct.of(self.frame.nfct)?;
         let expires_s = (c.expires(self.cx.jiffies()) / HZ) as u32;
         Some(Connection { tuple: [*c.tuple(Dir::Original), *c.tuple(Dir::Reply)], expires_s })
+    }
+
+    fn receiver(&self, packet: &Packet<'_>) -> Option<Receiver> {
+        let sk = nf_socket::receiver(self.sockets, self.ct, self.frame, packet.indev)?;
+        Some(Receiver { wildcard: sk.wildcard, transparent: sk.transparent, mark: sk.mark })
     }
 
     fn addr_type(&mut self, address: Ipv4Addr, dev: Option<IfIndex>) -> AddrType {

@@ -58,6 +58,8 @@ pub enum SockOpt {
     Ttl(u8),
     /// IP_TOS
     Tos(u8),
+    /// IP_TRANSPARENT: its own address may be somebody else's. It is root's.
+    Transparent(bool),
     /// SO_MARK: what is sent carries this mark, by which rules and policy routing know it.
     Mark(u32),
     /// IP_MTU_DISCOVER

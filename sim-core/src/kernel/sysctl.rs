@@ -29,6 +29,7 @@ pub struct Ipv4Conf {
     pub secure_redirects: i32,
     pub send_redirects: i32,
     pub shared_media: i32,
+    pub src_valid_mark: i32,
 }
 
 impl Default for Ipv4Conf {
@@ -50,6 +51,7 @@ impl Default for Ipv4Conf {
             secure_redirects: 1,
             send_redirects: 1,
             shared_media: 1,
+            src_valid_mark: 0,
         }
     }
 }
@@ -145,6 +147,7 @@ const CONF: &[(&str, ConfField)] = &[
     ("secure_redirects", |c| &mut c.secure_redirects),
     ("send_redirects", |c| &mut c.send_redirects),
     ("shared_media", |c| &mut c.shared_media),
+    ("src_valid_mark", |c| &mut c.src_valid_mark),
 ];
 
 type NeighField = fn(&mut NeighParms) -> &mut u64;

@@ -210,6 +210,7 @@ pub fn bootstrap(name: &str, n: u8, config: Config) -> Bootstrap {
         discovery: None,
         config: Some(config),
         concurrency: 1,
+        transparent: false,
         access_log: true,
     }
 }

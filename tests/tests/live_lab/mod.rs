@@ -84,7 +84,8 @@ macro_rules! udp {
     };
 }
 
-/// Sends two datagrams from port 5000 to an address from a socket that is not connected.
+/// Sends two datagrams from port 5000 to an address from a socket that is not connected. Not every file of tests does.
+#[allow(unused_macros)]
 macro_rules! sendto {
     ($to:literal) => {
         concat!(

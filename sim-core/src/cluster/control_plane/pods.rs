@@ -26,7 +26,7 @@ impl ControlPlane {
             commands.push(format!("ip netns exec {netns} sysctl -qw net.ipv4.ip_unprivileged_port_start=0"));
         }
         commands.extend(self.cluster.config.cni.add(self.cluster.site(&self.prf, node), p));
-        commands.extend(self.cluster.init_command(&self.prf, p));
+        commands.extend(self.cluster.init_commands(&self.prf, p));
         vec![
             Effect::Label(node, netns, Owner::Pod(pod.0.clone(), pod.1.clone())),
             Effect::Run(node, commands, Some(Event::Connected(pod.clone()))),

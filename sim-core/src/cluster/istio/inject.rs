@@ -5,7 +5,7 @@
 //! programs start. The kubelet's probes are left as they are (`rewriteAppHTTPProbers: false`).
 
 use super::Istio;
-use super::rules::{self, Arguments, Ports, Ranges};
+use super::rules::{self, Arguments, Mode, Ports, Ranges};
 use crate::base::rng::Prf;
 use crate::cluster::object::{Container, ContainerPort, Labels, Meta, Pod, PodSpec, PortRef, Probe, ProbeKind};
 use crate::cluster::store::{Cluster, PlacedPod};
@@ -37,6 +37,8 @@ const KNOWN: [&str; 7] = [
     "includeOutboundPorts",
     "kubevirtInterfaces",
 ];
+/// The annotation of how connections get to the proxy.
+const INTERCEPTION_MODE: &str = "sidecar.istio.io/interceptionMode";
 /// Nobody gets sidecars there (IgnoredNamespaces).
 const IGNORED: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "local-path-storage"];
 
@@ -67,16 +69,16 @@ impl Cluster {
         refused
     }
 
-    /// What istio-init writes in a pod, if it runs there.
-    pub(in crate::cluster) fn init_rules(&self, pod: &PlacedPod) -> Option<String> {
+    /// What istio-init is told in a pod, if it runs there.
+    pub(in crate::cluster) fn init_arguments(&self, pod: &PlacedPod) -> Option<Arguments> {
         let istio = self.config.istio.as_ref().filter(|_| is_injected(&pod.spec))?;
-        arguments(istio, &pod.meta).ok().map(|arguments| arguments.rules())
+        arguments(istio, &pod.meta).ok()
     }
 
     /// What istio-init prints in a pod, without the times: the rules file, and what iptables-save says afterwards.
     /// Nobody has touched them before.
     pub(in crate::cluster) fn init_log(&self, pod: &PlacedPod) -> Option<String> {
-        let rules = self.init_rules(pod)?;
+        let rules = self.init_arguments(pod)?.rules();
         let mut iptables = Iptables::new(self.config.iptables);
         let restore = Restore { noflush: true, text: rules.clone(), ..Restore::default() };
         iptables.restore(&restore).ok()?;
@@ -89,10 +91,13 @@ impl Cluster {
     }
 
     /// What istio-init runs in a pod, as the pod's node would type it.
-    pub(in crate::cluster) fn init_command(&self, prf: &Prf, pod: &PlacedPod) -> Option<String> {
+    pub(in crate::cluster) fn init_commands(&self, prf: &Prf, pod: &PlacedPod) -> Vec<String> {
+        let Some(arguments) = self.init_arguments(pod) else { return Vec::new() };
         let (netns, iptables) = (pod.netns(prf), self.config.iptables.program());
-        let rules = self.init_rules(pod)?;
-        Some(format!("ip netns exec {netns} {iptables}-restore --noflush <<EOF\n{rules}EOF\n"))
+        let rules = arguments.rules();
+        let restore = format!("ip netns exec {netns} {iptables}-restore --noflush <<EOF\n{rules}EOF\n");
+        let routes = arguments.routes().into_iter().map(|command| format!("ip -n {netns} {command}"));
+        std::iter::once(restore).chain(routes).collect()
     }
 }
 
@@ -127,6 +132,16 @@ pub fn is_injected(spec: &PodSpec) -> bool {
 pub fn arguments(istio: &Istio, meta: &Meta) -> Result<Arguments, Vec<Refused>> {
     let mut arguments = Arguments::new(istio.version);
     let mut refused = Vec::new();
+    if let Some(value) = meta.annotations.get(INTERCEPTION_MODE) {
+        match interception_mode(value) {
+            Ok(mode) => arguments.mode = mode,
+            Err(why) => {
+                let annotation = INTERCEPTION_MODE.to_owned();
+                let message = format!("invalid value '{value}' for annotation '{annotation}': {why}");
+                refused.push(Refused { annotation, message, hint: "REDIRECT or TPROXY" });
+            }
+        }
+    }
     for name in KNOWN {
         let Some(value) = meta.annotations.get(&format!("{TRAFFIC}{name}")) else { continue };
         if let Err(why) = apply(&mut arguments, name, value) {
@@ -145,6 +160,16 @@ fn hint(name: &str) -> &'static str {
         "includeOutboundIPRanges" => "\"*\", or networks with commas between them, as \"10.0.0.0/8,192.168.0.0/16\"",
         "excludeOutboundIPRanges" => "networks with commas between them, as \"10.0.0.0/8,192.168.0.0/16\"",
         _ => "ports with commas between them, as \"80,8080\"",
+    }
+}
+
+/// validateInterceptionMode
+fn interception_mode(value: &str) -> Result<Mode, String> {
+    match value {
+        "REDIRECT" => Ok(Mode::Redirect),
+        "TPROXY" => Ok(Mode::Tproxy),
+        "NONE" => Err("it is not simulated".to_owned()),
+        _ => Err(format!("interceptionMode invalid, use REDIRECT,TPROXY,NONE: {value}")),
     }
 }
 
@@ -217,7 +242,7 @@ impl Arguments {
             ("-p", OUTBOUND_PORT.to_string()),
             ("-z", INBOUND_PORT.to_string()),
             ("-u", rules::PROXY_UID.to_string()),
-            ("-m", "REDIRECT".to_owned()),
+            ("-m", if self.mode == Mode::Tproxy { "TPROXY" } else { "REDIRECT" }.to_owned()),
             ("-i", outbound),
             ("-x", nets(&self.outbound_exclude)),
             ("-b", inbound),
@@ -259,7 +284,8 @@ pub fn inject(istio: &Istio, arguments: &Arguments, meta: &mut Meta, spec: &mut 
             success_threshold: 1,
             failure_threshold: 30,
         }),
-        run_as_user: Some(rules::PROXY_UID),
+        // It needs NET_ADMIN in TPROXY mode.
+        run_as_user: Some(if arguments.mode == Mode::Tproxy { 0 } else { rules::PROXY_UID }),
         run_as_group: Some(rules::PROXY_UID),
         ..Container::default()
     };

@@ -4,6 +4,7 @@
 //! Differs: a headless Service has no listener and no cluster of its own: its pods are reached as unknown destinations,
 //! in plain text. Ports with TLS by their name are forwarded as they are, without a look at the name inside.
 
+use super::rules::Mode;
 use super::{Istio, Mtls, Version, inject};
 use crate::cluster::kube_proxy::Protocol as Transport;
 use crate::cluster::object::{ClusterIp, EndpointAddress, EndpointSlice, Meta, Service, ServicePort, selects};
@@ -44,6 +45,7 @@ impl Cluster {
             config: None,
             concurrency: 2,
             access_log: false,
+            transparent: self.init_arguments(pod).is_some_and(|a| a.mode == Mode::Tproxy),
         })
     }
 

@@ -26,8 +26,10 @@ pub const DNS_PORT: u16 = 15053;
 /// The user and the group that the proxy runs as (`-u`, `-g`).
 pub const PROXY_UID: u32 = 1337;
 /// In TPROXY mode: the mark of packets for the proxy, and of those that the proxy sends to its own pod.
-const TPROXY_MARK: u32 = 1337;
+pub const TPROXY_MARK: u32 = 1337;
 const OUTBOUND_MARK: u32 = 1338;
+/// In TPROXY mode: the routing table of what has that mark.
+const TPROXY_TABLE: u32 = 133;
 /// What programs that know of the proxy use.
 const LOOPBACK: &str = "127.0.0.1/32";
 
@@ -112,6 +114,15 @@ impl Arguments {
             tproxy(&mut rules);
         }
         rules.text()
+    }
+
+    /// configureTProxyRoutes: by commands of `ip`, without its name.
+    pub fn routes(&self) -> Vec<String> {
+        if self.mode != Mode::Tproxy || self.inbound_ports == Ports::These(Vec::new()) {
+            return Vec::new();
+        }
+        let rule = format!("rule add fwmark {TPROXY_MARK} lookup {TPROXY_TABLE}");
+        vec![rule, format!("route add local default dev lo table {TPROXY_TABLE}")]
     }
 
     /// handleInboundPortsInclude

@@ -166,6 +166,42 @@ fn annotations_about_traffic() {
     assert_eq!(said, want);
 }
 
+#[test]
+fn tproxy_by_annotation() {
+    let annotated = |mode: &str| {
+        let mut web = pod("shop", "web", "");
+        web.meta.annotations.insert("sidecar.istio.io/interceptionMode".to_owned(), mode.to_owned());
+        cluster(Istio::default(), &[enabled("shop"), Object::Pod(web)])
+    };
+    let (tproxy, problems) = annotated("TPROXY");
+    assert_eq!(problems, []);
+    let web = find(&tproxy, "web");
+    let init = web.spec.init_containers.iter().find(|c| c.name == INIT).expect("istio-init");
+    assert!(init.args.join(" ").contains("-m TPROXY -i *"), "{:?}", init.args);
+    // Whoever sets IP_TRANSPARENT is root; the rules know the proxy by its group.
+    assert_eq!((web.spec.containers[1].run_as_user, web.spec.containers[1].run_as_group), (Some(0), Some(1337)));
+    let prf = Prf::new(7);
+    let (spaces, netns) = (tproxy.spaces(&prf), web.netns(&prf));
+    let own: Vec<&str> = spaces[0].setup.iter().map(|c| &**c).filter(|c| c.contains(&netns)).collect();
+    let load = own.iter().position(|c| c.contains("-restore --noflush <<EOF\n* mangle\n-N ISTIO_DIVERT"));
+    let want = [
+        format!("ip -n {netns} rule add fwmark 1337 lookup 133"),
+        format!("ip -n {netns} route add local default dev lo table 133"),
+    ];
+    assert_eq!(own[load.expect("the rules") + 1..][..2], want);
+    assert!(tproxy.bootstrap(web).is_some_and(|bootstrap| bootstrap.transparent));
+
+    for (mode, why) in
+        [("NONE", "it is not simulated"), ("tproxy", "interceptionMode invalid, use REDIRECT,TPROXY,NONE: tproxy")]
+    {
+        let (_, problems) = annotated(mode);
+        let annotation = "sidecar.istio.io/interceptionMode";
+        let message = format!("invalid value '{mode}' for annotation '{annotation}': {why}");
+        let said: Vec<(String, String)> = problems.into_iter().map(|p| (p.field, p.message)).collect();
+        assert_eq!(said, [(format!("metadata.annotations[{annotation}]"), message)]);
+    }
+}
+
 /// What istiod's file says of a pod's proxy.
 fn told(cluster: &Cluster, name: &str) -> envoy::Config {
     let pod = find(cluster, name);

@@ -2,7 +2,7 @@
 
 use super::{icmp, output, route};
 use crate::kernel::cx::Cx;
-use crate::kernel::frame::{Frame, PacketType};
+use crate::kernel::frame::{Frame, PacketType, Sk};
 use crate::kernel::netfilter::hook::Hook;
 use crate::kernel::netns::NetNs;
 use crate::kernel::nf_hook::{State, nf_hook};
@@ -12,7 +12,8 @@ use smoltcp::wire::Ipv4Packet;
 
 /// ip_forward: TTL, size, FORWARD, then out. Errors are told to the sender before anything is filtered.
 pub(in crate::kernel) fn ip_forward(ns: &mut NetNs, cx: &mut Cx<'_>, r: &route::Input, mut f: Frame) -> Flow {
-    if f.pkt_type != PacketType::Host {
+    // What a rule has given to a socket here is for nobody else.
+    if f.pkt_type != PacketType::Host || f.sk != Sk::None {
         return cx.kill(f, DropReason::NotSpecified);
     }
     let p = Ipv4Packet::new_unchecked(f.l3());

@@ -148,12 +148,12 @@ fn timestamp(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, message: &[u8]) {
 fn reply(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, len: usize, write: impl FnOnce(&mut [u8])) {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let (from, to, tos) = (p.src_addr(), p.dst_addr(), f.l3()[1]);
-    let local = ns.fib.addr_type(to, None) == RouteType::Local;
-    let flow = route::Flow4 { src: local.then_some(to), ..route::Flow4::to(from) };
+    let mark = ns.ipv4.sysctl.reply_mark(f.mark);
+    let flow = route::Flow4 { src: f.rt_local.then_some(to), mark, ..route::Flow4::to(from) };
     let Ok(r) = route::output(ns, &flow) else { return };
     let ttl = ns.sysctl.ip_default_ttl;
     let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: output::Df::No, ident: output::Ident::Flow };
-    let origin = output::Origin { cause: Some(f.id), summed: true, sk: Sk::Kernel, ..output::Origin::default() };
+    let origin = output::Origin { cause: Some(f.id), mark, summed: true, sk: Sk::Kernel, ..output::Origin::default() };
     cx.cpu.icmp_busy = true;
     let _ = output::send(ns, cx, &r, &h, origin, len, write);
     cx.cpu.icmp_busy = false;
@@ -261,7 +261,7 @@ pub(in crate::kernel) struct Quoted<'a> {
 }
 
 impl<'a> Quoted<'a> {
-    fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         // A quote may be cut: the packet's own length cannot be trusted here.
         let header = bytes.get(..IP_HLEN)?;
         let p = Ipv4Packet::new_unchecked(header);
@@ -305,8 +305,9 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
     if cx.cpu.icmp_busy {
         return;
     }
-    let own = (to_us == RouteType::Local && f.iif != IfIndex(0)).then_some(dst);
-    let Ok(r) = route::output(ns, &route::Flow4 { src: own, ..route::Flow4::to(src) }) else { return };
+    let local = f.rt_local || to_us == RouteType::Local && f.iif != IfIndex(0);
+    let (own, mark) = (local.then_some(dst), ns.ipv4.sysctl.reply_mark(f.mark));
+    let Ok(r) = route::output(ns, &route::Flow4 { src: own, mark, ..route::Flow4::to(src) }) else { return };
     if limited && !xrlim_allow(ns, cx, &r) {
         return;
     }
@@ -321,7 +322,8 @@ pub(in crate::kernel) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, error:
     let h = output::Header { protocol: IPPROTO_ICMP, tos, ttl, df: output::Df::No, ident: output::Ident::Flow };
     // icmp_glue_bits: an error belongs to the connection that it is about.
     let nfct = nf_conntrack_attach(&mut ns.ct, f.nfct);
-    let origin = output::Origin { cause: Some(f.id), nfct, summed: true, sk: Sk::Kernel, ..output::Origin::default() };
+    let origin =
+        output::Origin { cause: Some(f.id), nfct, mark, summed: true, sk: Sk::Kernel, ..output::Origin::default() };
     let _ = output::send(ns, cx, &r, &h, origin, ICMP_HLEN + quote.len(), |out| {
         out[4..8].copy_from_slice(&word.to_be_bytes());
         out[ICMP_HLEN..].copy_from_slice(quote);
@@ -382,7 +384,12 @@ fn is_error(packet: &[u8]) -> bool {
     super::payload(packet)
         .filter(|(protocol, _)| *protocol == IPPROTO_ICMP)
         .and_then(|(_, message)| message.first())
-        .is_some_and(|t| *t > LAST_TYPE || matches!(*t, DEST_UNREACH..=REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM))
+        .is_some_and(|t| *t > LAST_TYPE || is_error_type(*t))
+}
+
+/// icmp_is_err
+pub(in crate::kernel) fn is_error_type(kind: u8) -> bool {
+    matches!(kind, DEST_UNREACH..=REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM)
 }
 
 /// Sets type and code, then the checksum.

@@ -20,7 +20,7 @@ pub(in crate::kernel) fn ip_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f
     let f = prerouting(ns, cx, dev, f)?;
     if f.pkt_type == PacketType::Loopback {
         // It has kept the route that it was sent by, which leads here, too.
-        return local_deliver(ns, cx, dev, f);
+        return local_deliver(ns, cx, dev, RouteType::Broadcast, f);
     }
     ip_rcv_finish(ns, cx, dev, f)
 }
@@ -80,18 +80,19 @@ fn ip_rcv_finish(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, f: Frame) -> Flo
         return route::ip_error(ns, cx, errno, f);
     }
     match r.kind {
-        RouteType::Local | RouteType::Broadcast => local_deliver(ns, cx, dev, f),
+        RouteType::Local | RouteType::Broadcast => local_deliver(ns, cx, dev, r.kind, f),
         _ => forward::ip_forward(ns, cx, &r, f),
     }
 }
 
-/// ip_local_deliver: INPUT, then copies for raw sockets, the packet itself for its protocol.
-fn local_deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, mut f: Frame) -> Flow {
+/// ip_local_deliver: INPUT, then copies for raw sockets, the packet itself for its protocol. `kind` is its route's.
+fn local_deliver(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, kind: RouteType, mut f: Frame) -> Flow {
     let p = Ipv4Packet::new_unchecked(f.l3());
     let protocol: u8 = p.next_header().into();
     if p.more_frags() || p.frag_offset() != 0 {
         f = frag::defrag(ns, cx, dev, frag::User::LocalDeliver, f)?;
     }
+    f.rt_local = kind == RouteType::Local;
     let f = nf_hook(ns, cx, &mut State::at(Hook::Input, Some(dev), None), f)?;
     cx.step(&f, dev, What::Accept);
     let taken = raw::deliver(ns, cx, dev, protocol, &f);

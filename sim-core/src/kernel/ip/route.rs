@@ -320,12 +320,12 @@ pub(in crate::kernel) fn input_slow(ns: &NetNs, Arrival { dst, src, mark, dev }:
     };
     match found.route.kind {
         kind @ (RouteType::Local | RouteType::Broadcast) => {
-            validate_source(ns, src, dst, dev, None)?;
+            validate_source(ns, (src, dst), mark, dev, None)?;
             Ok(Input { found: Some(found), ..local(kind) })
         }
         RouteType::Unicast if forwarding => {
             let oif = found.route.oif.ok_or(IpInAddrErrors)?;
-            let near = validate_source(ns, src, dst, dev, Some(oif))?;
+            let near = validate_source(ns, (src, dst), mark, dev, Some(oif))?;
             let redirect = oif == dev
                 && near
                 && ns.conf_or(dev, |c| c.send_redirects)
@@ -366,8 +366,8 @@ pub(in crate::kernel) fn send_redirect(ns: &mut NetNs, cx: &mut Cx<'_>, gateway:
 /// fib_validate_source: would an answer go back the way that this came? Tells whether its sender is on that link.
 fn validate_source(
     ns: &NetNs,
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
+    (src, dst): (Ipv4Addr, Ipv4Addr),
+    mark: u32,
     dev: IfIndex,
     oif: Option<IfIndex>,
 ) -> Result<bool, DropReason> {
@@ -385,7 +385,8 @@ fn validate_source(
         }
     }
     // __fib_validate_source
-    let flow = Lookup { src: dst, iif: oif.unwrap_or(LOOPBACK), ..Lookup::local(src, Scope::Global, None) };
+    let mark = if ns.conf_or(dev, |c| c.src_valid_mark) { mark } else { 0 };
+    let flow = Lookup { src: dst, iif: oif.unwrap_or(LOOPBACK), mark, ..Lookup::local(src, Scope::Global, None) };
     let back = ns.fib.lookup_flow(&flow);
     match back {
         Ok(found) if found.route.kind == RouteType::Local => {

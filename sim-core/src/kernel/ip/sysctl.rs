@@ -6,6 +6,7 @@ use crate::kernel::errno::Errno;
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "the kernel's own names: Documentation/networking/ip-sysctl.rst")]
 pub(in crate::kernel) struct Ipv4Sysctl {
+    pub fwmark_reflect: i64,
     /// Milliseconds between errors to one destination.
     pub icmp_ratelimit: i64,
     /// A bit for each type that is limited.
@@ -15,6 +16,7 @@ pub(in crate::kernel) struct Ipv4Sysctl {
     pub icmp_errors_use_inbound_ifaddr: i64,
     pub ip_forward_use_pmtu: i64,
     pub ip_no_pmtu_disc: i64,
+    pub ip_nonlocal_bind: i64,
     /// Bytes of truesize.
     pub ipfrag_high_thresh: i64,
     /// **Recorded only**, as in Linux since 4.17.
@@ -30,6 +32,7 @@ pub(in crate::kernel) struct Ipv4Sysctl {
 impl Default for Ipv4Sysctl {
     fn default() -> Self {
         Ipv4Sysctl {
+            fwmark_reflect: 0,
             icmp_ratelimit: 1000,
             icmp_ratemask: 6168,
             icmp_msgs_per_sec: 1000,
@@ -37,6 +40,7 @@ impl Default for Ipv4Sysctl {
             icmp_errors_use_inbound_ifaddr: 0,
             ip_forward_use_pmtu: 0,
             ip_no_pmtu_disc: 0,
+            ip_nonlocal_bind: 0,
             ipfrag_high_thresh: 4 << 20,
             ipfrag_low_thresh: 3 << 20,
             ipfrag_time: 30,
@@ -53,6 +57,7 @@ const INT: i64 = i32::MAX as i64;
 
 /// net.ipv4.NAME with the least and the largest value.
 const FIELDS: &[(&str, Field, i64, i64)] = &[
+    ("fwmark_reflect", |s| &mut s.fwmark_reflect, 0, 255),
     ("icmp_errors_use_inbound_ifaddr", |s| &mut s.icmp_errors_use_inbound_ifaddr, 0, 1),
     ("icmp_msgs_burst", |s| &mut s.icmp_msgs_burst, 0, INT),
     ("icmp_msgs_per_sec", |s| &mut s.icmp_msgs_per_sec, 0, INT),
@@ -60,6 +65,7 @@ const FIELDS: &[(&str, Field, i64, i64)] = &[
     ("icmp_ratemask", |s| &mut s.icmp_ratemask, 0, u32::MAX as i64),
     ("ip_forward_use_pmtu", |s| &mut s.ip_forward_use_pmtu, 0, 255),
     ("ip_no_pmtu_disc", |s| &mut s.ip_no_pmtu_disc, 0, 3),
+    ("ip_nonlocal_bind", |s| &mut s.ip_nonlocal_bind, 0, 255),
     ("ipfrag_high_thresh", |s| &mut s.ipfrag_high_thresh, 0, i64::MAX),
     ("ipfrag_low_thresh", |s| &mut s.ipfrag_low_thresh, 0, i64::MAX),
     ("ipfrag_max_dist", |s| &mut s.ipfrag_max_dist, 0, INT),
@@ -72,6 +78,16 @@ impl Ipv4Sysctl {
     /// What follows `net.ipv4.` in the names of all.
     pub fn names() -> impl Iterator<Item = &'static str> {
         FIELDS.iter().map(|f| f.0)
+    }
+
+    /// inet_can_nonlocal_bind: a socket with or without IP_TRANSPARENT may have an address that is not ours.
+    pub fn can_nonlocal_bind(&self, transparent: bool) -> bool {
+        self.ip_nonlocal_bind != 0 || transparent
+    }
+
+    /// IP4_REPLY_MARK: of what the kernel itself answers to a packet with that mark.
+    pub fn reply_mark(&self, mark: u32) -> u32 {
+        if self.fwmark_reflect != 0 { mark } else { 0 }
     }
 
     /// The value of `net.ipv4.NAME`.

@@ -6,7 +6,7 @@ use super::matches::{Bucket, Match, RecentLists, Site};
 use super::packet::{Ct, Matched, Packet, Surroundings};
 use super::parse::Counters;
 use super::table::{Slot, Table};
-use super::targets::{Nat, RejectWith, Target, TcpMss};
+use super::targets::{Nat, RejectWith, Target, TcpMss, Tproxy};
 use rustc_hash::FxHashMap;
 
 /// What a table says of a packet.
@@ -20,6 +20,8 @@ pub enum Verdict {
     Reject(RejectWith),
     /// Its connection is to be translated, after which it goes on.
     Nat(Nat),
+    /// It goes to a socket here, or is dropped.
+    Tproxy(Tproxy),
     /// Its MSS option is to be changed; then the walk goes on behind the rule (`XT_CONTINUE`).
     TcpMss(TcpMss),
 }
@@ -117,6 +119,7 @@ pub fn walk(
             Target::Drop => return Verdict::Drop,
             Target::Reject(reject) => return Verdict::Reject(reject.with),
             Target::Nat(nat) => return Verdict::Nat(*nat),
+            Target::Tproxy(target) => return Verdict::Tproxy(*target),
             Target::TcpMss(target) => {
                 memory.state.resume = Some((here.0, at as u32));
                 return Verdict::TcpMss(*target);
@@ -153,7 +156,7 @@ fn leave(table: &Table, start: usize, bytes: u16, memory: &mut Memory<'_>) -> Re
     })
 }
 
-fn matches(slot: &Slot, packet: &Packet<'_>, memory: &mut Memory<'_>, around: &mut dyn Surroundings) -> Matched {
+fn matches(slot: &Slot, packet: &mut Packet<'_>, memory: &mut Memory<'_>, around: &mut dyn Surroundings) -> Matched {
     let Slot { rule, handle, any, .. } = slot;
     if !any && !rule.conditions.matches(packet, around) {
         return Matched::No;

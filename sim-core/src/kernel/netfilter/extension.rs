@@ -23,6 +23,10 @@ pub(super) enum Kind {
     Protocol,
     /// `ADDRESS[/MASK]`
     HostMask,
+    /// `ADDRESS`
+    Host,
+    /// `PORT`
+    Port,
     /// `PORT[:PORT]`
     Ports,
     /// `NUMBER[:NUMBER]`
@@ -89,6 +93,7 @@ pub(super) enum Value {
     Number(u32),
     Fraction(f64),
     Mark(u32, u32),
+    Host(Ipv4Addr),
     HostMask(Ipv4Addr, Ipv4Addr),
     Ports(u16, u16),
     Range(u32, u32),
@@ -100,6 +105,14 @@ impl Value {
         match self {
             Value::Number(n) => n,
             _ => 0,
+        }
+    }
+
+    /// The address, of an option whose kind is one.
+    pub(super) fn host(self) -> Ipv4Addr {
+        match self {
+            Value::Host(addr) => addr,
+            _ => Ipv4Addr::UNSPECIFIED,
         }
     }
 
@@ -186,18 +199,31 @@ fn value(name: &str, spec: &Spec, first: &str, arg: &str) -> Result<Value, Error
             Value::Mark(mark, mask)
         }
         Kind::Protocol => Value::Number(words::protocol(arg)?.into()),
+        Kind::Host => Value::Host(host(arg)?),
         Kind::HostMask => host_mask(name, first, arg)?,
+        Kind::Port => Value::Number(port(arg)?.into()),
         Kind::Ports => ports(name, first, arg)?,
         Kind::Range => numbers(name, first, arg)?,
         Kind::Level => Value::Number(level(arg)?),
     })
 }
 
+/// `xtopt_parse_host`
+fn host(arg: &str) -> Result<Ipv4Addr, Error> {
+    arg.parse().map_err(|_| Error::usage("getaddrinfo: Name or service not known\n"))
+}
+
+/// `xtopt_parse_port`: of a number that is too large, getaddrinfo(3) takes the lower half.
+fn port(arg: &str) -> Result<u16, Error> {
+    let number = words::number(arg, 0, i32::MAX as u64).map(|n| n as u16);
+    let unknown = || Error::usage(format!("Port \"{arg}\" does not resolve to anything.\n"));
+    number.or_else(|| words::port(arg)).ok_or_else(unknown)
+}
+
 /// `xtopt_parse_hostmask`: the address is not masked.
 fn host_mask(name: &str, option: &str, arg: &str) -> Result<Value, Error> {
     let (host, mask) = arg.split_once('/').map_or((arg, None), |(h, m)| (h, Some(m)));
-    let unknown = || Error::usage("getaddrinfo: Name or service not known\n");
-    let host = host.parse::<Ipv4Addr>().map_err(|_| unknown())?;
+    let host = self::host(host)?;
     let bits = match mask {
         None => 32,
         Some(mask) => match (words::number(mask, 0, 32), mask.parse::<Ipv4Addr>()) {

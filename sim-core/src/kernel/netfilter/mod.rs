@@ -338,11 +338,13 @@ impl Iptables {
     fn register(&mut self) {
         let exists = |name| self.loaded.iter().any(|l| l.table.name() == name);
         let tracks = self.loaded.iter().any(|l| l.table.tracks());
+        let defragments = tracks || self.loaded.iter().any(|l| l.table.defragments());
         self.ops = Hook::ALL.map(|hook| {
             hook.ops(|op| match op {
                 Op::Table(name) => exists(name),
                 Op::Nat => exists(TableName::Nat),
-                Op::Defrag | Op::Conntrack | Op::Confirm => tracks,
+                Op::Defrag => defragments,
+                Op::Conntrack | Op::Confirm => tracks,
             })
         });
     }

@@ -72,6 +72,17 @@ pub enum Ct {
     Tracked(Tracked),
 }
 
+/// The socket that a packet is for, as a rule sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receiver {
+    /// It is bound to no address (`inet_rcv_saddr`).
+    pub wildcard: bool,
+    /// IP_TRANSPARENT (`inet_sk_transparent`).
+    pub transparent: bool,
+    /// SO_MARK; a request or what is left of a connection has none (`sk_fullsock`).
+    pub mark: Option<u32>,
+}
+
 /// A packet at a hook, from its IPv4 header on.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
@@ -89,7 +100,7 @@ pub struct Packet<'a> {
     pub bridged: bool,
     /// Who has the socket that sent it.
     pub sk: Sk,
-    /// `skb->mark`; MARK and CONNMARK write it.
+    /// `skb->mark`; MARK, CONNMARK and `socket` write it.
     pub mark: u32,
     /// Its connection; CT writes it.
     pub ct: Ct,
@@ -193,6 +204,12 @@ pub trait Surroundings {
 
     /// More of the packet's connection, if it has one.
     fn connection(&self) -> Option<Connection>;
+
+    /// The socket that the packet is for (`nf_sk_lookup_slow_v4`); none if there is none.
+    fn receiver(&self, packet: &Packet<'_>) -> Option<Receiver> {
+        let _ = packet;
+        None
+    }
 
     /// The routing type of an address in this namespace, of the device alone if one is given
     /// (`inet_addr_type_dev_table`).

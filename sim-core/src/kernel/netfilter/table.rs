@@ -139,7 +139,15 @@ impl Table {
         let needs = |rule: &Rule| {
             matches!(rule.target, Target::Nat(_) | Target::ConnMark(_))
                 || matches!(rule.target, Target::Ct(ct) if !ct.notrack)
-                || rule.matches.iter().any(|m| matches!(m, Match::Conntrack(_)))
+                || rule.matches.iter().any(|m| matches!(m, Match::Conntrack(_) | Match::ConnMark(_)))
+        };
+        self.chains.iter().flat_map(|c| &c.rules).any(|slot| needs(&slot.rule))
+    }
+
+    /// A match or target needs whole packets (nf_defrag_ipv4_enable).
+    pub(super) fn defragments(&self) -> bool {
+        let needs = |rule: &Rule| {
+            matches!(rule.target, Target::Tproxy(_)) || rule.matches.iter().any(|m| matches!(m, Match::Socket(_)))
         };
         self.chains.iter().flat_map(|c| &c.rules).any(|slot| needs(&slot.rule))
     }

@@ -1,6 +1,7 @@
 //! Sockets: what a descriptor refers to, the queues of what arrived, and the system calls on them (net/socket.c,
 //! net/core/sock.c, net/core/datagram.c).
 
+mod demux;
 mod info;
 pub mod netlink;
 pub mod packet;
@@ -9,6 +10,7 @@ pub mod raw;
 pub mod tcp;
 pub mod udp;
 
+pub(in crate::kernel) use demux::{Found, Lookup};
 pub use info::DatagramInfo;
 pub(in crate::kernel) use info::list as datagram_sockets;
 
@@ -84,6 +86,8 @@ pub(in crate::kernel) struct Socket {
     tos: u8,
     /// sk_mark
     mark: u32,
+    /// IP_TRANSPARENT: its own address need not be one of ours.
+    transparent: bool,
     pmtu: PmtuDisc,
     recv_err: bool,
     broadcast: bool,
@@ -134,6 +138,7 @@ impl Socket {
             ttl: None,
             tos: 0,
             mark: 0,
+            transparent: false,
             pmtu: PmtuDisc::of_namespace(ns),
             recv_err: false,
             broadcast: false,
@@ -188,6 +193,13 @@ impl Socket {
     /// ip_sock_rt_scope: what a route may be like.
     fn scope(&self) -> Scope {
         if self.dont_route { Scope::Link } else { Scope::Global }
+    }
+
+    /// What it knows of the way to `dst` (flowi4_init_output); from IP_TRANSPARENT's address, whose ever it is
+    /// (inet_sk_flowi_flags).
+    fn flow(&self, dst: Ipv4Addr) -> Flow4 {
+        let (src, oif, scope) = (self.source(), self.dev, self.scope());
+        Flow4 { src, oif, scope, mark: self.mark, any_src: self.transparent, ..Flow4::to(dst) }
     }
 
     /// The header that this socket's datagrams get.
@@ -366,8 +378,9 @@ fn bind(ns: &mut NetNs, cx: &Cx<'_>, who: Current, fd: Fd, addr: SocketAddrV4) -
     }
     let addr = *addr.ip();
     let local = addr.is_unspecified() || ns.local_dev(addr).is_some();
+    let nonlocal = ns.ipv4.sysctl.can_nonlocal_bind(find(ns, fd)?.transparent);
     let s = find_mut(ns, fd)?;
-    if !local {
+    if !local && !nonlocal {
         return Err(Errno::EADDRNOTAVAIL);
     }
     s.local = (!addr.is_unspecified()).then_some(addr);
@@ -388,7 +401,7 @@ fn connect(ns: &mut NetNs, cx: &Cx<'_>, fd: Fd, addr: SocketAddrV4) -> Result<Re
         udp::autobind(ns, cx, fd)?;
     }
     let s = find(ns, fd)?;
-    let flow = Flow4 { src: s.source(), oif: s.dev, scope: s.scope(), mark: s.mark, ..Flow4::to(*addr.ip()) };
+    let flow = s.flow(*addr.ip());
     let r = route::output(ns, &flow)?;
     if r.kind == super::netlink::RouteType::Broadcast && !find(ns, fd)?.broadcast {
         return Err(Errno::EACCES);
@@ -427,8 +440,9 @@ fn set_option(ns: &mut NetNs, who: Current, fd: Fd, opt: SockOpt) -> Result<Ret,
         SockOpt::Ttl(0) => return Err(Errno::EINVAL),
         SockOpt::Ttl(ttl) => s.ttl = Some(ttl),
         SockOpt::Tos(tos) => s.tos = tos,
-        SockOpt::Mark(_) if !who.cred.capable() => return Err(Errno::EPERM),
+        SockOpt::Mark(_) | SockOpt::Transparent(true) if !who.cred.capable() => return Err(Errno::EPERM),
         SockOpt::Mark(mark) => s.mark = mark,
+        SockOpt::Transparent(on) => s.transparent = on,
         SockOpt::MtuDiscover(pmtu) => s.pmtu = pmtu,
         SockOpt::RecvErr(on) => {
             s.recv_err = on;

@@ -7,7 +7,7 @@ use crate::kernel::errno::Errno;
 use crate::kernel::frame::Frame;
 use crate::kernel::ip::icmp::{ICMP_HLEN, REDIRECT, Report};
 use crate::kernel::ip::output::{self, Df, Origin};
-use crate::kernel::ip::route::{self, Flow4};
+use crate::kernel::ip::route;
 use crate::kernel::ip::{self, IP_HLEN};
 use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
@@ -109,7 +109,7 @@ pub(super) fn send(ns: &mut NetNs, cx: &mut Cx<'_>, fd: Fd, to: Ipv4Addr, data: 
     if kind == SocketKind::Ping && data.len() < ICMP_HLEN {
         return Err(Errno::EINVAL);
     }
-    let flow = Flow4 { src: s.local, oif: s.dev, scope: s.scope(), mark: s.mark, ..Flow4::to(to) };
+    let flow = s.flow(to);
     let mut r = route::output(ns, &flow)?;
     if r.kind == RouteType::Broadcast && !broadcast {
         return Err(Errno::EACCES);

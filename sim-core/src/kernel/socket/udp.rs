@@ -1,17 +1,17 @@
 //! Mirrors net/ipv4/udp.c, and the UDP parts of net/ipv4/af_inet.c and net/ipv4/datagram.c: ports, who gets a datagram,
 //! what is sent and which errors come back. Read RFC 768 and RFC 1122 section 4.1 before editing.
 
-use super::{Socket, raw};
+use super::{Socket, Sockets, raw};
 use crate::base::IfIndex;
 use crate::base::rng::Purpose;
 use crate::kernel::cred::Current;
 use crate::kernel::cx::Cx;
 use crate::kernel::dev::vxlan;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::Frame;
+use crate::kernel::frame::{Frame, Sk};
 use crate::kernel::ip::icmp::{self, DEST_UNREACH, FRAG_NEEDED, REDIRECT, Report, SOURCE_QUENCH};
 use crate::kernel::ip::output::{self, Df, Header, Origin};
-use crate::kernel::ip::route::{self, Flow4};
+use crate::kernel::ip::route;
 use crate::kernel::ip::{self, IP_HLEN};
 use crate::kernel::netlink::{Feature, RouteType};
 use crate::kernel::netns::NetNs;
@@ -79,6 +79,7 @@ pub(super) fn bind(ns: &mut NetNs, cx: &Cx<'_>, who: Current, fd: Fd, addr: Sock
         _ if ip.is_unspecified() => false,
         RouteType::Local => false,
         RouteType::Broadcast | RouteType::Multicast => true,
+        _ if ns.ipv4.sysctl.can_nonlocal_bind(super::find(ns, fd)?.transparent) => false,
         _ => return Err(Errno::EADDRNOTAVAIL),
     };
     if ns.sysctl.is_privileged(addr.port()) && !who.cred.capable() {
@@ -169,10 +170,14 @@ pub(in crate::kernel) fn udp_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, 
     if !f.csum_valid && !right(datagram) {
         return cx.kill(f, DropReason::UdpCsum);
     }
+    // skb_steal_sock: a rule has said whose it is.
+    if let Sk::ToUdp(fd) = f.sk {
+        return queue(ns, cx, fd, from, f);
+    }
     if matches!(ns.fib.addr_type(dst, None), RouteType::Broadcast | RouteType::Multicast) {
         return deliver_to_all(ns, cx, dev, to, from, f);
     }
-    match lookup(ns, to, from, dev) {
+    match lookup(&ns.sockets, to, from, dev) {
         Some(fd) => queue(ns, cx, fd, from, f),
         None => {
             nf_reset_ct(ns, &mut f);
@@ -191,11 +196,11 @@ fn datagram(packet: &[u8]) -> Option<&[u8]> {
 
 /// __udp4_lib_lookup: the socket that a datagram from `from` to `to` is for. One with that address goes before those
 /// with any; among these the one that matches most closely, and of equals the newest.
-fn lookup(ns: &NetNs, to: SocketAddrV4, from: SocketAddrV4, dev: IfIndex) -> Option<Fd> {
+pub(super) fn lookup(sockets: &Sockets, to: SocketAddrV4, from: SocketAddrV4, dev: IfIndex) -> Option<Fd> {
     let best = |local: Option<Ipv4Addr>| {
         let mut found: Option<(u32, Fd)> = None;
-        for fd in ns.sockets.ports.of(to.port()) {
-            let Some(s) = ns.sockets.open.get(fd).filter(|s| s.local == local) else { continue };
+        for fd in sockets.ports.of(to.port()) {
+            let Some(s) = sockets.open.get(fd).filter(|s| s.local == local) else { continue };
             let Some(score) = compute_score(s, from, dev) else { continue };
             if found.is_none_or(|(most, _)| score > most) {
                 found = Some((score, *fd));
@@ -317,7 +322,7 @@ pub(super) fn send(
         (None, None) => return Err(Errno::EDESTADDRREQ),
     };
     let (own_port, broadcast, hash, sk) = (s.udp.port, s.broadcast, s.txhash, s.sk());
-    let flow = Flow4 { src: s.source(), oif: s.dev, scope: s.scope(), mark: s.mark, ..Flow4::to(*to.ip()) };
+    let flow = s.flow(*to.ip());
     let r = route::output(ns, &flow)?;
     if r.kind == RouteType::Broadcast && !broadcast {
         return Err(Errno::EACCES);
@@ -383,7 +388,9 @@ pub(in crate::kernel) fn error(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, re
     let inner = &report.inner;
     let local = SocketAddrV4::new(inner.src, be16(inner.payload, 0));
     let remote = SocketAddrV4::new(inner.dst, be16(inner.payload, 2));
-    let Some(s) = lookup(ns, local, remote, dev).and_then(|fd| ns.sockets.open.get_mut(&fd)) else { return false };
+    let Some(s) = lookup(&ns.sockets, local, remote, dev).and_then(|fd| ns.sockets.open.get_mut(&fd)) else {
+        return false;
+    };
     let unheard = match report.kind {
         SOURCE_QUENCH | REDIRECT => true,
         _ if s.udp.tunnel => true,

@@ -14,6 +14,8 @@ pub const HEALTH_PORT: u16 = 15021;
 pub const STATS_PORT: u16 = 15090;
 /// Where istiod listens.
 pub const DISCOVERY_PORT: u16 = 15012;
+/// In TPROXY mode, the mark of what it sends to its own pod (`mark` of `envoy.filters.listener.original_src`).
+pub const INBOUND_MARK: u32 = 1337;
 /// The address by which the proxy speaks to its own pod (InboundPassthroughBindIpv4).
 pub const INBOUND_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
 
@@ -29,6 +31,10 @@ pub struct Bootstrap {
     pub config: Option<Config>,
     /// Worker threads (`--concurrency`), each with connections of its own: 2.
     pub concurrency: u32,
+    /// `ISTIO_META_INTERCEPTION_MODE=TPROXY`: its listeners have IP_TRANSPARENT, and what comes to the pod goes on from
+    /// the client's own address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transparent: bool,
     /// It prints a line for each request and each connection (`meshConfig.accessLogFile: /dev/stdout`).
     pub access_log: bool,
 }

@@ -179,12 +179,12 @@ impl Envoy {
     fn attempt(&mut self, x: ExchangeId, env: &mut Env<'_>) {
         let Some(exchange) = self.exchanges.get(&x) else { return };
         let Some(down) = self.downs.get(&exchange.down) else { return };
-        let (worker, original) = (down.worker, down.original);
+        let (worker, original, source) = (down.worker, down.original, self.original_src(down));
         let (to, tried) = (exchange.choice.to.clone(), exchange.tried.clone());
         let reselect = exchange.choice.retry.as_ref().map_or(0, |r| r.host_selection_attempts);
         let http2 = self.version(exchange.down) == Http::Two;
         let target = match self.choose(&to, (worker, original), http2, (&tried, reselect), env) {
-            Ok(target) => target,
+            Ok(target) => Target { source, ..target },
             Err(None) => return self.own_answer(x, 503, "", Flag::NC, "cluster_not_found", env),
             Err(Some(cluster)) => {
                 if let Some(exchange) = self.exchanges.get_mut(&x) {
@@ -221,7 +221,7 @@ impl Envoy {
         env: &mut Env<'_>,
     ) -> Result<Target, Option<String>> {
         let fixed = |cluster: &str, address, http2| {
-            Ok(Target { worker, cluster: cluster.to_owned(), address, mtls: false, http2 })
+            Ok(Target { worker, cluster: cluster.to_owned(), address, mtls: false, http2, source: None })
         };
         let name = match to {
             Destination::Cluster(name) => name,
@@ -254,7 +254,7 @@ impl Envoy {
             UpstreamProtocol::UseDownstream => http2,
         };
         let (address, mtls) = (endpoint.address, endpoint.identity.is_some());
-        Ok(Target { worker, cluster: name.clone(), address, mtls, http2 })
+        Ok(Target { worker, cluster: name.clone(), address, mtls, http2, source: None })
     }
 
     /// A connection takes the request: its head leaves, and what has come of its body.

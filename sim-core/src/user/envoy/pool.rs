@@ -6,6 +6,7 @@
 use super::codec::Codec;
 use super::config::{Cluster, INBOUND_SOURCE};
 use super::conn::{End, Id};
+use super::downstream::{Down, Side};
 use super::exchange::{ExchangeId, Reset};
 use super::head::{Event, Head, Request};
 use super::http1::Role;
@@ -36,6 +37,8 @@ pub(super) struct Target {
     /// In mutual TLS.
     pub mtls: bool,
     pub http2: bool,
+    /// From the client's own address (`envoy.filters.listener.original_src`).
+    pub source: Option<Ipv4Addr>,
 }
 
 /// Connections to one endpoint.
@@ -154,7 +157,7 @@ impl Envoy {
         match self.ups.get(&id) {
             Some(up) => {
                 let inbound = up.target.cluster.starts_with("inbound|") || up.target.cluster == INBOUND_PASSTHROUGH;
-                Some((inbound.then_some(INBOUND_SOURCE), up.target.address))
+                Some((up.target.source.or(inbound.then_some(INBOUND_SOURCE)), up.target.address))
             }
             None => self.bootstrap.discovery.as_ref().map(|d| (None, d.address)),
         }
@@ -423,7 +426,14 @@ impl Envoy {
     /// The connection of a downstream whose bytes are copied, or why there is none.
     pub(super) fn tcp_target(&mut self, down: Id, to: &Destination, env: &mut Env<'_>) -> Option<Target> {
         let down = self.downs.get(&down)?;
-        self.choose(to, (down.worker, down.original), false, (&[], 0), env).ok()
+        let source = self.original_src(down);
+        let target = self.choose(to, (down.worker, down.original), false, (&[], 0), env).ok()?;
+        Some(Target { source, ..target })
+    }
+
+    /// envoy.filters.listener.original_src: in TPROXY mode what goes on to the pod keeps its client's address.
+    pub(super) fn original_src(&self, down: &Down) -> Option<Ipv4Addr> {
+        (self.bootstrap.transparent && down.side == Side::Inbound).then(|| *down.peer.ip())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::agent::Agent;
 use super::balance::Balancer;
-use super::config::{Bootstrap, Config, HEALTH_PORT, INBOUND_PORT, OUTBOUND_PORT, STATS_PORT};
+use super::config::{Bootstrap, Config, HEALTH_PORT, INBOUND_MARK, INBOUND_PORT, OUTBOUND_PORT, STATS_PORT};
 use super::conn::{Conn, End, Id, Next, READ_SIZE};
 use super::downstream::{Down, Mode, Side, Tls};
 use super::exchange::{Exchange, ExchangeId};
@@ -185,6 +185,9 @@ impl Envoy {
         self.listeners.push((side, fd));
         self.call(At::Quiet, Call::SetSockOpt { fd, opt: SockOpt::NonBlock(true) });
         self.call(At::Quiet, Call::SetSockOpt { fd, opt: SockOpt::ReuseAddr(true) });
+        if self.bootstrap.transparent && matches!(side, Side::Outbound | Side::Inbound) {
+            self.call(At::Quiet, Call::SetSockOpt { fd, opt: SockOpt::Transparent(true) });
+        }
         self.call(At::Bind, Call::Bind { fd, addr: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port) });
         self.call(At::Bind, Call::Listen { fd, backlog: BACKLOG });
         if self.listeners.len() < LISTENERS.len() {
@@ -248,6 +251,10 @@ impl Envoy {
         }
         let Some((bind, to)) = self.destination(id) else { return };
         self.call(At::Quiet, Call::SetSockOpt { fd, opt: SockOpt::NonBlock(true) });
+        if self.ups.get(&id).is_some_and(|up| up.target.source.is_some()) {
+            self.call(At::Quiet, Call::SetSockOpt { fd, opt: SockOpt::Mark(INBOUND_MARK) });
+            self.call(At::Quiet, Call::SetSockOpt { fd, opt: SockOpt::Transparent(true) });
+        }
         if let Some(from) = bind {
             self.call(At::Connect(id), Call::Bind { fd, addr: SocketAddrV4::new(from, 0) });
         }

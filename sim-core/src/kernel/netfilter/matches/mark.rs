@@ -23,7 +23,12 @@ pub struct Mark {
 impl Mark {
     /// `mark_mt`
     pub(super) fn matches(&self, packet: &Packet<'_>) -> bool {
-        (packet.mark & self.mask == self.mark) != self.invert
+        self.holds(packet.mark)
+    }
+
+    /// A mark is as it says.
+    pub(super) fn holds(&self, mark: u32) -> bool {
+        (mark & self.mask == self.mark) != self.invert
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod addrtype;
 mod comment;
+mod connmark;
 mod conntrack;
 mod icmp;
 mod limit;
@@ -14,11 +15,13 @@ mod ports;
 mod recent;
 mod rpfilter;
 mod set;
+mod socket;
 mod statistic;
 mod tcp;
 
 pub use addrtype::AddrTypes;
 pub use comment::Comment;
+pub use connmark::ConnMark;
 pub use conntrack::{Conntrack, PortRange};
 pub use icmp::Icmp;
 pub use limit::{Bucket, Limit};
@@ -30,6 +33,7 @@ pub use ports::Ports;
 pub use recent::{Op, Recent, RecentLists};
 pub use rpfilter::Rpfilter;
 pub use set::MatchSet;
+pub use socket::Socket;
 pub use statistic::Statistic;
 pub use tcp::Tcp;
 
@@ -49,6 +53,8 @@ pub enum Match {
     AddrType(AddrTypes),
     /// `-m comment`
     Comment(Comment),
+    /// `-m connmark`
+    ConnMark(ConnMark),
     /// `-m conntrack` and `-m state`
     Conntrack(Conntrack),
     /// `-m icmp`
@@ -69,6 +75,8 @@ pub enum Match {
     Rpfilter(Rpfilter),
     /// `-m set`
     Set(MatchSet),
+    /// `-m socket`
+    Socket(Socket),
     /// `-m statistic`
     Statistic(Statistic),
     /// `-m tcp`
@@ -83,6 +91,7 @@ macro_rules! each {
         match $match {
             Match::AddrType($m) => $call,
             Match::Comment($m) => $call,
+            Match::ConnMark($m) => $call,
             Match::Conntrack($m) => $call,
             Match::Icmp($m) => $call,
             Match::Limit($m) => $call,
@@ -93,6 +102,7 @@ macro_rules! each {
             Match::Recent($m) => $call,
             Match::Rpfilter($m) => $call,
             Match::Set($m) => $call,
+            Match::Socket($m) => $call,
             Match::Statistic($m) => $call,
             Match::Tcp($m) => $call,
             Match::Ports($m) => $call,
@@ -101,9 +111,10 @@ macro_rules! each {
 }
 
 /// The matches that there are.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 19] = [
     "addrtype",
     "comment",
+    "connmark",
     "conntrack",
     "icmp",
     "limit",
@@ -115,6 +126,7 @@ pub const NAMES: [&str; 17] = [
     "rpfilter",
     "sctp",
     "set",
+    "socket",
     "state",
     "statistic",
     "tcp",
@@ -127,6 +139,7 @@ impl Match {
         Some(match name {
             "addrtype" => Match::AddrType(AddrTypes::default()),
             "comment" => Match::Comment(Comment::default()),
+            "connmark" => Match::ConnMark(ConnMark::default()),
             "conntrack" => Match::Conntrack(Conntrack::default()),
             "state" => Match::Conntrack(Conntrack::state()),
             "icmp" => Match::Icmp(Icmp::default()),
@@ -138,6 +151,7 @@ impl Match {
             "recent" => Match::Recent(Recent::default()),
             "rpfilter" => Match::Rpfilter(Rpfilter::default()),
             "set" => Match::Set(MatchSet::default()),
+            "socket" => Match::Socket(Socket::default()),
             "statistic" => Match::Statistic(Statistic::default()),
             "tcp" => Match::Tcp(Tcp::default()),
             "sctp" => Match::Ports(Ports::SCTP),
@@ -151,6 +165,7 @@ impl Match {
         match self {
             Match::AddrType(_) => "addrtype",
             Match::Comment(_) => "comment",
+            Match::ConnMark(_) => "connmark",
             Match::Conntrack(m) => m.name(),
             Match::Icmp(_) => "icmp",
             Match::Limit(_) => "limit",
@@ -161,6 +176,7 @@ impl Match {
             Match::Recent(_) => "recent",
             Match::Rpfilter(_) => "rpfilter",
             Match::Set(_) => "set",
+            Match::Socket(_) => "socket",
             Match::Statistic(_) => "statistic",
             Match::Tcp(_) => "tcp",
             Match::Ports(m) => m.name(),
@@ -208,15 +224,17 @@ impl Match {
             Match::Physdev(m) => m.suits(hooks),
             Match::Recent(m) => m.suits(),
             Match::Rpfilter(_) => Rpfilter::suits(hooks),
+            Match::Socket(_) => Socket::suits(hooks),
             _ => true,
         }
     }
 
-    /// Whether the packet matches. Not inlined: what one kind looks at would be worked out for all of them.
+    /// Whether the packet matches; `socket` may change its mark. Not inlined: what one kind looks at would be worked
+    /// out for all of them.
     #[inline(never)]
     pub(super) fn matches(
         &self,
-        packet: &Packet<'_>,
+        packet: &mut Packet<'_>,
         site: Site,
         memory: &mut Memory<'_>,
         around: &mut dyn Surroundings,
@@ -224,6 +242,7 @@ impl Match {
         match self {
             Match::AddrType(m) => m.matches(packet, around).into(),
             Match::Comment(_) => Matched::Yes,
+            Match::ConnMark(m) => m.matches(packet).into(),
             Match::Conntrack(m) => m.matches(packet, around).into(),
             Match::Icmp(m) => m.matches(packet),
             Match::Limit(m) => m.matches(packet, site, memory).into(),
@@ -234,6 +253,7 @@ impl Match {
             Match::Recent(m) => m.matches(packet, memory.recent).into(),
             Match::Rpfilter(m) => m.matches(packet, around).into(),
             Match::Set(m) => m.matches(packet, memory.sets).into(),
+            Match::Socket(m) => m.matches(packet, around).into(),
             Match::Statistic(m) => m.matches(site, memory, around).into(),
             Match::Tcp(m) => m.matches(packet),
             Match::Ports(m) => m.matches(packet),

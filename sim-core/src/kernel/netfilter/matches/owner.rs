@@ -40,7 +40,7 @@ impl Owner {
     pub(super) fn matches(&self, packet: &Packet<'_>) -> bool {
         let inverted = |c: Option<Ids>| c.is_none_or(|(_, invert)| invert);
         let cred = match packet.sk {
-            Sk::None => {
+            Sk::None | Sk::ToTcp(_) | Sk::ToUdp(_) => {
                 let socket = self.socket.is_none_or(|invert| invert);
                 return socket && inverted(self.uid) && inverted(self.gid) && !self.suppl_groups;
             }

@@ -8,6 +8,7 @@ mod mark;
 mod nat;
 mod reject;
 mod tcpmss;
+mod tproxy;
 
 pub use connmark::{ConnMark, MarkOp};
 pub use ct::Ct as CtTarget;
@@ -16,6 +17,7 @@ pub use mark::SetMark;
 pub use nat::{Nat, NatKind};
 pub use reject::{Reject, RejectWith};
 pub use tcpmss::TcpMss;
+pub use tproxy::Tproxy;
 
 use super::error::Error;
 use super::extension::{Extension, Spec};
@@ -53,10 +55,12 @@ pub enum Target {
     Reject(Reject),
     /// `-j TCPMSS`
     TcpMss(TcpMss),
+    /// `-j TPROXY`
+    Tproxy(Tproxy),
 }
 
 /// The targets that there are.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "ACCEPT",
     "CONNMARK",
     "CT",
@@ -71,6 +75,7 @@ pub const NAMES: [&str; 14] = [
     "RETURN",
     "SNAT",
     "TCPMSS",
+    "TPROXY",
 ];
 
 impl Target {
@@ -91,13 +96,14 @@ impl Target {
             "REDIRECT" => Target::Nat(Nat::new(NatKind::Redirect)),
             "REJECT" => Target::Reject(Reject::default()),
             "TCPMSS" => Target::TcpMss(TcpMss::default()),
+            "TPROXY" => Target::Tproxy(Tproxy::default()),
             _ => return None,
         })
     }
 
     /// A target of iptables 1.8.9 that this kernel does not have.
     pub(super) fn is_foreign(name: &str) -> bool {
-        const FOREIGN: [&str; 32] = [
+        const FOREIGN: [&str; 31] = [
             "AUDIT",
             "CHECKSUM",
             "CLASSIFY",
@@ -122,7 +128,6 @@ impl Target {
             "TCPOPTSTRIP",
             "TEE",
             "TOS",
-            "TPROXY",
             "TRACE",
             "TTL",
             "ULOG",
@@ -150,6 +155,7 @@ impl Target {
             Target::Nat(t) => t.kind.name(),
             Target::Reject(_) => "REJECT",
             Target::TcpMss(_) => "TCPMSS",
+            Target::Tproxy(_) => "TPROXY",
         }
     }
 
@@ -178,6 +184,7 @@ impl Target {
             Target::Nat(t) => t,
             Target::Reject(t) => t,
             Target::TcpMss(t) => t,
+            Target::Tproxy(t) => t,
             _ => return None,
         })
     }
@@ -192,6 +199,7 @@ impl Target {
             Target::Nat(t) => t,
             Target::Reject(t) => t,
             Target::TcpMss(t) => t,
+            Target::Tproxy(t) => t,
             _ => return None,
         })
     }
@@ -247,6 +255,10 @@ impl Target {
             Target::TcpMss(t) => {
                 let only = Hook::Forward.bit() | Hook::Output.bit() | Hook::Postrouting.bit();
                 conditions.is_protocol(6) && (*t != TcpMss::Clamp || allowed(only))
+            }
+            Target::Tproxy(_) => {
+                let protocol = conditions.is_protocol(6) || conditions.is_protocol(17);
+                table == TableName::Mangle && allowed(Hook::Prerouting.bit()) && protocol
             }
             _ => true,
         }

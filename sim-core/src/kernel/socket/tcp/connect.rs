@@ -56,6 +56,7 @@ pub(super) fn bind(ns: &mut NetNs, cx: &Cx<'_>, who: Current, sk: &mut Sock, add
     match ns.fib.addr_type(ip, None) {
         _ if ip.is_unspecified() => {}
         RouteType::Local | RouteType::Broadcast | RouteType::Multicast => {}
+        _ if ns.ipv4.sysctl.can_nonlocal_bind(sk.opt.transparent) => {}
         _ => return Err(Errno::EADDRNOTAVAIL),
     }
     if ns.sysctl.is_privileged(addr.port()) && !who.cred.capable() {
@@ -123,7 +124,8 @@ fn conflicts(ns: &NetNs, sk: &Sock, port: u16) -> bool {
 /// tcp_v4_connect
 pub(super) fn connect(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, to: SocketAddrV4) -> Result<(), Errno> {
     let src = (!sk.ip.saddr.is_unspecified()).then_some(sk.ip.saddr);
-    let flow = Flow4 { src, oif: sk.dev, ..Flow4::to(*to.ip()) };
+    let (mark, any_src) = (sk.opt.mark, sk.opt.transparent);
+    let flow = Flow4 { src, oif: sk.dev, mark, any_src, ..Flow4::to(*to.ip()) };
     let r = route::output(ns, &flow)?;
     if matches!(r.kind, RouteType::Broadcast | RouteType::Multicast) {
         return Err(Errno::ENETUNREACH);

@@ -8,16 +8,15 @@ use super::options::{Options, TSTAMP_LEN};
 use super::rx::{self, Segment, limited, now_s, paws_reject};
 use super::sock::{Sock, State, TCP_MSS_DEFAULT, TCP_TIMEOUT_INIT, now_ms, now_us};
 use super::timer::{self, Pending, Timeout};
-use super::transmit::{self, Fields, Flags, Reply};
+use super::transmit::{self, Behalf, Fields, Flags, Reply};
 use super::{Entry, SockId, TimerOf, Tuple, ack, linux_4_18, window};
 use crate::base::IfIndex;
 use crate::base::rng::Purpose;
 use crate::kernel::cred::Current;
 use crate::kernel::cx::Cx;
 use crate::kernel::errno::Errno;
-use crate::kernel::frame::{Frame, Sk};
+use crate::kernel::frame::Frame;
 use crate::kernel::ip::route::{self, Flow4};
-use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
 use crate::kernel::profile::Profile;
 use crate::kernel::timer::HZ;
@@ -82,6 +81,10 @@ pub(super) struct Request {
     pub timer: Pending,
     dev: Option<IfIndex>,
     pub txhash: u32,
+    /// ir_mark
+    mark: u32,
+    /// no_srccheck
+    pub transparent: bool,
 }
 
 /// inet_csk_listen_start
@@ -161,7 +164,7 @@ pub(super) fn listener_rcv(
                 None => cx.kill(f, DropReason::TcpListenOverflow),
             };
         }
-        transmit::send_reset(ns, cx, &f, 0, sk.sk());
+        transmit::send_reset(ns, cx, &f, sk.behalf());
         return cx.kill(f, DropReason::TcpFlags);
     }
     if !seg.flags.syn {
@@ -199,7 +202,7 @@ fn conn_request(
     f: Frame,
     tw_isn: Option<u32>,
 ) -> Flow {
-    if ns.fib.addr_type(*seg.to.ip(), None) != RouteType::Local {
+    if !f.rt_local {
         return cx.kill(f, DropReason::IpInAddrErrors);
     }
     let sysctl = ns.sockets.tcp.sysctl;
@@ -262,7 +265,9 @@ fn rcvbuf_clamp(sk: &Sock) -> u32 {
 /// tcp_openreq_init and tcp_openreq_init_rwin
 fn request(ns: &mut NetNs, cx: &Cx<'_>, dev: IfIndex, sk: &Sock, seg: &Segment) -> Option<Request> {
     let tuple = seg.tuple();
-    let flow = Flow4 { src: Some(tuple.local), oif: sk.dev, any_src: true, ..Flow4::to(tuple.remote) };
+    let mark = request_mark(ns, sk, seg.mark);
+    let (src, any_src) = (Some(tuple.local), sk.opt.transparent);
+    let flow = Flow4 { src, oif: sk.dev, mark, any_src, ..Flow4::to(tuple.remote) };
     let r = route::output(ns, &flow).ok()?;
     let sysctl = &ns.sockets.tcp.sysctl;
     let o = &seg.options;
@@ -297,7 +302,15 @@ fn request(ns: &mut NetNs, cx: &Cx<'_>, dev: IfIndex, sk: &Sock, seg: &Segment) 
         timer: Pending::default(),
         dev: sk.dev,
         txhash: tx_hash(cx, &tuple),
+        mark,
+        transparent: sk.opt.transparent,
     })
+}
+
+/// inet_request_mark: of a socket without a mark, that of the SYN where net.ipv4.tcp_fwmark_accept says so.
+fn request_mark(ns: &NetNs, sk: &Sock, syn: u32) -> u32 {
+    let accepts = sk.opt.mark == 0 && ns.sockets.tcp.sysctl.fwmark_accept != 0;
+    if accepts { syn } else { sk.opt.mark }
 }
 
 /// tcp_make_synack and ip_build_and_send_pkt
@@ -308,7 +321,7 @@ fn send_synack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &mut Request) ->
     let tuple = req.tuple;
     // tcp_rtx_synack takes another one each time.
     req.txhash = tx_hash(cx, &tuple);
-    let flow = Flow4 { src: Some(tuple.local), oif: req.dev, any_src: true, ..Flow4::to(tuple.remote) };
+    let flow = req.flow();
     let r = route::output(ns, &flow)?;
     let own = if sk.opt.mss > 0 { u32::from(sk.opt.mss) } else { u32::MAX };
     let options = Options {
@@ -334,8 +347,7 @@ fn send_synack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &mut Request) ->
         cause: None,
         nfct: crate::kernel::conntrack::Nfct::None,
         partial: true,
-        txhash: req.txhash,
-        sk: sk.sk(),
+        behalf: req.behalf(sk),
     };
     transmit::send_reply(ns, cx, &reply, &fields)
 }
@@ -347,7 +359,7 @@ pub(super) fn request_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: Soc
     let listener = req.listener;
     let Some(mut sk) = ns.sockets.tcp.take(listener) else {
         drop_request(ns, cx, id);
-        transmit::send_reset(ns, cx, &f, 0, Sk::Kernel);
+        transmit::send_reset(ns, cx, &f, Behalf::NOBODY);
         return cx.kill(f, DropReason::NoSocket);
     };
     let checked = check(ns, cx, &mut sk, &mut req, seg);
@@ -358,7 +370,7 @@ pub(super) fn request_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: Soc
         Check::Answered => cx.end(f, Fate::Consumed(Consumer::Tcp)),
         Check::Drop(why) => cx.kill(f, why),
         Check::Reset { forget } => {
-            transmit::send_reset(ns, cx, &f, 0, sk.sk());
+            transmit::send_reset(ns, cx, &f, sk.behalf());
             if forget {
                 drop_request_of(ns, cx, &mut sk, id);
             }
@@ -387,7 +399,7 @@ pub(super) fn request_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: Soc
 /// listen_overflow: the accept queue is full, so the last ACK did not come, or the peer is told.
 fn overflow(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, id: SockId, f: Frame) -> Flow {
     if ns.sockets.tcp.sysctl.abort_on_overflow != 0 {
-        transmit::send_reset(ns, cx, &f, 0, sk.sk());
+        transmit::send_reset(ns, cx, &f, sk.behalf());
         drop_request_of(ns, cx, sk, id);
     } else if let Some(req) = ns.sockets.tcp.request_mut(id) {
         req.acked = true;
@@ -458,6 +470,17 @@ fn check(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, req: &mut Request, seg:
 }
 
 impl Request {
+    /// inet_csk_route_req
+    fn flow(&self) -> Flow4 {
+        let (src, oif, any_src) = (Some(self.tuple.local), self.dev, self.transparent);
+        Flow4 { src, oif, mark: self.mark, any_src, ..Flow4::to(self.tuple.remote) }
+    }
+
+    /// What answers take from it that are sent for its listening socket.
+    fn behalf(&self, listener: &Sock) -> Behalf {
+        Behalf { txhash: self.txhash, sk: listener.sk(), mark: self.mark, any_src: self.transparent }
+    }
+
     fn timer_of(&self, cx: &Cx<'_>, ns: &NetNs) -> Option<TimerOf> {
         let id = ns.sockets.tcp.connections.get(&self.tuple).copied()?;
         Some(TimerOf { ns: cx.ns, sock: id, which: Timeout::Request })
@@ -486,8 +509,7 @@ fn send_request_ack(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &Sock, req: &Request, s
         cause: Some(seg.frame),
         nfct: seg.nfct,
         partial: false,
-        txhash: req.txhash,
-        sk: sk.sk(),
+        behalf: Behalf { mark: sk.opt.mark, ..req.behalf(sk) }.answers(ns, seg.mark),
     };
     let _ = transmit::send_reply(ns, cx, &reply, &fields);
 }
@@ -578,7 +600,7 @@ fn drop_request(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId) {
 /// tcp_v4_syn_recv_sock and tcp_create_openreq_child
 fn create_child(ns: &mut NetNs, cx: &mut Cx<'_>, parent: &Sock, req: &Request, seg: &Segment) -> Option<Box<Sock>> {
     let tuple = req.tuple;
-    let flow = Flow4 { src: Some(tuple.local), oif: req.dev, any_src: true, ..Flow4::to(tuple.remote) };
+    let flow = Flow4 { any_src: true, ..req.flow() };
     let mtu = route::output(ns, &flow).ok()?.mtu;
     let template = Sock::new(ns, Current { pid: parent.owner, cred: parent.cred });
     let id = ns.sockets.tcp.insert_sock(template)?;
@@ -586,6 +608,7 @@ fn create_child(ns: &mut NetNs, cx: &mut Cx<'_>, parent: &Sock, req: &Request, s
     sk.parent = Some(parent.id);
     sk.state = State::SynRecv;
     sk.opt = parent.opt;
+    sk.opt.mark = req.mark;
     (sk.rcvbuf, sk.sndbuf) = (parent.rcvbuf, parent.sndbuf);
     (sk.ip.saddr, sk.ip.rcv_saddr, sk.sport) = (tuple.local, tuple.local, tuple.local_port);
     (sk.ip.daddr, sk.dport, sk.dev) = (tuple.remote, tuple.remote_port, req.dev);
@@ -660,7 +683,7 @@ fn child_process(
         listen.queue.push_back(child.id);
     }
     let verdict = rx::rcv_state_process(ns, cx, &mut child, seg, &f);
-    let of = (child.txhash, child.sk());
+    let of = child.behalf();
     if child.state != State::SynRecv {
         // sk_data_ready of the parent.
         parent.wake(cx);

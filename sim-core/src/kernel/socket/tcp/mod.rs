@@ -54,10 +54,13 @@ pub use info::{SkMem, TcpInfo, TcpMetrics, TcpState, TcpTimer};
 pub(in crate::kernel) use rx::tcp_v4_rcv;
 pub use timer::Timeout;
 pub(in crate::kernel) use timer::expire;
+pub(in crate::kernel) use timewait::deschedule;
 pub(in crate::kernel) use user::go_on;
 pub(super) use user::{call, close_orphan, interrupted, linger_ns, open, poll, stop_lingering};
 
+use super::demux::Found;
 use crate::base::NsId;
+use crate::kernel::frame::Sk;
 use crate::kernel::profile::Profile;
 use listen::Request;
 use rustc_hash::FxHashMap;
@@ -220,6 +223,18 @@ impl Tcp {
         if let Some(Entry::Sock(sk)) = self.entry_mut(id) { Some(sk) } else { None }
     }
 
+    /// What rules ask of a connection, a request, a minisocket or a listening socket.
+    pub(super) fn found(&self, id: SockId) -> Option<Found> {
+        let of = |transparent| Found { sk: Sk::ToTcp(id), wildcard: false, transparent, mark: None, time_wait: false };
+        Some(match self.entry(id)? {
+            Entry::Sock(sk) => {
+                Found { wildcard: sk.ip.rcv_saddr.is_unspecified(), mark: Some(sk.opt.mark), ..of(sk.opt.transparent) }
+            }
+            Entry::Request(req) => of(req.transparent),
+            Entry::TimeWait(tw) => Found { time_wait: true, ..of(tw.transparent) },
+        })
+    }
+
     fn request_mut(&mut self, id: SockId) -> Option<&mut Request> {
         if let Some(Entry::Request(req)) = self.entry_mut(id) { Some(req) } else { None }
     }
@@ -291,12 +306,17 @@ impl Tcp {
     }
 
     /// __inet_lookup: the connection that a segment is for, else the listening socket that matches most closely.
-    fn lookup(&self, tuple: &Tuple) -> Option<SockId> {
-        self.connections.get(tuple).copied().or_else(|| self.listener(tuple))
+    pub(super) fn lookup(&self, tuple: &Tuple) -> Option<SockId> {
+        self.established(tuple).or_else(|| self.listener(tuple))
+    }
+
+    /// __inet_lookup_established: requests and minisockets, too.
+    pub(super) fn established(&self, tuple: &Tuple) -> Option<SockId> {
+        self.connections.get(tuple).copied()
     }
 
     /// __inet_lookup_listener: one that is bound to the address goes before one that is bound to any.
-    fn listener(&self, tuple: &Tuple) -> Option<SockId> {
+    pub(super) fn listener(&self, tuple: &Tuple) -> Option<SockId> {
         let on_port = self.listeners.get(&tuple.local_port)?;
         let bound = |want: Ipv4Addr| {
             let is = |id: &&SockId| self.sock(**id).is_some_and(|sk| sk.ip.rcv_saddr == want);

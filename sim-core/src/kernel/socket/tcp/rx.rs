@@ -6,7 +6,7 @@ use super::options::Options;
 use super::sock::{RxSkb, Sock, State, TCP_INFINITE_SSTHRESH, TCP_INIT_CWND, now_ms, now_us};
 use super::timer::{self, Xmit};
 use super::timewait::{self, Substate};
-use super::transmit::{self, Flags, TCP_HLEN};
+use super::transmit::{self, Behalf, Flags, TCP_HLEN};
 use super::{Entry, SockId, Tuple, ack, after, before, data, listen, recovery, tx, window};
 use crate::base::{FrameId, IfIndex};
 use crate::kernel::conntrack::Nfct;
@@ -43,6 +43,8 @@ pub(super) struct Segment {
     pub reserved: bool,
     /// Of the IP header.
     pub tos: u8,
+    /// skb->mark
+    pub mark: u32,
     pub options: Options,
     /// Where its data is in the packet.
     data: Range<usize>,
@@ -80,6 +82,7 @@ impl Segment {
             window: tcp.window_len(),
             reserved: bytes[12] & 0xf != 0,
             tos: l3[1],
+            mark: f.mark,
             options: Options::parse(&bytes[TCP_HLEN..header_len]),
             data: start..start + len,
             header_len: header_len as u32,
@@ -140,10 +143,15 @@ pub(in crate::kernel) fn tcp_v4_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfInde
         return cx.kill(f, DropReason::TcpCsum);
     }
     nf_reset_ct(ns, &mut f);
-    match ns.sockets.tcp.lookup(&seg.tuple()) {
+    let found = match f.sk {
+        // skb_steal_sock: a rule has said whose it is.
+        Sk::ToTcp(id) => Some(id),
+        _ => ns.sockets.tcp.lookup(&seg.tuple()),
+    };
+    match found {
         Some(id) => deliver(ns, cx, dev, id, &seg, f),
         None => {
-            transmit::send_reset(ns, cx, &f, 0, Sk::Kernel);
+            transmit::send_reset(ns, cx, &f, Behalf::NOBODY);
             cx.kill(f, DropReason::NoSocket)
         }
     }
@@ -215,24 +223,17 @@ pub(super) fn do_rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, sk: &mut Soc
         State::Established => rcv_established(ns, cx, sk, seg, &f),
         _ => rcv_state_process(ns, cx, sk, seg, &f),
     };
-    end(ns, cx, seg, f, verdict, (sk.txhash, sk.sk()))
+    end(ns, cx, seg, f, verdict, sk.behalf())
 }
 
 /// The end of a segment's frame, and the RST that answers it.
-pub(super) fn end(
-    ns: &mut NetNs,
-    cx: &mut Cx<'_>,
-    seg: &Segment,
-    f: Frame,
-    verdict: Verdict,
-    (txhash, sk): (u32, Sk),
-) -> Flow {
+pub(super) fn end(ns: &mut NetNs, cx: &mut Cx<'_>, seg: &Segment, f: Frame, verdict: Verdict, behalf: Behalf) -> Flow {
     match verdict {
         Verdict::Taken if seg.len() > 0 || seg.flags.fin => cx.end(f, Fate::Delivered),
         Verdict::Taken => cx.end(f, Fate::Consumed(Consumer::Tcp)),
         Verdict::Drop(why) => cx.kill(f, why),
         Verdict::Reset(why) => {
-            transmit::send_reset(ns, cx, &f, txhash, sk);
+            transmit::send_reset(ns, cx, &f, behalf);
             cx.kill(f, why)
         }
     }

@@ -6,6 +6,7 @@ use super::ecn::Ecn;
 use super::listen::Listen;
 use super::recovery::Rack;
 use super::timer::{Pending, XmitTimer};
+use super::transmit::Behalf;
 use super::user::Work;
 use super::{SockId, Tuple};
 use crate::base::{IfIndex, Pid};
@@ -92,6 +93,10 @@ pub(super) struct Options {
     pub tos: u8,
     /// IP_MTU_DISCOVER
     pub pmtu: PmtuDisc,
+    /// SO_MARK
+    pub mark: u32,
+    /// IP_TRANSPARENT
+    pub transparent: bool,
 }
 
 /// struct tcp_options_received: what both have agreed on, and the timestamp to echo.
@@ -505,6 +510,11 @@ impl Sock {
     /// skb->sk of what it sends: nobody's while no program has it.
     pub(super) fn sk(&self) -> Sk {
         if self.fd.is_some() { Sk::File(self.cred) } else { Sk::None }
+    }
+
+    /// What answers take from it that are sent for it.
+    pub(super) fn behalf(&self) -> Behalf {
+        Behalf { txhash: self.txhash, sk: self.sk(), mark: self.opt.mark, any_src: self.opt.transparent }
     }
 
     /// tcp_packets_in_flight

@@ -7,7 +7,7 @@ use super::options::Options;
 use super::rx::{self, Segment, now_s, paws_reject};
 use super::sock::{Sock, now_ms};
 use super::timer::{Pending, Timeout};
-use super::transmit::{self, Fields, Flags};
+use super::transmit::{self, Behalf, Fields, Flags};
 use super::{Entry, SockId, TimerOf, Tuple, after, before, listen};
 use crate::base::IfIndex;
 use crate::kernel::cx::Cx;
@@ -44,8 +44,19 @@ pub(super) struct TimeWait {
     tos: u8,
     dev: Option<IfIndex>,
     txhash: u32,
+    /// tw_mark
+    mark: u32,
+    /// tw_transparent
+    pub transparent: bool,
     last_oow_ack: Option<u64>,
     pub timer: Pending,
+}
+
+impl TimeWait {
+    /// What answers take from it.
+    fn behalf(&self) -> Behalf {
+        Behalf { txhash: self.txhash, sk: Sk::None, mark: self.mark, any_src: self.transparent }
+    }
 }
 
 /// tcp_fin_time in ticks.
@@ -75,6 +86,8 @@ pub(super) fn time_wait(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, substate
             tos: sk.opt.tos | sk.ecn.tos(),
             dev: sk.dev,
             txhash: sk.txhash,
+            mark: sk.opt.mark,
+            transparent: sk.opt.transparent,
             last_oow_ack: None,
             timer: Pending::default(),
         };
@@ -102,6 +115,13 @@ fn schedule(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, timeout: u64) {
 /// tw_timer_handler
 pub(super) fn expire(ns: &mut NetNs, id: SockId) {
     kill(ns, id);
+}
+
+/// inet_twsk_deschedule_put: a new connection takes the place of a minisocket that a rule has found.
+pub(in crate::kernel) fn deschedule(ns: &mut NetNs, sk: Sk) {
+    if let Sk::ToTcp(id) = sk {
+        kill(ns, id);
+    }
 }
 
 /// inet_twsk_kill
@@ -138,8 +158,8 @@ pub(super) fn rcv(ns: &mut NetNs, cx: &mut Cx<'_>, dev: IfIndex, id: SockId, seg
         Status::Ack => send_ack(ns, cx, id, seg, &f, false),
         Status::AckOow => send_ack(ns, cx, id, seg, &f, true),
         Status::Rst => {
-            let txhash = ns.sockets.tcp.time_wait_mut(id).map_or(0, |tw| tw.txhash);
-            transmit::send_reset(ns, cx, &f, txhash, Sk::None);
+            let behalf = ns.sockets.tcp.time_wait_mut(id).map_or(Behalf::NOBODY, |tw| tw.behalf());
+            transmit::send_reset(ns, cx, &f, behalf);
             kill(ns, id);
             return cx.kill(f, DropReason::NotSpecified);
         }
@@ -246,8 +266,8 @@ fn send_ack(ns: &mut NetNs, cx: &mut Cx<'_>, id: SockId, seg: &Segment, f: &Fram
         window: (tw.rcv_wnd >> tw.rcv_wscale).min(65_535) as u16,
         options,
     };
-    let (tos, oif, txhash) = (if oow { tw.tos & !INET_ECN_MASK } else { tw.tos }, tw.dev, tw.txhash);
-    let reply = transmit::Reply { tos, oif, txhash, sk: Sk::None, ..transmit::reply_to(f, seg) };
+    let (tos, oif, behalf) = (if oow { tw.tos & !INET_ECN_MASK } else { tw.tos }, tw.dev, tw.behalf());
+    let reply = transmit::Reply { tos, oif, ..transmit::reply_to(f, seg, behalf.answers(ns, f.mark)) };
     let _ = transmit::send_reply(ns, cx, &reply, &fields);
 }
 

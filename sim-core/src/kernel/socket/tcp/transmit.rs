@@ -14,7 +14,6 @@ use crate::kernel::frame::{Frame, Layout, Sk, TCP_HEAD_TRUESIZE};
 use crate::kernel::ip::IP_HLEN;
 use crate::kernel::ip::output::{self, Df, Header, Ident, Origin};
 use crate::kernel::ip::route::{self, Flow4};
-use crate::kernel::netlink::RouteType;
 use crate::kernel::netns::NetNs;
 use crate::kernel::trace::Edge;
 use crate::wire::{IPPROTO_TCP, pseudo_sum};
@@ -108,7 +107,7 @@ impl Sock {
     /// The route to the peer (__sk_dst_check): it is looked up anew each time, as it may have changed.
     pub(super) fn route(&self, ns: &mut NetNs) -> Result<route::Output, Errno> {
         let src = (!self.ip.saddr.is_unspecified()).then_some(self.ip.saddr);
-        let flow = Flow4 { src, oif: self.dev, any_src: true, ..Flow4::to(self.ip.daddr) };
+        let flow = Flow4 { src, oif: self.dev, mark: self.opt.mark, any_src: true, ..Flow4::to(self.ip.daddr) };
         route::output(ns, &flow)
     }
 
@@ -211,7 +210,7 @@ fn queue_xmit(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, skb: &TxSkb, field
     (f.csum_valid, f.csum_partial) = (true, true);
     f.truesize = TCP_HEAD_TRUESIZE + len as u32;
     f.layout = Layout { frags: frags(skb), chained: false, tailroom: 0, cloned: true, snd_una: sk.snd_una };
-    (f.confirm, f.hash, f.sk) = (sk.confirm, sk.txhash, sk.sk());
+    (f.confirm, f.hash, f.sk, f.mark) = (sk.confirm, sk.txhash, sk.sk(), sk.opt.mark);
     let h = Header {
         protocol: IPPROTO_TCP,
         tos: sk.opt.tos | sk.ecn.tos(),
@@ -322,10 +321,32 @@ pub(super) struct Reply {
     pub nfct: Nfct,
     /// Its checksum is left to the device, as a socket's own segments' are.
     pub partial: bool,
+    /// Whom it is sent for.
+    pub behalf: Behalf,
+}
+
+/// What an answer takes from the socket that it is sent for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Behalf {
     /// The hash of its connection; zero for none.
     pub txhash: u32,
-    /// skb->sk: the socket that it is sent for, else one of the kernel's own (ipv4_tcp_sk).
+    /// skb->sk: the socket, else one of the kernel's own (ipv4_tcp_sk).
     pub sk: Sk,
+    /// sk_mark
+    pub mark: u32,
+    /// IP_REPLY_ARG_NOSRCCHECK: it is transparent.
+    pub any_src: bool,
+}
+
+impl Behalf {
+    /// There is no socket.
+    pub const NOBODY: Behalf = Behalf { txhash: 0, sk: Sk::Kernel, mark: 0, any_src: false };
+
+    /// The mark of an answer to what came with `mark` (IP4_REPLY_MARK).
+    pub fn answers(self, ns: &NetNs, mark: u32) -> Self {
+        let reflected = ns.ipv4.sysctl.reply_mark(mark);
+        Behalf { mark: if reflected == 0 { self.mark } else { reflected }, ..self }
+    }
 }
 
 /// ip_send_unicast_reply
@@ -333,7 +354,8 @@ pub(super) struct Reply {
 /// # Errors
 /// Those of [`output::send`]: no route, a rule that drops it.
 pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields: &Fields) -> Result<(), Errno> {
-    let flow = Flow4 { src: Some(*reply.from.ip()), oif: reply.oif, any_src: true, ..Flow4::to(*reply.to.ip()) };
+    let Behalf { txhash: hash, sk, mark, any_src } = reply.behalf;
+    let flow = Flow4 { src: Some(*reply.from.ip()), oif: reply.oif, mark, any_src, ..Flow4::to(*reply.to.ip()) };
     let r = route::output(ns, &flow)?;
     let ttl = reply.ttl.unwrap_or(ns.sysctl.ip_default_ttl);
     // DF and no id, since the CPU's own socket sends it (tcp_v4_init). A SYN-ACK is the same, whatever its listener has
@@ -341,8 +363,8 @@ pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields:
     let h = Header { protocol: IPPROTO_TCP, tos: reply.tos, ttl, df: Df::IfItFits, ident: Ident::Zero };
     let nfct = nf_conntrack_attach(&mut ns.ct, reply.nfct);
     let partial = reply.partial;
-    let (cause, bound, hash, sk) = (reply.cause, reply.oif, reply.txhash, reply.sk);
-    let origin = Origin { cause, nfct, bound, mark: 0, summed: true, partial, hash, sk };
+    let (cause, bound) = (reply.cause, reply.oif);
+    let origin = Origin { cause, nfct, bound, mark, summed: true, partial, hash, sk };
     let (src, dst) = (r.src, r.dst);
     output::send(ns, cx, &r, &h, origin, TCP_HLEN + fields.options.len(), |out| {
         write_header(out, reply.from.port(), reply.to.port(), fields);
@@ -355,15 +377,14 @@ pub(super) fn send_reply(ns: &mut NetNs, cx: &mut Cx<'_>, reply: &Reply, fields:
     })
 }
 
-/// tcp_v4_send_reset: nobody, or nobody any more, wants `f`. `txhash` is that of the connection, if there is one, and
-/// `sk` the socket that it was for.
-pub(super) fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, txhash: u32, sk: Sk) {
+/// tcp_v4_send_reset: nobody, or nobody any more, wants `f`, which was for `behalf`.
+pub(super) fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, behalf: Behalf) {
     let Some(seg) = super::rx::Segment::parse(f) else { return };
     if seg.flags.rst {
         return;
     }
     // skb_rtable: only what was for one host here.
-    if ns.fib.addr_type(*seg.to.ip(), None) != RouteType::Local {
+    if !f.rt_local {
         return;
     }
     let fields = if seg.flags.ack {
@@ -371,12 +392,12 @@ pub(super) fn send_reset(ns: &mut NetNs, cx: &mut Cx<'_>, f: &Frame, txhash: u32
     } else {
         Fields { ack: seg.end_seq, flags: Flags::RST_ACK, ..Fields::default() }
     };
-    let reply = Reply { txhash, sk, ..reply_to(f, &seg) };
+    let reply = reply_to(f, &seg, behalf.answers(ns, f.mark));
     let _ = send_reply(ns, cx, &reply, &fields);
 }
 
 /// An answer to `seg`, which came as `f`.
-pub(super) fn reply_to(f: &Frame, seg: &super::rx::Segment) -> Reply {
+pub(super) fn reply_to(f: &Frame, seg: &super::rx::Segment, behalf: Behalf) -> Reply {
     Reply {
         from: seg.to,
         to: seg.from,
@@ -386,8 +407,7 @@ pub(super) fn reply_to(f: &Frame, seg: &super::rx::Segment) -> Reply {
         cause: Some(f.id),
         nfct: f.nfct,
         partial: false,
-        txhash: 0,
-        sk: Sk::Kernel,
+        behalf,
     }
 }
 

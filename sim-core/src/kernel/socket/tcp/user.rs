@@ -85,7 +85,7 @@ pub(in crate::kernel::socket) fn call(
             let soft = if sk_ref.err.is_none() { sk_ref.err_soft.take() } else { None };
             done(Ok(Ret::SocketError(sk_ref.err.take().or(soft))))
         }
-        Call::SetSockOpt { opt, .. } => done(set_option(ns, cx, sk_ref, *opt).map(|()| Ret::Done)),
+        Call::SetSockOpt { opt, .. } => done(set_option(ns, cx, who, sk_ref, *opt).map(|()| Ret::Done)),
         Call::OriginalDst { .. } => done(original_dst(ns, cx, sk_ref).map(Ret::Addr)),
         Call::Close { .. } => close(ns, cx, sk_ref, who.pid),
         _ => done(Err(Errno::EINVAL)),
@@ -586,7 +586,7 @@ fn peer(sk: &Sock) -> Result<Ret, Errno> {
 
 /// do_tcp_setsockopt and sk_setsockopt
 #[cold]
-fn set_option(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, opt: SockOpt) -> Result<(), Errno> {
+fn set_option(ns: &mut NetNs, cx: &mut Cx<'_>, who: Current, sk: &mut Sock, opt: SockOpt) -> Result<(), Errno> {
     match opt {
         SockOpt::Ttl(0) => return Err(Errno::EINVAL),
         SockOpt::Ttl(ttl) => sk.opt.ttl = Some(ttl),
@@ -642,8 +642,10 @@ fn set_option(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, opt: SockOpt) -> R
             return Err(Errno::EINVAL);
         }
         SockOpt::RecvTimeout(_) | SockOpt::NonBlock(_) | SockOpt::Broadcast(_) | SockOpt::DontRoute(_) => {}
-        // Differs: segments have no mark.
-        SockOpt::IcmpFilter(_) | SockOpt::EchoFilter(_) | SockOpt::Mark(_) => return Err(Errno::ENOPROTOOPT),
+        SockOpt::Mark(_) | SockOpt::Transparent(true) if !who.cred.capable() => return Err(Errno::EPERM),
+        SockOpt::Mark(mark) => sk.opt.mark = mark,
+        SockOpt::Transparent(on) => sk.opt.transparent = on,
+        SockOpt::IcmpFilter(_) | SockOpt::EchoFilter(_) => return Err(Errno::ENOPROTOOPT),
     }
     Ok(())
 }
