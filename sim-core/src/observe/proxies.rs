@@ -1,0 +1,133 @@
+//! What proxies pass on: from the packets whose bytes a program has read of one connection to those that carry the
+//! bytes which it has written to another because of them. Programs count bytes ([`Proxied`]); sequence numbers tell
+//! which packets carried them.
+
+use super::flows::{Flows, Member};
+use crate::base::PacketId;
+use crate::kernel::trace::{Bytes, Proxied, Tap};
+use crate::wire::{ETH_P_IP, IPPROTO_TCP};
+use rustc_hash::FxHashMap;
+use smoltcp::wire::{Ipv4Packet, TcpPacket};
+use std::collections::{BTreeMap, VecDeque};
+
+/// As many streams are followed, two to a connection: the first ones.
+pub const MAX_STREAMS: usize = 1 << 17;
+/// So many packets that a program may still read, and so many writes that may still leave, are remembered: the last
+/// ones.
+pub const MAX_REMEMBERED: usize = 1 << 16;
+
+/// What is known of the streams of a run.
+#[derive(Default)]
+pub(super) struct Proxies {
+    streams: FxHashMap<Way, Stream>,
+    /// The bytes that packets under way carry.
+    carried: FxHashMap<PacketId, (Way, Bytes)>,
+    /// Packets whose bytes have come to a socket.
+    delivered: Remembered<PacketId>,
+    /// Bytes that a proxy writes, and the packets because of which it does.
+    written: Remembered<Vec<PacketId>>,
+}
+
+/// One direction of a flow.
+type Way = Member;
+
+/// One direction of a connection of TCP.
+#[derive(Clone, Copy)]
+struct Stream {
+    /// A sequence number that was seen, and how many bytes stand before it.
+    seq: u32,
+    at: u64,
+}
+
+impl Stream {
+    /// How many bytes stand before this sequence number, which is less than half of all numbers away.
+    fn offset(&mut self, seq: u32) -> u64 {
+        self.at = self.at.saturating_add_signed(i64::from(seq.wrapping_sub(self.seq).cast_signed()));
+        self.seq = seq;
+        self.at
+    }
+}
+
+/// What stands by ranges of bytes.
+struct Remembered<T> {
+    by_start: BTreeMap<(Way, u64), (u64, T)>,
+    order: VecDeque<(Way, u64)>,
+}
+
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Remembered { by_start: BTreeMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<T> Remembered<T> {
+    fn insert(&mut self, way: Way, bytes: &Bytes, what: T) {
+        if self.by_start.insert((way, bytes.start), (bytes.end, what)).is_none() {
+            self.order.push_back((way, bytes.start));
+        }
+        if self.order.len() > MAX_REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_start.remove(&oldest);
+        }
+    }
+
+    /// What stands by bytes among these. Ranges of one way do not lie in one another.
+    fn among(&self, way: Way, bytes: &Bytes) -> impl Iterator<Item = &T> {
+        let before = self.by_start.range((way, 0)..=(way, bytes.start)).next_back().filter(|(k, _)| k.1 < bytes.start);
+        let inside = self.by_start.range((way, bytes.start)..(way, bytes.end));
+        let start = bytes.start;
+        before.into_iter().filter(move |(_, (end, _))| *end > start).chain(inside).map(|(_, (_, what))| what)
+    }
+}
+
+impl Proxies {
+    /// A frame at a tap, whose packet was not seen before: the packets because of which a proxy has sent it.
+    pub fn first_seen(&mut self, tap: &Tap<'_>, member: Member) -> Vec<PacketId> {
+        let Some((seq, syn, length)) = segment(tap).filter(|_| !member.error) else { return vec![] };
+        if syn && (self.streams.len() < MAX_STREAMS || self.streams.contains_key(&member)) {
+            // The stream begins behind it.
+            self.streams.insert(member, Stream { seq: seq.wrapping_add(1), at: 0 });
+        }
+        let Some(stream) = self.streams.get_mut(&member).filter(|_| length > 0) else { return vec![] };
+        let start = stream.offset(seq);
+        let bytes = start..start + length;
+        let mut from: Vec<PacketId> = self.written.among(member, &bytes).flatten().copied().collect();
+        from.sort_unstable();
+        from.dedup();
+        self.carried.insert(tap.packet, (member, bytes));
+        from
+    }
+
+    /// A packet has come to a socket.
+    pub fn delivered(&mut self, packet: PacketId) {
+        if let Some((way, bytes)) = self.carried.get(&packet) {
+            self.delivered.insert(*way, bytes, packet);
+        }
+    }
+
+    /// The last frame of a packet has ended.
+    pub fn forget(&mut self, packet: PacketId) {
+        self.carried.remove(&packet);
+    }
+
+    /// A proxy writes because of what it has read.
+    pub fn proxied(&mut self, edge: &Proxied, flows: &Flows) {
+        let Some([read, written]) = &edge.bytes else { return };
+        let mut from: Vec<PacketId> =
+            flows.received_by(&edge.from).flat_map(|way| self.delivered.among(way, read)).copied().collect();
+        from.sort_unstable();
+        for to in flows.received_by(&edge.to) {
+            let way = Member { back: !to.back, ..to };
+            self.written.insert(way, written, from.clone());
+        }
+    }
+}
+
+/// Sequence number, SYN and length of a segment of TCP over IPv4.
+fn segment(tap: &Tap<'_>) -> Option<(u32, bool, u64)> {
+    let l3 = (tap.protocol() == ETH_P_IP).then(|| tap.l3())?;
+    let ip = Ipv4Packet::new_checked(l3).ok().filter(|ip| ip.frag_offset() == 0 && !ip.more_frags())?;
+    let tcp = (u8::from(ip.next_header()) == IPPROTO_TCP).then(|| TcpPacket::new_checked(ip.payload()).ok())??;
+    Some((tcp.seq_number().0.cast_unsigned(), tcp.syn(), tcp.payload().len() as u64))
+}
