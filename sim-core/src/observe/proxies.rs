@@ -131,3 +131,113 @@ fn segment(tap: &Tap<'_>) -> Option<(u32, bool, u64)> {
     let tcp = (u8::from(ip.next_header()) == IPPROTO_TCP).then(|| TcpPacket::new_checked(ip.payload()).ok())??;
     Some((tcp.seq_number().0.cast_unsigned(), tcp.syn(), tcp.payload().len() as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{FrameId, IfIndex, MachineId, NsId, Time};
+    use crate::kernel::frame::PacketType;
+    use crate::kernel::trace::Connection;
+    use crate::testing::packet::Packet;
+
+    const CURL: &str = "10.244.1.2:40000";
+    const SERVICE: &str = "10.96.0.80:80";
+    const LISTENER: &str = "127.0.0.1:15001";
+    const OUT: &str = "10.244.1.2:50000";
+    const POD: &str = "10.244.2.2:80";
+    /// Just below where numbers begin again.
+    const ISN: u32 = u32::MAX - 3;
+
+    #[derive(Default)]
+    struct Seen {
+        flows: Flows,
+        proxies: Proxies,
+        count: u64,
+    }
+
+    impl Seen {
+        /// A segment from one end to the other, `at` bytes behind the first: because of which packets it was sent.
+        fn segment(&mut self, [src, dst]: [&str; 2], flags: &str, at: u32, data: usize) -> (PacketId, Vec<PacketId>) {
+            self.count += 1;
+            let frame = FrameId::new(MachineId(0), self.count);
+            let packet = PacketId::from(frame);
+            let mut segment = Packet::tcp(src, dst).flags(flags).payload(&vec![b'x'; data]);
+            segment.seq.0 = ISN.wrapping_add(at);
+            let bytes = segment.bytes();
+            let (now, ns, dev) = (Time(self.count), NsId(0), IfIndex(1));
+            let pkt_type = PacketType::Host;
+            let tap = Tap { at: now, now, ns, dev, pkt_type, frame, packet, mac_len: 0, bytes: &bytes };
+            self.flows.made(packet);
+            let member = self.flows.of(packet, tap.protocol(), tap.l3()).expect("a flow");
+            (packet, self.proxies.first_seen(&tap, member))
+        }
+
+        /// One that is read.
+        fn read(&mut self, ends: [&str; 2], at: u32, data: usize) -> PacketId {
+            let (packet, from) = self.segment(ends, "PA", at, data);
+            assert_eq!(from, []);
+            self.proxies.delivered(packet);
+            packet
+        }
+
+        fn told(&mut self, from: Connection, to: Connection, bytes: [Bytes; 2]) {
+            self.proxies.proxied(&Proxied { from, to, bytes: Some(bytes) }, &self.flows);
+        }
+    }
+
+    fn connection(peer: &str, names: [&str; 2]) -> Connection {
+        let end = |text: &str| text.parse().expect("an address and a port");
+        Connection { peer: end(peer), names: names.map(end) }
+    }
+
+    /// On lo requests have another name than answers, so they are two flows.
+    #[test]
+    fn through_a_redirect_and_back() {
+        let mut seen = Seen::default();
+        let (down, up) = (connection(CURL, [SERVICE, LISTENER]), connection(POD, [OUT, OUT]));
+        for ends in [[CURL, LISTENER], [SERVICE, CURL], [OUT, POD], [POD, OUT]] {
+            seen.segment(ends, "S", 0, 0);
+        }
+        // Two segments of a request of ten bytes; the sequence numbers begin again between them.
+        let first = seen.read([CURL, LISTENER], 1, 4);
+        let second = seen.read([CURL, LISTENER], 5, 6);
+        seen.told(down, up, [0..10, 100..130]);
+        // What went out before has no cause.
+        assert_eq!(seen.segment([OUT, POD], "PA", 1, 100).1, []);
+        assert_eq!(seen.segment([OUT, POD], "A", 101, 20).1, [first, second]);
+        assert_eq!(seen.segment([OUT, POD], "PA", 121, 10).1, [first, second]);
+        // Sent once more it has the same.
+        assert_eq!(seen.segment([OUT, POD], "PA", 101, 30).1, [first, second]);
+        let answer = seen.read([POD, OUT], 1, 7);
+        seen.told(up, down, [0..7, 0..9]);
+        assert_eq!(seen.segment([SERVICE, CURL], "PA", 1, 9).1, [answer]);
+        // An acknowledgement carries nothing.
+        assert_eq!(seen.segment([CURL, LISTENER], "A", 11, 0).1, []);
+    }
+
+    #[test]
+    fn what_was_not_delivered_was_not_read() {
+        let mut seen = Seen::default();
+        let (down, up) = (connection(CURL, [LISTENER; 2]), connection(POD, [OUT, OUT]));
+        for ends in [[CURL, LISTENER], [OUT, POD]] {
+            seen.segment(ends, "S", 0, 0);
+        }
+        let (lost, _) = seen.segment([CURL, LISTENER], "PA", 1, 5);
+        seen.proxies.forget(lost);
+        let again = seen.read([CURL, LISTENER], 1, 5);
+        seen.told(down, up, [0..5, 0..5]);
+        assert_eq!(seen.segment([OUT, POD], "PA", 1, 5).1, [again]);
+    }
+
+    #[test]
+    fn the_last_ones_are_remembered() {
+        let mut remembered = Remembered::default();
+        let way = Way { flow: crate::base::FlowId(1), back: false, error: false };
+        for n in 0..MAX_REMEMBERED as u64 + 1 {
+            remembered.insert(way, &(n * 10..n * 10 + 10), n);
+        }
+        assert_eq!((remembered.by_start.len(), remembered.order.len()), (MAX_REMEMBERED, MAX_REMEMBERED));
+        let among = |bytes: Bytes| remembered.among(way, &bytes).copied().collect::<Vec<_>>();
+        assert_eq!((among(0..10), among(15..31)), (vec![], vec![1, 2, 3]));
+    }
+}
