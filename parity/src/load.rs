@@ -131,7 +131,7 @@ fn refusals(source: &SourceFile, plan: &Plan) -> Diagnostics {
             errors.push(Diagnostic::new(&server.source, server.span.clone(), message).hint(hint));
         }
     }
-    // Sidecars have probes. Who has no sidecars may have no control plane either.
+    // A mesh has a control plane for its sidecars, which are named already.
     let is_mesh = seen.contains(ENVOY);
     if !is_mesh && (plan.control_plane.is_some() || !plan.faults.is_empty()) {
         let message = "nobody plays the control plane of a lab of real namespaces".to_owned();

@@ -138,7 +138,7 @@ mod tests {
     use crate::base::{FrameId, IfIndex, MachineId, NsId, Time};
     use crate::kernel::frame::PacketType;
     use crate::kernel::trace::Connection;
-    use crate::testing::packet::Packet;
+    use std::net::SocketAddrV4;
 
     const CURL: &str = "10.244.1.2:40000";
     const SERVICE: &str = "10.96.0.80:80";
@@ -147,6 +147,9 @@ mod tests {
     const POD: &str = "10.244.2.2:80";
     /// Just below where numbers begin again.
     const ISN: u32 = u32::MAX - 3;
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    const DATA: u8 = 0x18;
 
     #[derive(Default)]
     struct Seen {
@@ -157,13 +160,11 @@ mod tests {
 
     impl Seen {
         /// A segment from one end to the other, `at` bytes behind the first: because of which packets it was sent.
-        fn segment(&mut self, [src, dst]: [&str; 2], flags: &str, at: u32, data: usize) -> (PacketId, Vec<PacketId>) {
+        fn segment(&mut self, [src, dst]: [&str; 2], flags: u8, at: u32, data: usize) -> (PacketId, Vec<PacketId>) {
             self.count += 1;
             let frame = FrameId::new(MachineId(0), self.count);
             let packet = PacketId::from(frame);
-            let mut segment = Packet::tcp(src, dst).flags(flags).payload(&vec![b'x'; data]);
-            segment.seq.0 = ISN.wrapping_add(at);
-            let bytes = segment.bytes();
+            let bytes = packet_of([end(src), end(dst)], flags, ISN.wrapping_add(at), data);
             let (now, ns, dev) = (Time(self.count), NsId(0), IfIndex(1));
             let pkt_type = PacketType::Host;
             let tap = Tap { at: now, now, ns, dev, pkt_type, frame, packet, mac_len: 0, bytes: &bytes };
@@ -174,7 +175,7 @@ mod tests {
 
         /// One that is read.
         fn read(&mut self, ends: [&str; 2], at: u32, data: usize) -> PacketId {
-            let (packet, from) = self.segment(ends, "PA", at, data);
+            let (packet, from) = self.segment(ends, DATA, at, data);
             assert_eq!(from, []);
             self.proxies.delivered(packet);
             packet
@@ -185,9 +186,23 @@ mod tests {
         }
     }
 
+    fn end(text: &str) -> SocketAddrV4 {
+        text.parse().expect("an address and a port")
+    }
+
     fn connection(peer: &str, names: [&str; 2]) -> Connection {
-        let end = |text: &str| text.parse().expect("an address and a port");
         Connection { peer: end(peer), names: names.map(end) }
+    }
+
+    /// A segment without options, with so many bytes of data.
+    fn packet_of([src, dst]: [SocketAddrV4; 2], flags: u8, seq: u32, data: usize) -> Vec<u8> {
+        let mut l3 = vec![0x45, 0, 0, 40 + data as u8, 0, 0, 0x40, 0, 64, IPPROTO_TCP, 0, 0];
+        l3.extend(src.ip().octets().into_iter().chain(dst.ip().octets()));
+        l3.extend(src.port().to_be_bytes().into_iter().chain(dst.port().to_be_bytes()));
+        l3.extend(seq.to_be_bytes().into_iter().chain([0; 4]));
+        l3.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        l3.resize(40 + data, b'x');
+        l3
     }
 
     /// On lo requests have another name than answers, so they are two flows.
@@ -196,23 +211,23 @@ mod tests {
         let mut seen = Seen::default();
         let (down, up) = (connection(CURL, [SERVICE, LISTENER]), connection(POD, [OUT, OUT]));
         for ends in [[CURL, LISTENER], [SERVICE, CURL], [OUT, POD], [POD, OUT]] {
-            seen.segment(ends, "S", 0, 0);
+            seen.segment(ends, SYN, 0, 0);
         }
         // Two segments of a request of ten bytes; the sequence numbers begin again between them.
         let first = seen.read([CURL, LISTENER], 1, 4);
         let second = seen.read([CURL, LISTENER], 5, 6);
         seen.told(down, up, [0..10, 100..130]);
         // What went out before has no cause.
-        assert_eq!(seen.segment([OUT, POD], "PA", 1, 100).1, []);
-        assert_eq!(seen.segment([OUT, POD], "A", 101, 20).1, [first, second]);
-        assert_eq!(seen.segment([OUT, POD], "PA", 121, 10).1, [first, second]);
+        assert_eq!(seen.segment([OUT, POD], DATA, 1, 100).1, []);
+        assert_eq!(seen.segment([OUT, POD], ACK, 101, 20).1, [first, second]);
+        assert_eq!(seen.segment([OUT, POD], DATA, 121, 10).1, [first, second]);
         // Sent once more it has the same.
-        assert_eq!(seen.segment([OUT, POD], "PA", 101, 30).1, [first, second]);
+        assert_eq!(seen.segment([OUT, POD], DATA, 101, 30).1, [first, second]);
         let answer = seen.read([POD, OUT], 1, 7);
         seen.told(up, down, [0..7, 0..9]);
-        assert_eq!(seen.segment([SERVICE, CURL], "PA", 1, 9).1, [answer]);
+        assert_eq!(seen.segment([SERVICE, CURL], DATA, 1, 9).1, [answer]);
         // An acknowledgement carries nothing.
-        assert_eq!(seen.segment([CURL, LISTENER], "A", 11, 0).1, []);
+        assert_eq!(seen.segment([CURL, LISTENER], ACK, 11, 0).1, []);
     }
 
     #[test]
@@ -220,13 +235,13 @@ mod tests {
         let mut seen = Seen::default();
         let (down, up) = (connection(CURL, [LISTENER; 2]), connection(POD, [OUT, OUT]));
         for ends in [[CURL, LISTENER], [OUT, POD]] {
-            seen.segment(ends, "S", 0, 0);
+            seen.segment(ends, SYN, 0, 0);
         }
-        let (lost, _) = seen.segment([CURL, LISTENER], "PA", 1, 5);
+        let (lost, _) = seen.segment([CURL, LISTENER], DATA, 1, 5);
         seen.proxies.forget(lost);
         let again = seen.read([CURL, LISTENER], 1, 5);
         seen.told(down, up, [0..5, 0..5]);
-        assert_eq!(seen.segment([OUT, POD], "PA", 1, 5).1, [again]);
+        assert_eq!(seen.segment([OUT, POD], DATA, 1, 5).1, [again]);
     }
 
     #[test]

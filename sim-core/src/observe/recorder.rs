@@ -208,9 +208,9 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
     }
 
     fn tap(&mut self, tap: &Tap<'_>) {
-        let unseen = self.flows.known(tap.packet).is_none();
-        let member = self.flows.of(tap.packet, tap.protocol(), tap.l3());
         let traced = self.trace.is_some() || self.journeys.is_some();
+        let unseen = (traced || self.connections.is_some()) && self.flows.known(tap.packet).is_none();
+        let member = self.flows.of(tap.packet, tap.protocol(), tap.l3());
         let new = member.filter(|_| unseen && traced);
         let because_of = new.map(|member| self.proxies.first_seen(tap, member)).unwrap_or_default();
         if self.muted {
