@@ -248,7 +248,7 @@ mod tests {
             "{host: web, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}, loadBalancer: {simple: LEAST_CONN}, \
              connectionPool: {tcp: {maxConnections: 1, connectTimeout: 30ms}, \
              http: {http1MaxPendingRequests: 2, http2MaxRequests: 3, maxRequestsPerConnection: 4, \
-              maxRetries: 5, idleTimeout: 1h30m, h2UpgradePolicy: UPGRADE}}}}",
+             maxRetries: 5, idleTimeout: 1h30m, h2UpgradePolicy: UPGRADE}}}}",
         );
         let Ok(Object::DestinationRule(rule)) = object(&text) else { panic!("{:?}", object(&text)) };
         let want = TrafficPolicy {
