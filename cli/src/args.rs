@@ -249,7 +249,8 @@ pub(crate) struct TraceArgs {
     /// A scenario file.
     #[arg(value_name = "SCENARIO")]
     pub(crate) path: PathBuf,
-    /// The packet, as records.jsonl names it. Left out: the packets are listed.
+    /// The packet, as records.jsonl names it, and those before and behind it on its path through proxies. Left out: the
+    /// packets are listed.
     #[arg(long, value_name = "ID", conflicts_with = "flow")]
     pub(crate) packet: Option<u64>,
     /// All packets of this flow, as records.jsonl names it.

@@ -25,8 +25,10 @@ pub(crate) fn trace(args: &TraceArgs, ui: &Ui) -> anyhow::Result<u8> {
         Err(e) => return ui.run_error(e).map(|()| WRONG_INPUT),
     };
     let journeys = report.journeys.unwrap_or_default();
+    // A packet that a proxy has read or sent is told with those on the same path.
+    let path = args.packet.map(|packet| journeys.path(PacketId(packet))).unwrap_or_default();
     let wanted = |id: PacketId, j: &Journey| match (args.packet, args.flow) {
-        (Some(packet), _) => id == PacketId(packet),
+        (Some(_), _) => path.contains(&id),
         (_, Some(flow)) => j.member.is_some_and(|m| m.flow == FlowId(flow)),
         (None, None) => true,
     };
@@ -64,7 +66,13 @@ pub(crate) fn trace(args: &TraceArgs, ui: &Ui) -> anyhow::Result<u8> {
 
 fn as_json(id: PacketId, j: &Journey) -> Value {
     let (flow, role) = (j.member.map(|m| m.flow), j.member.map(Member::role));
-    json!({"packet": id, "flow": flow, "role": role, "entries": j.entries})
+    let mut told = json!({"packet": id, "flow": flow, "role": role, "entries": j.entries});
+    for (key, packets) in [("proxied_from", &j.proxied_from), ("proxied_to", &j.proxied_to)] {
+        if !packets.is_empty() {
+            told[key] = json!(packets);
+        }
+    }
+    told
 }
 
 /// All packets, a line each.

@@ -148,6 +148,25 @@ fn trace_tells_a_connection_in_turn() {
     assert!(err(&o).contains("no such flow"), "{}", err(&o));
 }
 
+/// What a proxy has sent because of a packet is told with it.
+#[test]
+fn trace_follows_a_request_through_proxies() {
+    let scenario = "scenarios/articles/istio-one-request/scenario.yaml";
+    let list = out(&podhop(&["trace", scenario]));
+    let request = list.lines().find(|l| l.contains(" > 127.0.0.1.15001: Flags [P.]")).expect("curl's request");
+    let packet = request.split_whitespace().next().expect("its id");
+    let v = as_schema("journeys", &podhop(&["trace", scenario, "--packet", packet, "--format", "json"]));
+    let path = v.as_array().expect("packets");
+    assert_eq!(path.len(), 3, "on lo, between the nodes, on lo: {v}");
+    for pair in path.windows(2) {
+        assert_eq!(pair[0]["proxied_to"], serde_json::json!([pair[1]["packet"]]));
+        assert_eq!(pair[1]["proxied_from"], serde_json::json!([pair[0]["packet"]]));
+    }
+    // The same path from its other end.
+    let last = path[2]["packet"].to_string();
+    assert_eq!(as_schema("journeys", &podhop(&["trace", scenario, "--packet", &last, "--format", "json"])), v);
+}
+
 #[test]
 fn topology_in_three_languages() {
     let scenario = "scenarios/articles/kubenet-service/scenario.yaml";

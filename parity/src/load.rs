@@ -126,11 +126,14 @@ fn refusals(source: &SourceFile, plan: &Plan) -> Diagnostics {
         }
     }
     for server in plan.namespaces.iter().flat_map(|n| &n.servers) {
-        if let Some((message, hint)) = refused_server(&server.text) {
+        if let Some((message, hint)) = refused_server(&server.text).filter(|(message, _)| !seen.contains(message)) {
+            seen.insert(message.clone());
             errors.push(Diagnostic::new(&server.source, server.span.clone(), message).hint(hint));
         }
     }
-    if plan.control_plane.is_some() || !plan.faults.is_empty() {
+    // A mesh has a control plane for its sidecars, which are named already.
+    let is_mesh = seen.contains(ENVOY);
+    if !is_mesh && (plan.control_plane.is_some() || !plan.faults.is_empty()) {
         let message = "nobody plays the control plane of a lab of real namespaces".to_owned();
         let hint = "the objects of a cluster that can be exported stay as they are, and have no probes";
         errors.push(Diagnostic::new(source, 0..0, message).hint(hint));
@@ -138,12 +141,18 @@ fn refusals(source: &SourceFile, plan: &Plan) -> Diagnostics {
     errors
 }
 
+/// Why no mesh is compared: the tools of a lab are those of a distribution, and Envoy is none.
+const ENVOY: &str = "Envoy is not run in a lab of real namespaces: the pods of this mesh have it beside them";
 /// Why nothing with TLS is compared.
 const TLS: &str = "TLS: the messages of OpenSSL have other lengths than those of rustls";
 
 fn refused_server(text: &str) -> Option<(String, &'static str)> {
     let words: Vec<&str> = text.split_whitespace().collect();
     match words[..] {
+        // Behind setpriv, since it runs as somebody else.
+        _ if words.iter().any(|w| ["pilot-agent", "pilot-discovery"].contains(w)) => {
+            Some((ENVOY.to_owned(), "without `istio:` in `cluster:` it can be exported"))
+        }
         ["haproxy", ..] => Some(("haproxy is not run in a lab of real namespaces".to_owned(), "leave the server out")),
         [_, _, "ssl", ..] => Some((TLS.to_owned(), "without `ssl` it can be exported")),
         _ => None,

@@ -81,22 +81,22 @@ fn segment(frame: &[u8], at_ms: u64) -> Option<Segment> {
     })
 }
 
-/// The types of the TLS records of a connection's two streams. Nothing is lost on these links.
-fn records(segments: &[Segment]) -> Vec<u8> {
+/// The types of the TLS records of each of a connection's two streams. Nothing is lost on these links.
+fn records(segments: &[Segment]) -> BTreeMap<SocketAddrV4, Vec<u8>> {
     let mut streams: BTreeMap<SocketAddrV4, Vec<u8>> = BTreeMap::new();
     for s in segments {
         streams.entry(s.from).or_default().extend(&s.data);
     }
-    let mut types = vec![];
-    for stream in streams.values() {
-        let mut rest = &stream[..];
+    let types = |stream: Vec<u8>| {
+        let (mut types, mut rest) = (vec![], &stream[..]);
         while let [kind, 3, _, high, low, ..] = *rest {
             types.push(kind);
             rest = &rest[5 + (usize::from(high) << 8 | usize::from(low))..];
         }
         assert!(rest.is_empty(), "not all is TLS");
-    }
-    types
+        types
+    };
+    streams.into_iter().map(|(from, stream)| (from, types(stream))).collect()
 }
 
 /// "We see many more data packets": those of the handshake come before the request, and all of it is TLS.
@@ -105,15 +105,25 @@ fn more_packets_than_the_plain_request() {
     let (plain, _) = lesson("kubenet-service");
     let (mesh, exits) = lesson("istio-one-request");
     assert_eq!(exits, [Some(0)]);
-    let between = |s: &Segment| [s.from, s.to].iter().any(|end| *end == SocketAddrV4::new(SERVER, 80));
+    let server = SocketAddrV4::new(SERVER, 80);
+    let between = |s: &Segment| [s.from, s.to].contains(&server);
     let of = |files| segments(files, "nodes/node-1/eth0").into_iter().filter(between).collect::<Vec<_>>();
     let (plain, mesh) = (of(&plain), of(&mesh));
     let with_data = |all: &[Segment]| all.iter().filter(|s| !s.data.is_empty()).count();
-    assert!(mesh.len() > plain.len() && with_data(&mesh) > 2 * with_data(&plain), "{} {}", mesh.len(), plain.len());
+    assert_eq!((plain.len(), with_data(&plain)), (10, 2));
+    assert_eq!((mesh.len(), with_data(&mesh)), (13, 6));
+    // BoringSSL puts messages that are encrypted alike into one record. A hello is 22, a change of ciphers 20, all else
+    // 23: the other messages of the handshake, then the request; the server's, then both tickets, then the answer.
     let records = records(&mesh);
-    // Each end: a hello, a change of ciphers, its other messages; then a request, tickets, an answer.
-    assert!(records.len() > 2 * with_data(&plain), "{records:?}");
-    assert!(records.contains(&22) && records.contains(&23) && records.iter().all(|kind| (20..=23).contains(kind)));
+    assert_eq!(records[&server], [22, 20, 23, 23, 23]);
+    let clients: Vec<_> = records.iter().filter(|(from, _)| **from != server).map(|(_, types)| types).collect();
+    assert_eq!(clients, [&[22, 20, 23, 23]]);
+    // The TLS records outnumber the plain run's packets with data.
+    assert!(records.values().map(Vec::len).sum::<usize>() > with_data(&plain));
+    // The tickets wait for the first write, so they come with the answer, after the request.
+    let last = mesh.iter().rposition(|s| s.to == server && !s.data.is_empty()).expect("the request");
+    let said = |s: &&Segment| s.from == server && !s.data.is_empty();
+    assert_eq!((mesh[..last].iter().filter(said).count(), mesh[last..].iter().filter(said).count()), (1, 2));
 }
 
 /// The tuples of article 000's last capture: which interface of the pod shows which ends.

@@ -89,7 +89,7 @@ fn paths(value: &Value, at: String, into: &mut BTreeSet<String>) {
 /// docs/manifests.md: the fields of each kind. `every kind` is one too.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let text = fs::read_to_string(root().join("docs/manifests.md")).expect("the page");
-    let field = Regex::new(r"`([a-z][A-Za-z.\[\]]*)`").expect("a pattern");
+    let field = Regex::new(r"`([a-z][A-Za-z0-9.\[\]]*)`").expect("a pattern");
     let rows = text.lines().skip_while(|line| *line != "## The used fields").filter(|line| line.starts_with("| "));
     let row = |line: &str| {
         let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();

@@ -2,7 +2,8 @@
 //! quote what is really printed.
 
 use podhop_tests::scenarios;
-use sim_core::observe::story::{Entry, Journeys, Text};
+use sim_core::base::PacketId;
+use sim_core::observe::story::{Entry, Journey, Journeys, Text};
 use sim_core::observe::{Memory, Outputs};
 use sim_core::scenario::report::Report;
 use sim_core::scenario::{self, Disk, Options};
@@ -22,15 +23,20 @@ fn journeys(lesson: &str) -> Journeys {
     run(&path).journeys.expect("journeys were asked for")
 }
 
-/// The lines of the first packet that is seen as `first`, each as `namespace text`.
-fn told(journeys: &Journeys, first: &str) -> Vec<String> {
+/// The lines of a packet, each as `namespace text`.
+fn lines(journey: &Journey) -> Vec<String> {
     let of = |e: &Entry| -> Vec<String> {
         match &e.text {
             Text::Record { device, direction, line } => vec![format!("{} {device} {direction} {line}", e.namespace)],
             Text::Note(note) => note.lines().map(|l| format!("{} {l}", e.namespace)).collect(),
         }
     };
-    let mut all = journeys.iter().map(|(_, j)| j.entries.iter().flat_map(of).collect::<Vec<_>>());
+    journey.entries.iter().flat_map(of).collect()
+}
+
+/// The lines of the first packet that is seen as `first`.
+fn told(journeys: &Journeys, first: &str) -> Vec<String> {
+    let mut all = journeys.iter().map(|(_, j)| lines(j));
     all.find(|lines| lines.iter().any(|l| l.starts_with(first))).expect("such a packet")
 }
 
@@ -162,6 +168,58 @@ fn through_vxlan() {
             "node-2 ens4 In IP 10.168.0.4.",
             "node-2 cilium_vxlan P IP 10.0.1.15.58742 > 10.0.2.215.9999: Flags [S]",
             "node-2 lxc3afb1f126f2c Out IP 10.0.1.15.58742 > 10.0.2.215.9999: Flags [S]",
+        ],
+    );
+}
+
+/// A request's way through both sidecars of a mesh, and its answer's: what a proxy has read leads to what it has sent.
+#[test]
+fn through_two_proxies() {
+    let journeys = journeys("articles/istio-one-request");
+    let (ubuntu, nginx) = ("pod/default/ubuntu", "pod/default/nginx-6799fc88d8-4xkzq");
+    let path = |first: &str, length: usize| {
+        let begins =
+            |(_, j): &(PacketId, &Journey)| j.proxied_from.is_empty() && lines(j).iter().any(|l| l.contains(first));
+        let (packet, _) = journeys.iter().find(begins).expect("such a packet");
+        let path = journeys.path(packet);
+        assert_eq!(path.len(), length, "{path:?}");
+        let mut journeys: Vec<_> = path.iter().filter_map(|p| journeys.get(*p)).collect();
+        journeys.sort_by_key(|j| j.began());
+        journeys.into_iter().flat_map(lines).collect::<Vec<_>>()
+    };
+    let hop = |pod: &str, device_way: &str| format!("{pod} {device_way} IP ");
+    let (curl_lo, curl_out) = (hop(ubuntu, "lo In"), hop(ubuntu, "eth0 Out"));
+    let (nginx_in, nginx_lo) = (hop(nginx, "eth0 In"), hop(nginx, "lo In"));
+    in_order(
+        &path("10.244.10.89.38054 > 127.0.0.1.15001: Flags [P.]", 3),
+        &[
+            "ubuntu   destination NAT: 10.0.185.118:80 becomes 127.0.0.1:15001",
+            &curl_lo,
+            "ubuntu delivered to a socket",
+            "ubuntu a proxy has read it, and goes on with packet ",
+            "ubuntu a proxy goes on with what packet ",
+            &curl_out,
+            "node-1 eth0 Out IP ",
+            "node-2 eth0 In IP ",
+            &nginx_in,
+            "   destination NAT: 10.244.4.224:80 becomes 10.244.4.224:15006",
+            "a proxy has read it, and goes on with packet ",
+            "a proxy goes on with what packet ",
+            &format!("{nginx_lo}127.0.0.6.33027 > 10.244.4.224.80: Flags [P.]"),
+            "delivered to a socket",
+        ],
+    );
+    // The proxy of nginx writes two segments: session tickets, and behind them the answer, in the second one alone.
+    in_order(
+        &path("10.244.4.224.80 > 127.0.0.6.33027: Flags [P.]", 3),
+        &[
+            &nginx_lo,
+            "a proxy has read it, and goes on with packet ",
+            &hop(nginx, "eth0 Out"),
+            &hop(ubuntu, "eth0 In"),
+            "a proxy has read it, and goes on with packet ",
+            "ubuntu lo In IP 10.0.185.118.80 > 10.244.10.89.38054: Flags [P.]",
+            "ubuntu delivered to a socket",
         ],
     );
 }

@@ -4,6 +4,7 @@
 //! What pins an address, a node or a port in a real dump pins it here; what is left open is `None` until the control
 //! plane decides ([`super::store`]).
 
+use super::istio::policy::{DestinationRule, PeerAuthentication};
 use super::kube_proxy::{Protocol, TrafficPolicy};
 use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
@@ -57,6 +58,10 @@ pub enum Object {
     ConfigMap(ConfigMap),
     /// An IPAddress.
     IpAddress(IpAddress),
+    /// A PeerAuthentication of Istio's.
+    PeerAuthentication(PeerAuthentication),
+    /// A DestinationRule of Istio's.
+    DestinationRule(DestinationRule),
 }
 
 impl Object {
@@ -72,6 +77,8 @@ impl Object {
             Object::EndpointSlice(_) => "EndpointSlice",
             Object::ConfigMap(_) => "ConfigMap",
             Object::IpAddress(_) => "IPAddress",
+            Object::PeerAuthentication(_) => "PeerAuthentication",
+            Object::DestinationRule(_) => "DestinationRule",
         }
     }
 
@@ -87,6 +94,8 @@ impl Object {
             Object::EndpointSlice(e) => &e.meta,
             Object::ConfigMap(c) => &c.meta,
             Object::IpAddress(a) => &a.meta,
+            Object::PeerAuthentication(a) => &a.meta,
+            Object::DestinationRule(r) => &r.meta,
         }
     }
 }

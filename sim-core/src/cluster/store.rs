@@ -16,6 +16,7 @@
 use super::cni::Ipam;
 use super::config::{Config, NodeConfig};
 use super::istio::inject;
+use super::istio::policy::Policies;
 use super::kube_proxy::{Backend, Endpoint, PortName, Protocol, ServicePort as ProxyPort, TrafficPolicy};
 use super::names;
 use super::object::{
@@ -63,6 +64,8 @@ pub struct Cluster {
     pub config_maps: BTreeMap<(String, String), Labels>,
     /// Endpoints that no selector makes.
     slices: Vec<EndpointSlice>,
+    /// What people tell Istio.
+    pub(super) policies: Policies,
     /// The pods' places in `pods`, by namespace, label and value.
     labelled: BTreeMap<[String; 3], Vec<usize>>,
 }
@@ -164,6 +167,7 @@ impl Cluster {
         let system = system::objects(&config, &nodes, objects, &prf);
         let objects: Vec<&Object> = objects.iter().chain(&system).collect();
         let objects = objects.as_slice();
+        let policies = Policies::new(&config, objects, admission.problems);
         let mut cluster = Cluster {
             config,
             nodes,
@@ -172,6 +176,7 @@ impl Cluster {
             namespaces: NAMESPACES.map(|name| (name.to_owned(), Labels::new())).into(),
             config_maps: BTreeMap::new(),
             slices: Vec::new(),
+            policies,
             labelled: BTreeMap::new(),
         };
         admission.names(objects);

@@ -693,12 +693,25 @@ pub trait Sink {
 /// An edge between connections of TCP: what came by one, a proxy sends on by another.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Proxied {
-    /// The proxy's own end of the connection that it has made, and the far end.
-    pub upstream: [SocketAddrV4; 2],
-    /// Who connected to the proxy.
+    /// The connection that it has read.
+    pub from: Connection,
+    /// The one that it writes to because of that.
+    pub to: Connection,
+    /// The bytes that it has read and those that it writes because of them; none where it says of a connection that it
+    /// has made for which one it is.
+    pub bytes: Option<[Bytes; 2]>,
+}
+
+/// Bytes of one direction of a connection, counted from its first.
+pub type Bytes = std::ops::Range<u64>;
+
+/// A connection of TCP as the program at one of its ends knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Connection {
+    /// The other end.
     pub peer: SocketAddrV4,
-    /// What the proxy's end of that connection is called: where the peer meant to connect to, and where it was
-    /// accepted.
+    /// What the program's own end is called: where the peer meant to connect to, and where it was accepted. Both are
+    /// the same where nobody has redirected it.
     pub names: [SocketAddrV4; 2],
 }
 

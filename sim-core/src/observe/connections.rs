@@ -9,7 +9,7 @@ use crate::engine::World;
 use crate::kernel::conntrack::nat::Manip;
 use crate::kernel::conntrack::{Info, Status, TcpState, Tuple};
 use crate::kernel::show;
-use crate::kernel::trace::{CtLabel, Proxied, Step, Tap, What};
+use crate::kernel::trace::{self, CtLabel, Proxied, Step, Tap, What};
 use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, be16};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -120,16 +120,12 @@ impl Connections {
         }
     }
 
-    /// A proxy has gone on with one connection for another, which are seen by now.
+    /// A proxy has made one connection for another, which are seen by now.
     pub fn proxied(&mut self, edge: &Proxied, flows: &Flows) {
-        let [own, far] = edge.upstream;
-        let find = |src: SocketAddrV4, dst: SocketAddrV4| {
-            let (src, dst) = ((*src.ip(), src.port()), (*dst.ip(), dst.port()));
-            flows.find(&Ends { protocol: IPPROTO_TCP, src, dst, fragment: false, quoted: false })
-        };
         // Where the answers have another name than the requests, the connection is what began it.
-        let Some(from) = edge.names.iter().filter_map(|name| find(edge.peer, *name)).min() else { return };
-        if let Some(Some(c)) = find(own, far).and_then(|flow| self.get(flow))
+        let first = |c: &trace::Connection| flows.received_by(c).map(|member| member.flow).min();
+        let (Some(from), Some(to)) = (first(&edge.from), first(&edge.to)) else { return };
+        if let Some(Some(c)) = self.get(to)
             && c.proxied_from.len() < MAX_PLACES
             && !c.proxied_from.contains(&from)
         {
@@ -258,7 +254,7 @@ fn tracked(flows: &Flows, world: &World) -> BTreeMap<FlowId, Vec<Entry>> {
     for machine in world.machines() {
         for (ns, _) in machine.spaces().iter() {
             for info in show::conntrack(machine.spaces(), ns, machine.now()) {
-                let flow = ends(&info.tuple[0]).and_then(|ends| flows.find(&ends));
+                let flow = ends(&info.tuple[0]).and_then(|ends| flows.find(&ends).map(|m| m.flow));
                 if let (Some(flow), Some(entry)) = (flow, Entry::of(ns, &info)) {
                     entries.entry(flow).or_default().push(entry);
                 }

@@ -2,10 +2,11 @@
 //! or not.
 
 use crate::base::{FlowId, PacketId};
+use crate::kernel::trace::Connection;
 use crate::wire::{ETH_P_IP, IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_TCP, IPPROTO_UDP, be16, be32};
 use rustc_hash::FxHashMap;
 use smoltcp::wire::Ipv4Packet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// The flows seen so far and the packets that are under way.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +17,7 @@ pub struct Flows {
 }
 
 /// How a packet belongs to its flow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Member {
     /// The flow.
     pub flow: FlowId,
@@ -108,7 +109,7 @@ impl Flows {
         }
     }
 
-    /// The flow of `packet`, if it was seen already.
+    /// How `packet` belongs to its flow, if it was seen already.
     pub fn known(&self, packet: PacketId) -> Option<Member> {
         self.live.get(&packet)?.member?
     }
@@ -135,27 +136,41 @@ impl Flows {
         member
     }
 
-    /// The flow of a connection that was seen, by the ends of a packet of it.
-    pub fn find(&self, ends: &Ends) -> Option<FlowId> {
-        self.known.get(&Key::of(ends).0).map(|known| known.flow)
+    /// How a packet with these ends belongs to a connection that was seen.
+    pub fn find(&self, ends: &Ends) -> Option<Member> {
+        let (key, downwards) = Key::of(ends);
+        self.known.get(&key).map(|known| known.member(downwards, ends.quoted))
+    }
+
+    /// How what the peer sends belongs to connections that were seen: those of each name of the program's own end.
+    pub fn received_by(&self, program: &Connection) -> impl Iterator<Item = Member> {
+        let end = |addr: SocketAddrV4| (*addr.ip(), addr.port());
+        let src = end(program.peer);
+        let ends = move |dst| Ends { protocol: IPPROTO_TCP, src, dst, fragment: false, quoted: false };
+        let [first, second] = program.names;
+        let names = [Some(first), Some(second).filter(|name| *name != first)];
+        names.into_iter().flatten().filter_map(move |name| self.find(&ends(end(name))))
     }
 
     fn number(&mut self, ends: &Ends) -> Option<Member> {
-        let (key, downwards) = Key::of(ends);
-        let member = |known: Known| {
-            let back = (known.downwards != downwards) != ends.quoted;
-            Member { flow: known.flow, back, error: ends.quoted }
-        };
-        if let Some(known) = self.known.get(&key) {
-            return Some(member(*known));
+        if let Some(member) = self.find(ends) {
+            return Some(member);
         }
         if self.count >= MAX_FLOWS {
             return None;
         }
         self.count += 1;
+        let (key, downwards) = Key::of(ends);
         let known = Known { flow: FlowId(self.count), downwards };
         self.known.insert(key, known);
-        Some(member(known))
+        Some(known.member(downwards, ends.quoted))
+    }
+}
+
+impl Known {
+    /// Of a packet that goes from the higher end to the lower one, or not.
+    fn member(self, downwards: bool, quoted: bool) -> Member {
+        Member { flow: self.flow, back: (self.downwards != downwards) != quoted, error: quoted }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod line;
 pub mod names;
 pub mod pcap;
 mod pcapng;
+mod proxies;
 pub mod recorder;
 pub mod steps;
 pub mod story;

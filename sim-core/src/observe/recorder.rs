@@ -4,15 +4,16 @@ use super::capture::Captures;
 use super::cluster::Cluster;
 use super::connections::Connections;
 use super::files::{FileNo, Files, Store, Written};
-use super::flows::Flows;
+use super::flows::{Flows, Member};
 use super::line::Conversations;
 use super::names::{Labels, Names};
+use super::proxies::Proxies;
 use super::steps;
 use super::story::{Journeys, Story};
-use crate::base::{IfIndex, NsId, Time};
+use crate::base::{IfIndex, NsId, PacketId, Time};
 use crate::engine::World;
 use crate::kernel::netfilter::table::Table;
-use crate::kernel::trace::{DevName, Fate, Proxied, Sink, Step, Tap, What};
+use crate::kernel::trace::{Consumer, DevName, Fate, Proxied, Sink, Step, Tap, What};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub struct Recorder<'a, W> {
     /// Names of things, as announced.
     pub names: Names,
     flows: Flows,
+    proxies: Proxies,
     /// Packets' ways, if somebody wants them.
     pub journeys: Option<Journeys>,
     /// The lines since the last [`Recorder::take_story`].
@@ -95,6 +97,7 @@ impl<'a, W: Watcher> Recorder<'a, W> {
             key_log: None,
             names: Names::with(labels),
             flows: Flows::default(),
+            proxies: Proxies::default(),
             journeys: None,
             story: Story::default(),
             conversations: Conversations::default(),
@@ -127,6 +130,20 @@ impl<'a, W: Watcher> Recorder<'a, W> {
     pub fn file(&mut self, path: &str, bytes: &[u8]) {
         let no = self.files.create(path.to_owned());
         self.files.write(no, |w| w.extend_from_slice(bytes));
+    }
+
+    /// A proxy has sent this packet because of those.
+    fn sent_by_proxy(&mut self, tap: &Tap<'_>, member: Option<Member>, because_of: &[PacketId]) {
+        if let Some(trace) = self.trace {
+            let line = steps::proxied_line(tap, &self.names, member.map(|m| m.flow), because_of);
+            self.files.write(trace, |w| {
+                w.extend_from_slice(line.as_bytes());
+                w.push(b'\n');
+            });
+        }
+        if let Some(j) = &mut self.journeys {
+            j.proxied(tap, &self.names, because_of);
+        }
     }
 
     /// Ends the files of a run that has come to `ended` and left `world`; lengths and digests by path.
@@ -176,19 +193,31 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
                 c.step(step, self.flows.known(step.packet));
             }
         }
-        if let What::Ended(_) = step.what
-            && self.flows.ended(step.packet)
-            && let Some(c) = &mut self.connections
-        {
-            c.forget(step.packet);
+        if let What::Ended(fate) = step.what {
+            // What GRO has put together comes to the socket as one.
+            if matches!(fate, Fate::Delivered | Fate::Consumed(Consumer::Gro)) {
+                self.proxies.delivered(step.packet);
+            }
+            if self.flows.ended(step.packet) {
+                self.proxies.forget(step.packet);
+                if let Some(c) = &mut self.connections {
+                    c.forget(step.packet);
+                }
+            }
         }
     }
 
     fn tap(&mut self, tap: &Tap<'_>) {
-        let unseen = self.connections.is_some() && self.flows.known(tap.packet).is_none();
+        let traced = self.trace.is_some() || self.journeys.is_some();
+        let unseen = (traced || self.connections.is_some()) && self.flows.known(tap.packet).is_none();
         let member = self.flows.of(tap.packet, tap.protocol(), tap.l3());
+        let new = member.filter(|_| unseen && traced);
+        let because_of = new.map(|member| self.proxies.first_seen(tap, member)).unwrap_or_default();
         if self.muted {
             return;
+        }
+        if !because_of.is_empty() {
+            self.sent_by_proxy(tap, member, &because_of);
         }
         let flow = member.map(|m| m.flow);
         if let Some(j) = &mut self.journeys {
@@ -242,7 +271,9 @@ impl<W: Watcher> Sink for Recorder<'_, W> {
     }
 
     fn proxied(&mut self, edge: &Proxied) {
-        if let Some(c) = &mut self.connections
+        if edge.bytes.is_some() {
+            self.proxies.proxied(edge, &self.flows);
+        } else if let Some(c) = &mut self.connections
             && !self.muted
         {
             c.proxied(edge, &self.flows);

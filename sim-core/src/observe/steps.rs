@@ -1,11 +1,11 @@
 //! Steps as words for people and as JSON for programs.
 
 use super::names::Names;
-use crate::base::{FlowId, IfIndex};
+use crate::base::{FlowId, FrameId, IfIndex, NsId, PacketId, Time};
 use crate::kernel::conntrack::nat::Manip;
 use crate::kernel::mask;
 use crate::kernel::netlink::{NudState, RouteType};
-use crate::kernel::trace::{BpfStep, Consumer, CtLabel, Edge, Fate, FloodWhy, RouteStep, Step, Tunnel, What};
+use crate::kernel::trace::{BpfStep, Consumer, CtLabel, Edge, Fate, FloodWhy, RouteStep, Step, Tap, Tunnel, What};
 use serde_json::{Map, Value, json};
 use std::net::Ipv4Addr;
 
@@ -163,16 +163,32 @@ fn end(manip: Manip) -> &'static str {
 
 /// The step as a line of trace.jsonl, without the line feed.
 pub fn line(step: &Step, names: &Names, flow: Option<FlowId>) -> String {
+    let place = (step.ns, Some(step.dev).filter(|dev| dev.0 != 0));
+    object(step.at, place, (step.frame, step.packet, flow), names, what(step, names))
+}
+
+/// The line of trace.jsonl that says because of which packets a proxy has sent this one, without the line feed.
+pub(super) fn proxied_line(tap: &Tap<'_>, names: &Names, flow: Option<FlowId>, packets: &[PacketId]) -> String {
+    let fields = json!({"packets": packets});
+    object(tap.at, (tap.ns, Some(tap.dev)), (tap.frame, tap.packet, flow), names, ("proxied_from", fields))
+}
+
+fn object(
+    at: Time,
+    (ns, dev): (NsId, Option<IfIndex>),
+    (frame, packet, flow): (FrameId, PacketId, Option<FlowId>),
+    names: &Names,
+    (what, fields): (&str, Value),
+) -> String {
     let mut m = Map::new();
-    m.insert("at".to_owned(), Value::from(step.at.0));
-    m.insert("namespace".to_owned(), Value::from(names.ns(step.ns)));
-    if step.dev.0 != 0 {
-        m.insert("device".to_owned(), Value::from(names.dev(step.ns, step.dev)));
+    m.insert("at".to_owned(), Value::from(at.0));
+    m.insert("namespace".to_owned(), Value::from(names.ns(ns)));
+    if let Some(dev) = dev {
+        m.insert("device".to_owned(), Value::from(names.dev(ns, dev)));
     }
-    m.insert("frame".to_owned(), Value::from(step.frame.0));
-    m.insert("packet".to_owned(), Value::from(step.packet.0));
+    m.insert("frame".to_owned(), Value::from(frame.0));
+    m.insert("packet".to_owned(), Value::from(packet.0));
     m.insert("flow".to_owned(), flow.map_or(Value::Null, |f| Value::from(f.0)));
-    let (what, fields) = what(step, names);
     m.insert("what".to_owned(), Value::from(what));
     if let Value::Object(fields) = fields {
         m.extend(fields);

@@ -8,7 +8,7 @@ use crate::base::{FrameId, PacketId, Time};
 use crate::kernel::frame::PacketType;
 use crate::kernel::trace::{Edge, Step, Tap, What};
 use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A line of a story.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -114,6 +114,10 @@ pub struct Journey {
     pub member: Option<Member>,
     /// Its lines: records and decisions.
     pub entries: Vec<Entry>,
+    /// A proxy has sent it because of what these brought.
+    pub proxied_from: Vec<PacketId>,
+    /// Packets that a proxy has sent because of what it brought: so many at most ([`MAX_JOURNEY`]).
+    pub proxied_to: Vec<PacketId>,
     frames: u32,
     told: Option<Told>,
 }
@@ -190,6 +194,45 @@ impl Journeys {
                 j.push(|_| Some(Entry { at: step.at, namespace, frame, packet, text: Text::Note(note) }));
             }
         }
+    }
+
+    /// A proxy has sent the packet at this tap because of what those brought. All are told of it.
+    pub(super) fn proxied(&mut self, tap: &Tap<'_>, names: &Names, because_of: &[PacketId]) {
+        let note = |packet, frame, note| Entry {
+            at: tap.at,
+            namespace: names.ns(tap.ns).to_owned(),
+            frame,
+            packet,
+            text: Text::Note(note),
+        };
+        let to = tap.packet;
+        for &from in because_of {
+            let finished = self.finished.get_mut(&from);
+            if let Some(j) = finished.or(self.live.get_mut(&from)).filter(|j| j.proxied_to.len() < MAX_JOURNEY) {
+                let frame = j.entries.last().map_or(tap.frame, |last| last.frame);
+                j.proxied_to.push(to);
+                j.push(|_| Some(note(from, frame, format!("a proxy has read it, and goes on with packet {to}"))));
+            }
+            if let Some(j) = self.live.get_mut(&to) {
+                j.proxied_from.push(from);
+                j.push(|_| Some(note(to, tap.frame, format!("a proxy goes on with what packet {from} brought"))));
+            }
+        }
+    }
+
+    /// The packets on whose account proxies have sent this one, and those that they have sent on its account, with
+    /// itself: the way of a request through all proxies, or that of an answer.
+    pub fn path(&self, packet: PacketId) -> BTreeSet<PacketId> {
+        let mut path = BTreeSet::from([packet]);
+        let ways: [fn(&Journey) -> &[PacketId]; 2] = [|j| &j.proxied_from, |j| &j.proxied_to];
+        for way in ways {
+            let mut next = vec![packet];
+            while let Some(packet) = next.pop() {
+                let others = self.get(packet).map_or(&[][..], way);
+                next.extend(others.iter().filter(|other| path.insert(**other)));
+            }
+        }
+        path
     }
 
     fn finish(&mut self, packet: PacketId) {

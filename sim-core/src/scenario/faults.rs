@@ -213,9 +213,12 @@ impl Resolver<'_> {
                 rehearsal.objects.iter().any(old).then_some(("spec.template", "a template that changes, a rollout,"))
             }
             Object::Pod(_) => None,
-            Object::Namespace(_) | Object::Node(_) | Object::ConfigMap(_) | Object::IpAddress(_) => {
-                Some(("kind", "an object of this kind"))
-            }
+            Object::Namespace(_)
+            | Object::Node(_)
+            | Object::ConfigMap(_)
+            | Object::IpAddress(_)
+            | Object::PeerAuthentication(_)
+            | Object::DestinationRule(_) => Some(("kind", "an object of this kind")),
         };
         if let Some((field, what)) = refused {
             let message = format!("{what} is not simulated while the cluster runs");

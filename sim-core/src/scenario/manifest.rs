@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Fields are of three classes. What a kind's reader asks for is **used**. What is there besides and Kubernetes knows
-//! (`fields.txt`) is **without effect** here: it is accepted and can be named. All else is an **error**.
+//! (`fields.txt`, `istio.txt`) is **without effect** here: it is accepted and can be named. All else is an **error**.
 //!
 //! The order of Kubernetes is kept: types first (decoding), then defaults (pkg/apis/*/v1/defaults.go), then validation
 //! (pkg/apis/*/validation), of version 1.30; the fields that are known are those of a newer one, which has them all.
@@ -24,6 +24,7 @@ use crate::cluster::object::{Object, OwnerReference};
 
 mod endpoints;
 mod ip_address;
+mod istio;
 mod meta;
 mod names;
 mod node;
@@ -133,34 +134,47 @@ impl Manifest {
 
 /// A kind of object that is read.
 struct Supported {
-    api_version: &'static str,
+    /// The first is the one to write.
+    api_versions: &'static [&'static str],
     kind: &'static str,
     /// Its type in the table of fields.
     of: &'static str,
     read: fn(&mut Reader<'_>, &Field<'_>) -> Object,
 }
 
-const SUPPORTED: [Supported; 10] = [
-    Supported { api_version: "v1", kind: "Namespace", of: "core.v1.Namespace", read: meta::namespace },
-    Supported { api_version: "v1", kind: "Node", of: "core.v1.Node", read: node::node },
-    Supported { api_version: "v1", kind: "Pod", of: "core.v1.Pod", read: pod::pod },
-    Supported { api_version: "apps/v1", kind: "Deployment", of: "apps.v1.Deployment", read: workload::deployment },
-    Supported { api_version: "apps/v1", kind: "DaemonSet", of: "apps.v1.DaemonSet", read: workload::daemon_set },
-    Supported { api_version: "v1", kind: "Service", of: "core.v1.Service", read: service::service },
-    Supported { api_version: "v1", kind: "Endpoints", of: "core.v1.Endpoints", read: endpoints::endpoints },
+const SUPPORTED: [Supported; 12] = [
+    Supported { api_versions: &["v1"], kind: "Namespace", of: "core.v1.Namespace", read: meta::namespace },
+    Supported { api_versions: &["v1"], kind: "Node", of: "core.v1.Node", read: node::node },
+    Supported { api_versions: &["v1"], kind: "Pod", of: "core.v1.Pod", read: pod::pod },
+    Supported { api_versions: &["apps/v1"], kind: "Deployment", of: "apps.v1.Deployment", read: workload::deployment },
+    Supported { api_versions: &["apps/v1"], kind: "DaemonSet", of: "apps.v1.DaemonSet", read: workload::daemon_set },
+    Supported { api_versions: &["v1"], kind: "Service", of: "core.v1.Service", read: service::service },
+    Supported { api_versions: &["v1"], kind: "Endpoints", of: "core.v1.Endpoints", read: endpoints::endpoints },
     Supported {
-        api_version: "discovery.k8s.io/v1",
+        api_versions: &["discovery.k8s.io/v1"],
         kind: "EndpointSlice",
         of: "discovery.v1.EndpointSlice",
         read: endpoints::endpoint_slice,
     },
     Supported {
-        api_version: "networking.k8s.io/v1",
+        api_versions: &["networking.k8s.io/v1"],
         kind: "IPAddress",
         of: "networking.v1.IPAddress",
         read: ip_address::ip_address,
     },
-    Supported { api_version: "v1", kind: "ConfigMap", of: "core.v1.ConfigMap", read: meta::config_map },
+    Supported { api_versions: &["v1"], kind: "ConfigMap", of: "core.v1.ConfigMap", read: meta::config_map },
+    Supported {
+        api_versions: &["security.istio.io/v1beta1", "security.istio.io/v1"],
+        kind: "PeerAuthentication",
+        of: "istio.PeerAuthentication",
+        read: istio::peer_authentication,
+    },
+    Supported {
+        api_versions: &["networking.istio.io/v1beta1", "networking.istio.io/v1alpha3", "networking.istio.io/v1"],
+        kind: "DestinationRule",
+        of: "istio.DestinationRule",
+        read: istio::destination_rule,
+    },
 ];
 
 /// Documents on their way to objects.
@@ -266,7 +280,7 @@ impl Documents<'_> {
         let kinds = || SUPPORTED.iter().map(|s| s.kind);
         let near = kinds().find(|known| known.eq_ignore_ascii_case(kind)).or_else(|| nearest(kind, kinds()));
         let (field, hint) = match (known, near) {
-            (Some(known), _) => ("apiVersion", format!("write `apiVersion: {}`", known.api_version)),
+            (Some(known), _) => ("apiVersion", format!("write `apiVersion: {}`", known.api_versions[0])),
             (None, Some(near)) => ("kind", format!("did you mean {}?", quote(near))),
             (None, None) => {
                 let kinds: Vec<_> = kinds().map(quote).collect();
@@ -295,7 +309,7 @@ impl Documents<'_> {
 }
 
 fn find(api_version: &str, kind: &str) -> Option<&'static Supported> {
-    SUPPORTED.iter().find(|s| s.kind == kind && s.api_version == api_version)
+    SUPPORTED.iter().find(|s| s.kind == kind && s.api_versions.contains(&api_version))
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Istio in a cluster: pods get a sidecar where their namespace says so ([`inject`]), with the rules that istio-init
-//! writes ([`rules`]), and istiod tells each sidecar's proxy what it is to do ([`pilot`]).
+//! writes ([`rules`]), and istiod tells each sidecar's proxy what it is to do ([`pilot`]), as people want it
+//! ([`policy`]).
 
 pub mod inject;
 pub mod pilot;
+pub mod policy;
 pub mod rules;
 
 /// Istio's settings.
@@ -10,7 +12,7 @@ pub mod rules;
 pub struct Istio {
     /// Which one it is.
     pub version: Version,
-    /// What proxies ask of who connects to their pods.
+    /// What proxies ask of who connects to their pods, where no PeerAuthentication says it.
     pub mtls: Mtls,
 }
 

@@ -4,6 +4,7 @@
 //! Differs: a headless Service has no listener and no cluster of its own: its pods are reached as unknown destinations,
 //! in plain text. Ports with TLS by their name are forwarded as they are, without a look at the name inside.
 
+use super::policy::TrafficPolicy;
 use super::rules::Mode;
 use super::{Istio, Mtls, Version, inject};
 use crate::cluster::kube_proxy::Protocol as Transport;
@@ -53,9 +54,12 @@ impl Cluster {
     pub(in crate::cluster) fn registry(&self) -> Vec<(String, String)> {
         let Some(istio) = &self.config.istio else { return Vec::new() };
         let proxies = self.pods.iter().filter(|p| inject::is_injected(&p.spec) && !p.ip.is_unspecified());
-        let clusters = self.upstreams(istio);
+        let mut of_namespaces = BTreeMap::new();
         let file = |pod: &PlacedPod| {
-            let config = Config { clusters: clusters.clone(), ..self.listeners(istio, pod) };
+            let namespace = &pod.meta.namespace;
+            let made = || self.upstreams(istio, namespace);
+            let clusters = of_namespaces.entry(namespace.clone()).or_insert_with(made).clone();
+            let config = Config { clusters, ..self.listeners(istio, pod) };
             let text = serde_json::to_string(&config).ok()?;
             Some((istiod::registry_file(&self.node_id(pod)), text))
         };
@@ -69,9 +73,9 @@ impl Cluster {
         self.pods.iter().find(is)
     }
 
-    /// What istiod tells a pod's proxy, but for the clusters, which all have in common.
+    /// What istiod tells a pod's proxy, but for the clusters, which those of a namespace have in common.
     fn listeners(&self, istio: &Istio, pod: &PlacedPod) -> Config {
-        let mut config = Config { inbound_mtls: istio.mtls.mode(), ..Config::default() };
+        let mut config = Config { inbound_mtls: self.mtls(istio, pod, None).mode(), ..Config::default() };
         for (service, ip) in self.meshed() {
             for port in tcp_ports(service) {
                 self.listener(&mut config, pod, service, port, ip);
@@ -84,15 +88,19 @@ impl Cluster {
         config
     }
 
-    /// The clusters of all Services.
-    fn upstreams(&self, istio: &Istio) -> Vec<envoy::Cluster> {
-        let shown = |p: &&PlacedPod| istio.mtls != Mtls::Disable && inject::is_injected(&p.spec);
-        let identity = |p: &PlacedPod| ((p.meta.namespace.clone(), p.meta.name.clone()), self.identity(p));
-        let identities = self.pods.iter().filter(shown).map(identity).collect();
+    /// What a pod asks for, at a port of its own or at any.
+    fn mtls(&self, istio: &Istio, pod: &PlacedPod, port: Option<u16>) -> Mtls {
+        self.policies.mtls(istio.mtls, &pod.meta.namespace, &pod.meta.labels, port)
+    }
+
+    /// The clusters of all Services, for the proxies of a namespace.
+    fn upstreams(&self, istio: &Istio, namespace: &str) -> Vec<envoy::Cluster> {
+        let pods: Pods<'_> = self.pods.iter().map(|p| ((p.meta.namespace.as_str(), p.meta.name.as_str()), p)).collect();
         let mut all = Vec::new();
         for (service, _) in self.meshed() {
             let slices = self.endpoints(service);
-            all.extend(tcp_ports(service).map(|port| self.upstream(istio, service, port, &slices, &identities)));
+            let policy = self.policies.traffic(namespace, &service.meta, &self.host(service));
+            all.extend(tcp_ports(service).map(|port| self.upstream(istio, service, port, &slices, (&policy, &pods))));
         }
         all
     }
@@ -149,18 +157,25 @@ impl Cluster {
         service: &Service,
         port: &ServicePort,
         slices: &[EndpointSlice],
-        identities: &Identities,
+        (policy, pods): (&TrafficPolicy, &Pods<'_>),
     ) -> envoy::Cluster {
         let ready = |e: &&EndpointAddress| e.ready || service.publish_not_ready;
+        // mtlsChecker: a rule goes before what the pod has and asks for.
+        let identity = |e: &EndpointAddress, port| {
+            let (namespace, name) = e.target.as_ref()?;
+            let pod = pods.get(&(namespace.as_str(), name.as_str()))?;
+            let takes = || inject::is_injected(&pod.spec) && self.mtls(istio, pod, Some(port)) != Mtls::Disable;
+            policy.mutual_tls.unwrap_or_else(takes).then(|| self.identity(pod))
+        };
         let mut endpoints = Vec::new();
         for slice in slices {
             let Some(target) = slice.ports.iter().find(|p| p.name == port.name) else { continue };
             endpoints.extend(slice.endpoints.iter().filter(ready).map(|e| Endpoint {
                 address: SocketAddrV4::new(e.ip, target.port),
-                identity: e.target.as_ref().and_then(|pod| identities.get(pod)).cloned(),
+                identity: identity(e, target.port),
             }));
         }
-        envoy::Cluster {
+        let mut cluster = envoy::Cluster {
             lb_policy: match istio.version {
                 Version::V1_13 => LbPolicy::RoundRobin,
                 Version::V1_30 => LbPolicy::LeastRequest,
@@ -172,7 +187,9 @@ impl Cluster {
             },
             endpoints,
             ..envoy::Cluster::outbound(&self.host(service), port.port)
-        }
+        };
+        policy.apply(&mut cluster);
+        cluster
     }
 
     /// The port of the pod behind a Service's, if it selects the pod.
@@ -180,10 +197,11 @@ impl Cluster {
         let selector = service.selector.as_ref().filter(|s| !s.is_empty())?;
         let is_own = service.meta.namespace == pod.meta.namespace && selects(selector, &pod.meta.labels);
         is_own.then_some(())?;
+        let number = store::target_port(port, &pod.spec)?;
         Some(Inbound {
-            port: store::target_port(port, &pod.spec)?,
+            port: number,
             protocol: protocol(port),
-            mtls: istio.mtls.mode(),
+            mtls: self.mtls(istio, pod, Some(number)).mode(),
             decorator: format!("{}:{}/*", self.host(service), port.port),
         })
     }
@@ -227,8 +245,8 @@ impl Cluster {
     }
 }
 
-/// Whom the sidecars of pods show themselves as, by the pods' namespaces and names. A mesh in plain text has none.
-type Identities = BTreeMap<(String, String), String>;
+/// Pods by their namespaces and names.
+type Pods<'a> = BTreeMap<(&'a str, &'a str), &'a PlacedPod>;
 
 fn tcp_ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
     service.ports.iter().filter(|p| p.protocol == Transport::Tcp)
@@ -238,7 +256,7 @@ fn tcp_ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
 const HASH: &str = "pod-template-hash";
 
 impl Mtls {
-    fn mode(self) -> MtlsMode {
+    pub(super) fn mode(self) -> MtlsMode {
         match self {
             Mtls::Permissive => MtlsMode::Permissive,
             Mtls::Strict => MtlsMode::Strict,

@@ -1,4 +1,5 @@
 use super::inject::{self, INIT, PROXY};
+use super::policy::{DestinationRule, PeerAuthentication, TrafficPolicy};
 use super::rules::{Arguments, Ports, Ranges};
 use super::{Istio, Mtls, Version};
 use crate::base::rng::Prf;
@@ -8,7 +9,7 @@ use crate::cluster::object::{
     ClusterIp, Container, ContainerPort, Labels, Meta, Object, Pod, PodSpec, PortRef, Service, ServicePort,
 };
 use crate::cluster::store::{Cluster, PlacedPod, Problem};
-use crate::user::envoy::config::{self as envoy, Bootstrap, Filter, MtlsMode, Protocol};
+use crate::user::envoy::config::{self as envoy, Bootstrap, Filter, LbPolicy, MtlsMode, Protocol, UpstreamProtocol};
 use crate::user::istiod::{BOOTSTRAP, registry_file};
 use std::net::Ipv4Addr;
 
@@ -268,6 +269,132 @@ fn a_mesh_in_plain_text_and_a_strict_one() {
         let own = config.clusters.iter().find(|c| c.name.contains("|web.shop")).expect("the cluster");
         assert_eq!(own.endpoints[0].identity.is_some(), tls);
     }
+}
+
+/// A PeerAuthentication; its namespace stands before its name.
+fn asks(whose: &str, selector: &str, mtls: Option<Mtls>, ports: &[(u16, Option<Mtls>)]) -> Object {
+    let (namespace, name) = whose.split_once('/').expect("both");
+    let (meta, selector) = (meta(namespace, name, ""), labels(selector));
+    Object::PeerAuthentication(PeerAuthentication { meta, selector, mtls, ports: ports.iter().copied().collect() })
+}
+
+#[test]
+fn the_nearest_peer_authentication_counts() {
+    let (strict, permissive, disable) = (Some(Mtls::Strict), Some(Mtls::Permissive), Some(Mtls::Disable));
+    let mesh = || asks("istio-system/default", "", strict, &[]);
+    // What is there besides what `istio.mtls` says, what the pod asks for at its port 8080, and at others.
+    for (given, at_port, else_where) in [
+        (vec![], Mtls::Permissive, Mtls::Permissive),
+        (vec![mesh()], Mtls::Strict, Mtls::Strict),
+        (vec![mesh(), asks("shop/default", "", permissive, &[])], Mtls::Permissive, Mtls::Permissive),
+        // UNSET is what holds around it.
+        (vec![mesh(), asks("shop/default", "", None, &[])], Mtls::Strict, Mtls::Strict),
+        (vec![mesh(), asks("shop/web", "app=web", disable, &[])], Mtls::Disable, Mtls::Disable),
+        (vec![mesh(), asks("shop/web", "app=db", disable, &[])], Mtls::Strict, Mtls::Strict),
+        (vec![asks("shop/web", "app=web", strict, &[(8080, disable)])], Mtls::Disable, Mtls::Strict),
+        (vec![asks("shop/web", "app=web", strict, &[(8080, None)])], Mtls::Strict, Mtls::Strict),
+        (vec![asks("shop/web", "app=web", None, &[(8081, strict)])], Mtls::Permissive, Mtls::Permissive),
+        // A selector in the namespace of the control plane finds nobody; another namespace is none of its business.
+        (vec![asks("istio-system/web", "app=web", strict, &[])], Mtls::Permissive, Mtls::Permissive),
+        (vec![asks("bank/default", "", strict, &[])], Mtls::Permissive, Mtls::Permissive),
+        (vec![asks("shop/b", "", disable, &[]), asks("shop/a", "", strict, &[])], Mtls::Strict, Mtls::Strict),
+    ] {
+        let mut objects = vec![
+            enabled("shop"),
+            Object::Pod(pod("shop", "web", "app=web")),
+            service("web", 1, "app=web", &[("http", 80)]),
+        ];
+        objects.extend(given.clone());
+        let (cluster, problems) = cluster(Istio::default(), &objects);
+        assert_eq!(problems, []);
+        let config = told(&cluster, "web");
+        assert_eq!((config.inbound[0].mtls, config.inbound_mtls), (at_port.mode(), else_where.mode()), "{given:?}");
+        // Who sends there does what is asked for.
+        let own = config.clusters.iter().find(|c| c.name.contains("|web.shop")).expect("the cluster");
+        assert_eq!(own.endpoints[0].identity.is_some(), at_port != Mtls::Disable, "{given:?}");
+    }
+}
+
+#[test]
+fn the_nearest_destination_rule_counts() {
+    let rule = |whose: &str, host: &str, max_connections| {
+        let (namespace, name) = whose.split_once('/').expect("both");
+        let policy = TrafficPolicy { max_connections: Some(max_connections), ..TrafficPolicy::default() };
+        Object::DestinationRule(DestinationRule { meta: meta(namespace, name, ""), host: host.to_owned(), policy })
+    };
+    let whole = "web.shop.svc.cluster.local";
+    // The limit of the cluster for web.shop, as a pod in shop and one in bank have it.
+    for (given, in_shop, in_bank) in [
+        (vec![], u32::MAX, u32::MAX),
+        (vec![rule("shop/web", "web", 1)], 1, 1),
+        (vec![rule("bank/web", "web", 1)], u32::MAX, u32::MAX),
+        (vec![rule("bank/web", whole, 2), rule("shop/web", "web", 1)], 1, 2),
+        (vec![rule("istio-system/all", "*.local", 3)], 3, 3),
+        (vec![rule("istio-system/all", "*.local", 3), rule("shop/web", "web", 1)], 1, 1),
+        (vec![rule("shop/all", "*", 4), rule("shop/some", "*.shop.svc.cluster.local", 5)], 5, 5),
+        (vec![rule("shop/a", whole, 6), rule("shop/b", whole, 7)], 6, 6),
+        (vec![rule("shop/web", "web.shop", 1), rule("shop/none", "web", 0)], u32::MAX, u32::MAX),
+    ] {
+        let mut objects = vec![enabled("shop"), enabled("bank"), service("web", 1, "app=web", &[("http", 80)])];
+        objects.extend(["shop", "bank"].map(|ns| Object::Pod(pod(ns, &format!("of-{ns}"), "app=web"))));
+        objects.extend(given.clone());
+        let (cluster, problems) = cluster(Istio::default(), &objects);
+        assert_eq!(problems, []);
+        let limit = |name: &str| {
+            let file = cluster.registry().into_iter().find(|(path, _)| path.contains(&format!("~{name}.")));
+            let config: envoy::Config = serde_json::from_str(&file.expect("its file").1).expect("a configuration");
+            let to_web = config.clusters.iter().find(|c| c.name.ends_with(whole)).expect("the cluster");
+            to_web.circuit_breakers.max_connections
+        };
+        assert_eq!((limit("of-shop"), limit("of-bank")), (in_shop, in_bank), "{given:?}");
+    }
+}
+
+#[test]
+fn what_a_destination_rule_says() {
+    let policy = TrafficPolicy {
+        mutual_tls: Some(false),
+        lb_policy: Some(LbPolicy::Random),
+        connect_timeout_ms: Some(30),
+        max_requests_per_connection: Some(1),
+        max_retries: Some(0),
+        idle_timeout_ms: Some(5_000),
+        protocol: Some(UpstreamProtocol::Http2),
+        ..TrafficPolicy::default()
+    };
+    let rule = DestinationRule { meta: meta("shop", "web", ""), host: "web".to_owned(), policy };
+    let objects = [
+        enabled("shop"),
+        Object::Pod(pod("shop", "web", "app=web")),
+        Object::Pod(pod("shop", "plain", "app=web sidecar.istio.io/inject=false")),
+        service("web", 1, "app=web", &[("http", 80)]),
+    ];
+    let with = |mutual_tls: Option<bool>| {
+        let policy = TrafficPolicy { mutual_tls, ..rule.policy };
+        let rule = Object::DestinationRule(DestinationRule { policy, ..rule.clone() });
+        let objects: Vec<Object> = objects.iter().cloned().chain([rule]).collect();
+        let config = told(&cluster(Istio::default(), &objects).0, "web");
+        config.clusters.into_iter().find(|c| c.name.contains("|web.shop")).expect("the cluster")
+    };
+    let in_tls = |mutual_tls| with(mutual_tls).endpoints.iter().map(|e| e.identity.is_some()).collect::<Vec<_>>();
+    assert_eq!(in_tls(None), [true, false]);
+    // Told so, a proxy also speaks TLS to who does not understand it.
+    assert_eq!((in_tls(Some(false)), in_tls(Some(true))), (vec![false; 2], vec![true; 2]));
+    let told = with(None);
+    assert_eq!((told.lb_policy, told.protocol), (LbPolicy::Random, UpstreamProtocol::Http2));
+    assert_eq!((told.connect_timeout_ms, told.idle_timeout_ms), (30, Some(5_000)));
+    // Zero is what nobody has said.
+    assert_eq!((told.max_requests_per_connection, told.circuit_breakers.max_retries), (1, u32::MAX));
+}
+
+#[test]
+fn without_istio_there_are_no_such_kinds() {
+    let objects = [asks("shop/default", "", None, &[])];
+    let node = cluster(Istio::default(), &[]).0.nodes[0].config.clone();
+    let (_, problems) = Cluster::new(Config { core_dns: false, ..Config::new(vec![node]) }, &objects, Prf::new(7));
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!((problem.object, problem.field.as_str()), (Some(0), "kind"));
+    assert!(problem.message.starts_with("no matches for kind \"PeerAuthentication\""), "{}", problem.message);
 }
 
 #[test]

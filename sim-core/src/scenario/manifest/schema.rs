@@ -22,7 +22,9 @@ const FALSE: [&str; 11] = ["n", "N", "no", "No", "NO", "false", "False", "FALSE"
 static TYPES: LazyLock<BTreeMap<&str, Vec<(&str, &str)>>> = LazyLock::new(|| {
     let mut types: BTreeMap<&str, Vec<_>> = BTreeMap::new();
     let mut of = "";
-    for line in include_str!("fields.txt").lines().filter(|line| !line.starts_with('#')) {
+    let kubernetes = include_str!("fields.txt").lines();
+    let all = kubernetes.chain(include_str!("istio.txt").lines());
+    for line in all.filter(|line| !line.starts_with('#')) {
         let mut words = line.split_whitespace();
         if !line.starts_with(' ') {
             of = words.next().unwrap_or_default();

@@ -228,7 +228,7 @@ pub struct Istio {
     /// Whose rules and defaults they are. 1.13.
     #[deserr(default)]
     pub version: Option<IstioVersion>,
-    /// What sidecars ask of who connects to their pods (PeerAuthentication of the whole mesh). PERMISSIVE.
+    /// What sidecars ask of who connects to their pods, where no PeerAuthentication says it. PERMISSIVE.
     #[deserr(default)]
     pub mtls: Option<IstioMtls>,
 }

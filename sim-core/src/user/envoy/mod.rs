@@ -8,6 +8,7 @@
 //! | file | Envoy's |
 //! |---|---|
 //! | `config.rs`, `discovery.rs` | what it is told |
+//! | in `proxy/`: | |
 //! | `conn.rs` | connections and their transport sockets |
 //! | `sniff.rs`, `downstream.rs` | listener filters, filter chains |
 //! | `codec.rs`, `http1.rs`, `http2.rs` with `frame.rs` and `hpack.rs` | codecs |
@@ -24,45 +25,8 @@
 
 pub mod config;
 pub mod discovery;
+#[cfg(feature = "tls")]
+mod proxy;
 
 #[cfg(feature = "tls")]
-mod agent;
-#[cfg(feature = "tls")]
-mod balance;
-#[cfg(feature = "tls")]
-mod codec;
-#[cfg(feature = "tls")]
-mod conn;
-#[cfg(feature = "tls")]
-mod downstream;
-#[cfg(feature = "tls")]
-mod exchange;
-#[cfg(feature = "tls")]
-mod frame;
-#[cfg(feature = "tls")]
-mod head;
-#[cfg(feature = "tls")]
-mod headers;
-#[cfg(feature = "tls")]
-mod hpack;
-#[cfg(feature = "tls")]
-mod http1;
-#[cfg(feature = "tls")]
-mod http2;
-#[cfg(feature = "tls")]
-mod log;
-#[cfg(feature = "tls")]
-mod pool;
-#[cfg(feature = "tls")]
-mod program;
-#[cfg(feature = "tls")]
-mod random;
-#[cfg(feature = "tls")]
-mod route;
-#[cfg(feature = "tls")]
-mod sniff;
-#[cfg(feature = "tls")]
-mod tcp;
-
-#[cfg(feature = "tls")]
-pub use program::Envoy;
+pub use proxy::Envoy;

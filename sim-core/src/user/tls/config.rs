@@ -101,7 +101,10 @@ impl Client {
 
 /// What the server's ends of connections have in common.
 #[derive(Clone, Debug)]
-pub struct Server(pub(super) Arc<ServerConfig>);
+pub struct Server {
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) keeps_tickets: bool,
+}
 
 impl Server {
     /// One for these names, with a certificate of the scenario's authority.
@@ -152,7 +155,14 @@ impl Server {
         // The server knows the secrets before the first packet that needs them has left.
         config.key_log = Arc::new(KeyLog);
         config.enable_secret_extraction = true;
-        Ok(Server(Arc::new(config)))
+        Ok(Server { config: Arc::new(config), keeps_tickets: false })
+    }
+
+    /// As BoringSSL: session tickets leave with the first write, not when the handshake is over
+    /// (do_send_new_session_ticket).
+    #[must_use]
+    pub fn keeping_tickets(self) -> Self {
+        Server { keeps_tickets: true, ..self }
     }
 }
 
@@ -182,6 +192,33 @@ pub(super) fn name_for(leaf: &CertificateDer<'_>, host: &str) -> Option<String> 
     let wild = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
     let fits = |n: &&str| n.eq_ignore_ascii_case(host) || wild.as_ref().is_some_and(|w| n.eq_ignore_ascii_case(w));
     Some(parsed.valid_dns_names().find(fits).unwrap_or(host).to_owned())
+}
+
+/// Both ends check signatures alike.
+macro_rules! signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            rustls::crypto::verify_tls12_signature(message, cert, signed, &ALGORITHMS)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            rustls::crypto::verify_tls13_signature(message, cert, signed, &ALGORITHMS)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            ALGORITHMS.supported_schemes()
+        }
+    };
 }
 
 /// A client's check of its server.
@@ -217,27 +254,7 @@ impl ServerCertVerifier for Verifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signed, &ALGORITHMS)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signed, &ALGORITHMS)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ALGORITHMS.supported_schemes()
-    }
+    signatures!();
 }
 
 /// A server's check of its clients.
@@ -265,25 +282,5 @@ impl ClientCertVerifier for ClientVerifier {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, cert, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, cert, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
-    }
+    signatures!();
 }

@@ -14,6 +14,7 @@ use crate::engine::process::Env;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, Connection, ServerConnection};
 use std::io::Read;
+use std::ops::Range;
 
 /// A handshake that takes more bytes than this is given up.
 pub const MAX_HANDSHAKE: usize = 1 << 18;
@@ -25,6 +26,12 @@ pub struct Session {
     input: Vec<u8>,
     /// Received, and not taken.
     plain: Vec<u8>,
+    /// So many bytes of the stream were whole records.
+    opened: u64,
+    /// The records in which the plain bytes came that were taken last.
+    plain_in: Range<u64>,
+    /// Session tickets that wait for the first write.
+    tickets_to_send: Vec<u8>,
     /// To be sent, and not taken.
     output: Vec<u8>,
     /// The peer has ended its stream.
@@ -51,6 +58,11 @@ enum Role {
 impl Role {
     fn is_client(&self) -> bool {
         matches!(self, Role::Client(..))
+    }
+
+    /// Its session tickets wait for its first write.
+    fn keeps_tickets(&self) -> bool {
+        matches!(self, Role::Server(server) if server.keeps_tickets)
     }
 }
 
@@ -94,6 +106,9 @@ impl Session {
             state: State::Handshake(Box::new(handshake)),
             input: Vec::new(),
             plain: Vec::new(),
+            opened: 0,
+            plain_in: 0..0,
+            tickets_to_send: Vec::new(),
             output,
             closed: false,
             tickets: 0,
@@ -123,15 +138,27 @@ impl Session {
                 None => return Err(Failure::NoTls),
             };
             let record: Vec<u8> = self.input.drain(..length).collect();
+            let begin = self.opened;
+            self.opened += length as u64;
             match &mut self.state {
                 State::Handshake(handshake) => {
+                    let said = self.output.len();
                     let over = handshake.step(&record, now_s(env), &mut self.output, env.secrets)?;
                     if over {
+                        if handshake.role.keeps_tickets() {
+                            self.tickets_to_send = self.output.split_off(said);
+                        }
                         self.establish()?;
                     }
                 }
                 State::Established(records) => match records.open(&record).ok_or(Failure::BadRecord)? {
-                    Record::Data(data) => self.plain.extend(data),
+                    Record::Data(data) => {
+                        if self.plain.is_empty() {
+                            self.plain_in.start = begin;
+                        }
+                        self.plain_in.end = self.opened;
+                        self.plain.extend(data);
+                    }
                     Record::Tickets(count) => self.tickets += count,
                     Record::CloseNotify => self.closed = true,
                     Record::Alert(description) => return Err(Failure::Alert(description)),
@@ -155,17 +182,20 @@ impl Session {
         Ok(())
     }
 
-    /// Puts plain bytes among what is to be sent, in records of 16384 bytes and a last one. Nothing while it shakes
-    /// hands.
-    pub fn send(&mut self, plain: &[u8]) {
-        if let State::Established(records) = &mut self.state {
-            self.output.extend(records.seal(plain));
-        }
+    /// Puts plain bytes among what is to be sent, in records of 16384 bytes and a last one, and says how long these
+    /// are. Nothing while it shakes hands.
+    pub fn send(&mut self, plain: &[u8]) -> usize {
+        let State::Established(records) = &mut self.state else { return 0 };
+        let sealed = records.seal(plain);
+        self.output.append(&mut self.tickets_to_send);
+        self.output.extend(&sealed);
+        sealed.len()
     }
 
     /// Ends this end's stream: the alert is to be sent.
     pub fn close(&mut self) {
         if let State::Established(mut records) = std::mem::replace(&mut self.state, State::Over) {
+            self.output.append(&mut self.tickets_to_send);
             self.output.extend(records.close_notify());
         }
     }
@@ -182,6 +212,11 @@ impl Session {
     /// What has come.
     pub fn take_plain(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.plain)
+    }
+
+    /// The records in which it has come: bytes of the stream.
+    pub fn plain_in(&self) -> Range<u64> {
+        self.plain_in.clone()
     }
 
     /// How many bytes are missing from the header of the next record, or from its end: what OpenSSL asks for when it
@@ -241,7 +276,7 @@ impl Handshake {
         let mut context = begin.clone();
         let live = context.enter(|| match &role {
             Role::Client(config, name) => ClientConnection::new(config.0.clone(), name.clone()).map(Connection::from),
-            Role::Server(config) => ServerConnection::new(config.0.clone()).map(Connection::from),
+            Role::Server(config) => ServerConnection::new(config.config.clone()).map(Connection::from),
         });
         let live = live.map_err(|e| Failure::new(&e, None))?;
         let mut handshake = Handshake { role, live, context, begin, given: Vec::new(), bytes: 0 };
@@ -302,6 +337,9 @@ impl Clone for Session {
             state,
             input: self.input.clone(),
             plain: self.plain.clone(),
+            opened: self.opened,
+            plain_in: self.plain_in.clone(),
+            tickets_to_send: self.tickets_to_send.clone(),
             output: self.output.clone(),
             closed: self.closed,
             tickets: self.tickets,

@@ -5,7 +5,7 @@
 
 use super::codec::Codec;
 use super::config::{Cluster, INBOUND_SOURCE};
-use super::conn::{End, Id};
+use super::conn::{End, Id, Read};
 use super::downstream::{Down, Side};
 use super::exchange::{ExchangeId, Reset};
 use super::head::{Event, Head, Request};
@@ -180,7 +180,7 @@ impl Envoy {
             return self.tcp_copy(down, env);
         }
         let version = if up.target.http2 { Http::Two } else { Http::One };
-        up.codec = Some(Codec::new(version, Role::Client, &mut conn.output));
+        conn.write(None, |out| up.codec = Some(Codec::new(version, Role::Client, out)));
         self.touch(id);
         self.free(id, env);
     }
@@ -235,28 +235,26 @@ impl Envoy {
 
     /// Says for which downstream a connection is.
     pub(super) fn tell(&self, down: Id, up: Id, env: &mut Env<'_>) {
-        if let (Some(down), Some(up)) = (self.downs.get(&down), self.ups.get(&up))
-            && let Some(local) = up.local
-        {
-            let names = [down.original, down.local];
-            env.proxied.push(Proxied { upstream: [local, up.target.address], peer: down.peer, names });
+        let name = |id| self.conns.get(&id).and_then(|conn| conn.name);
+        if let (Some(from), Some(to)) = (name(down), name(up)) {
+            env.proxied.push(Proxied { from, to, bytes: None });
         }
     }
 
-    /// Sends a request's head.
-    pub(super) fn up_head(&mut self, id: Id, stream: u32, request: Request, end: bool) {
+    /// Sends a request's head, which was read there.
+    pub(super) fn up_head(&mut self, (id, stream): (Id, u32), request: Request, end: bool, read: Option<&Read>) {
         let (Some(up), Some(conn)) = (self.ups.get_mut(&id), self.conns.get_mut(&id)) else { return };
         if let Some(codec) = &mut up.codec {
-            codec.send_head(stream, &Head::Request(request), end, &mut conn.output);
+            conn.write(read, |out| codec.send_head(stream, &Head::Request(request), end, out));
         }
         self.touch(id);
     }
 
-    /// Sends some of its body.
-    pub(super) fn up_data(&mut self, id: Id, stream: u32, data: &[u8], end: bool) {
+    /// Sends some of its body, which was read there.
+    pub(super) fn up_data(&mut self, (id, stream): (Id, u32), data: &[u8], end: bool, read: Option<&Read>) {
         let (Some(up), Some(conn)) = (self.ups.get_mut(&id), self.conns.get_mut(&id)) else { return };
         if let Some(codec) = &mut up.codec {
-            codec.send_data(stream, data, end, &mut conn.output);
+            conn.write(read, |out| codec.send_data(stream, data, end, out));
         }
         self.touch(id);
     }
@@ -279,14 +277,16 @@ impl Envoy {
         }
         let (Some(up), Some(conn)) = (self.ups.get_mut(&id), self.conns.get_mut(&id)) else { return };
         let Some(codec) = &mut up.codec else { return };
-        let mut events = codec.receive(&mut conn.input, &mut conn.output);
+        let (mut events, read) = conn.read(|input, output| codec.receive(input, output));
         if conn.eof {
             events.extend(codec.end_of_stream());
         }
         self.touch(id);
+        self.reading = read;
         for event in events {
             self.up_event(id, event, env);
         }
+        self.reading = None;
         if self.conns.get(&id).is_some_and(|c| c.eof) && self.ups.contains_key(&id) {
             self.close(id, End::Close);
             self.up_lost(id, None, env);
@@ -353,7 +353,10 @@ impl Envoy {
         let Some((id, stream)) = self.exchanges.get_mut(&x).and_then(|e| e.up.take()) else { return };
         let (Some(up), Some(conn)) = (self.ups.get_mut(&id), self.conns.get_mut(&id)) else { return };
         up.streams.remove(&stream);
-        let survives = up.codec.as_mut().is_some_and(|codec| codec.reset(stream, &mut conn.output));
+        let mut survives = false;
+        if let Some(codec) = &mut up.codec {
+            conn.write(None, |out| survives = codec.reset(stream, out));
+        }
         if survives {
             self.touch(id);
         } else {

@@ -4,8 +4,10 @@
 use crate::base::time::US;
 use crate::engine::process::Env;
 use crate::kernel::syscall::{Call, Fd, PollFd, Shutdown, SockOpt};
+use crate::kernel::trace::{Bytes, Connection, Proxied};
 use crate::user::tls::{Failure, MAX_PLAIN, Session};
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Tells connections apart; numbers of descriptors come again.
 pub(super) type Id = u64;
@@ -27,10 +29,21 @@ pub(super) struct Conn {
     pub tls: Option<Box<Session>>,
     /// Decrypted, and not taken.
     pub input: Vec<u8>,
+    /// How many bytes have come: of the stream without TLS, and where the records begin and end that `input` was in.
+    received: u64,
+    records: Bytes,
     /// To be encrypted and sent.
-    pub output: Vec<u8>,
+    output: Vec<u8>,
+    /// Of which bytes of `output` it is known because of what they are sent.
+    because: Vec<(Range<usize>, Read)>,
     /// To be sent, each in a write of its own.
     writes: VecDeque<Vec<u8>>,
+    /// How many bytes were put there so far.
+    written: u64,
+    /// By what others know it, once it is known.
+    pub name: Option<Connection>,
+    /// What there is to say of bytes that were put among `writes`.
+    pub edges: Vec<Proxied>,
     /// The peer has ended its stream.
     pub eof: bool,
     /// What follows when all is sent.
@@ -39,6 +52,20 @@ pub(super) struct Conn {
     writing: bool,
     /// The socket has no room.
     blocked: bool,
+}
+
+/// What was read of a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Read {
+    of: Connection,
+    bytes: Bytes,
+}
+
+impl Read {
+    /// And what was read later.
+    pub fn and(&mut self, more: &Read) {
+        self.bytes.end = more.bytes.end;
+    }
 }
 
 /// What follows when all is sent.
@@ -81,20 +108,56 @@ impl Conn {
     pub fn receive(&mut self, data: &[u8], env: &mut Env<'_>) -> Result<(), Failure> {
         let Some(tls) = &mut self.tls else {
             self.input.extend_from_slice(data);
+            self.received += data.len() as u64;
             return Ok(());
         };
         let shook = tls.is_handshaking();
         let result = tls.receive(data, env);
-        self.input.extend(tls.take_plain());
+        let plain = tls.take_plain();
+        if !plain.is_empty() {
+            let records = tls.plain_in();
+            self.records = if self.input.is_empty() { records } else { self.records.start..records.end };
+            self.input.extend(plain);
+        }
         self.eof |= tls.is_closed();
         let said = tls.take_output();
-        if !said.is_empty() {
-            if shook {
-                env.spent_ns += FLIGHT_COST_NS;
-            }
-            self.writes.push_back(said);
+        // The last flight is checked, also where no answer to it is sent at once.
+        if shook && !(said.is_empty() && tls.is_handshaking()) {
+            env.spent_ns += FLIGHT_COST_NS;
         }
+        self.push(said);
         result
+    }
+
+    /// Takes from what has come by `take`, which may also say something: what it returns, and which bytes of the
+    /// stream that were.
+    pub fn read<T>(&mut self, take: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> T) -> (T, Option<Read>) {
+        let plain = self.tls.is_none();
+        let here = |conn: &Conn| conn.received - conn.input.len() as u64;
+        let start = if plain { here(self) } else { self.records.start };
+        let taken = take(&mut self.input, &mut self.output);
+        let end = if plain { here(self) } else { self.records.end };
+        if self.input.is_empty() {
+            self.records.start = self.records.end;
+        }
+        (taken, self.name.map(|of| Read { of, bytes: start..end }))
+    }
+
+    /// What `say` puts there is to be sent, because of what was read of another connection.
+    pub fn write(&mut self, because: Option<&Read>, say: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.output.len();
+        say(&mut self.output);
+        let bytes = start..self.output.len();
+        if let Some(read) = because.filter(|read| !bytes.is_empty() && self.name != Some(read.of)) {
+            self.because.push((bytes, read.clone()));
+        }
+    }
+
+    fn push(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.written += bytes.len() as u64;
+            self.writes.push_back(bytes);
+        }
     }
 
     /// TLS, if there is any, is up.
@@ -152,28 +215,39 @@ impl Conn {
 
     /// Makes writes of what is to be sent: SSL_write takes a record's worth.
     fn seal(&mut self) {
-        match &mut self.tls {
-            None if !self.output.is_empty() => self.writes.push_back(std::mem::take(&mut self.output)),
-            None => {}
-            Some(tls) => {
-                let hello = tls.take_output();
-                if !hello.is_empty() {
-                    self.writes.push_back(hello);
-                }
-                if tls.is_handshaking() {
-                    return;
-                }
-                for record in std::mem::take(&mut self.output).chunks(MAX_PLAIN) {
-                    tls.send(record);
-                    self.writes.push_back(tls.take_output());
-                }
-                if matches!(self.end, End::Shutdown | End::Close) {
-                    tls.close();
-                    self.writes.push_back(tls.take_output());
-                }
-                self.writes.retain(|w| !w.is_empty());
+        let Some(mut tls) = self.tls.take() else {
+            let plain = std::mem::take(&mut self.output);
+            let before = self.written;
+            self.push(plain);
+            return self.explain(|bytes| before + bytes.start as u64..before + bytes.end as u64);
+        };
+        self.push(tls.take_output());
+        if !tls.is_handshaking() {
+            let mut records = vec![];
+            for plain in std::mem::take(&mut self.output).chunks(MAX_PLAIN) {
+                let length = tls.send(plain) as u64;
+                self.push(tls.take_output());
+                records.push(self.written - length..self.written);
+            }
+            let record = |byte: usize| records.get(byte / MAX_PLAIN).cloned().unwrap_or_default();
+            self.explain(|bytes| record(bytes.start).start..record(bytes.end - 1).end);
+            if matches!(self.end, End::Shutdown | End::Close) {
+                tls.close();
+                self.push(tls.take_output());
             }
         }
+        self.tls = Some(tls);
+    }
+
+    /// Says because of what bytes of `output` are sent, which has become bytes of the stream by `sent`.
+    fn explain(&mut self, sent: impl Fn(&Range<usize>) -> Bytes) {
+        let because = std::mem::take(&mut self.because);
+        let Some(to) = self.name else { return };
+        self.edges.extend(because.into_iter().map(|(bytes, read)| Proxied {
+            from: read.of,
+            to,
+            bytes: Some([read.bytes, sent(&bytes)]),
+        }));
     }
 
     /// send(2) took so many bytes, or has no room.

@@ -49,10 +49,10 @@ impl Envoy {
         let mut copied = [0, 0];
         for (n, (from, to)) in [(id, up), (up, id)].into_iter().enumerate() {
             let Some(conn) = self.conns.get_mut(&from) else { continue };
-            let (data, eof) = (std::mem::take(&mut conn.input), conn.eof);
+            let ((data, read), eof) = (conn.read(|input, _| std::mem::take(input)), conn.eof);
             copied[n] = data.len() as u64;
             let Some(other) = self.conns.get_mut(&to) else { continue };
-            other.output.extend(data);
+            other.write(read.as_ref(), |out| out.extend(data));
             if eof && other.end == End::Open {
                 other.end = End::Shutdown;
             }

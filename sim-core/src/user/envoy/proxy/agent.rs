@@ -114,7 +114,7 @@ impl Envoy {
         if let (Some(conn), Ok(bytes)) =
             (self.conns.get_mut(&id), discovery::encode(&Message::Request(Request { node, version })))
         {
-            conn.output.extend(bytes);
+            conn.write(None, |out| out.extend(bytes));
             self.touch(id);
         }
     }

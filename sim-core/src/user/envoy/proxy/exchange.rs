@@ -1,7 +1,7 @@
 //! A request and its response (source/common/router/router.cc): tries, retries, what the proxy answers itself.
 
 use super::config::{CircuitBreakers, Cluster, Protocol, UpstreamProtocol};
-use super::conn::{End, Id};
+use super::conn::{End, Id, Read};
 use super::downstream::{Mode, Side};
 use super::head::{Request, Response};
 use super::headers::{self, Direction, Peer, Told};
@@ -44,6 +44,8 @@ pub(super) struct Exchange {
     sent: usize,
     /// It has come whole.
     body_end: bool,
+    /// All that has come of the request.
+    read: Option<Read>,
     /// `body` is all that has come of it, so it can be sent once more.
     kept: bool,
     choice: Choice,
@@ -125,6 +127,7 @@ impl Envoy {
             body: vec![],
             sent: 0,
             body_end: end,
+            read: self.reading.clone(),
             kept: true,
             choice,
             target: None,
@@ -153,14 +156,18 @@ impl Envoy {
         exchange.body.extend_from_slice(data);
         exchange.body_end |= end;
         exchange.record.received += data.len() as u64;
+        if let (Some(read), Some(more)) = (&mut exchange.read, &self.reading) {
+            read.and(more);
+        }
         if end {
             exchange.complete_at = env.now;
         }
-        self.forward(x);
+        let read = self.reading.clone();
+        self.forward(x, read.as_ref());
     }
 
-    /// Sends what has come of the body and was not sent.
-    fn forward(&mut self, x: ExchangeId) {
+    /// Sends what has come of the body and was not sent, which was read there.
+    fn forward(&mut self, x: ExchangeId, read: Option<&Read>) {
         let Some(exchange) = self.exchanges.get_mut(&x) else { return };
         let Some((up, stream)) = exchange.up else { return };
         if exchange.unsent() > 0 || exchange.body_end {
@@ -171,7 +178,7 @@ impl Envoy {
                 exchange.body.clear();
             }
             let end = exchange.body_end;
-            self.up_data(up, stream, &data, end);
+            self.up_data((up, stream), &data, end, read);
         }
     }
 
@@ -263,10 +270,10 @@ impl Envoy {
         exchange.up = Some((up, stream));
         exchange.record.local = self.ups.get(&up).and_then(|u| u.local);
         let end = exchange.body_end && exchange.body.is_empty();
-        let request = exchange.request.clone();
-        self.up_head(up, stream, request, end);
+        let (request, read) = (exchange.request.clone(), exchange.read.clone());
+        self.up_head((up, stream), request, end, read.as_ref());
         if !end {
-            self.forward(x);
+            self.forward(x, read.as_ref());
         }
     }
 
@@ -464,7 +471,9 @@ impl Envoy {
         let (Some(down), Some(conn)) = (self.downs.get_mut(&id), self.conns.get_mut(&id)) else { return };
         down.streams.remove(&stream);
         let Mode::Http(codec) = &mut down.mode else { return };
-        if codec.reset(stream, &mut conn.output) {
+        let mut survives = false;
+        conn.write(None, |out| survives = codec.reset(stream, out));
+        if survives {
             return self.touch(id);
         }
         self.down_lost(id, env);

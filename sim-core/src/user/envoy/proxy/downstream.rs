@@ -16,6 +16,7 @@ use crate::base::rng::Purpose;
 use crate::base::time::SEC;
 use crate::engine::process::Env;
 use crate::kernel::syscall::{Call, Fd, SockOpt};
+use crate::kernel::trace::Connection;
 use crate::user::tls::{Authority, Check, Client, Failure, Identity, Name, Roots, Server, Session};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -105,8 +106,10 @@ impl Tls {
         let authority = Authority::of_scenario(env.prf, env.epoch_ns).map_err(|e| refused(&e))?;
         let identity = authority.issue(None, &[Name::Uri(id.to_owned())]).map_err(|e| refused(&e))?;
         let roots = Roots::new([authority.root()]);
-        let server =
-            |alpn: &[&str]| Server::new(&identity, Check::SignedBy(roots.clone()), alpn, env).map_err(|e| refused(&e));
+        let server = |alpn: &[&str]| {
+            let server = Server::new(&identity, Check::SignedBy(roots.clone()), alpn, env);
+            server.map(Server::keeping_tickets).map_err(|e| refused(&e))
+        };
         let (http, tcp) = (server(&["h2", "http/1.1"])?, server(&["istio-peer-exchange", "h2", "http/1.1"])?);
         Ok(Tls { identity, roots, http, tcp, clients: BTreeMap::new() })
     }
@@ -152,17 +155,19 @@ impl Envoy {
 
     /// getsockname(2) has returned. Nobody redirects to the other listeners.
     pub(super) fn accepted_at(&mut self, id: Id, local: SocketAddrV4) {
-        if let Some(down) = self.downs.get_mut(&id) {
+        if let (Some(down), Some(conn)) = (self.downs.get_mut(&id), self.conns.get_mut(&id)) {
             (down.local, down.original) = (local, local);
+            conn.name = Some(Connection { peer: down.peer, names: [local; 2] });
         }
     }
 
     /// SO_ORIGINAL_DST has returned, with nothing where nobody has redirected the connection: what can be decided
     /// without its first bytes.
     pub(super) fn meant_for(&mut self, id: Id, original: Option<SocketAddrV4>, env: &mut Env<'_>) {
-        let Some(down) = self.downs.get_mut(&id) else { return };
+        let (Some(down), Some(conn)) = (self.downs.get_mut(&id), self.conns.get_mut(&id)) else { return };
         let original = original.unwrap_or(down.local);
         down.original = original;
+        conn.name = Some(Connection { peer: down.peer, names: [original, down.local] });
         down.mode = Mode::Sniff;
         let side = down.side;
         // Who speaks to the proxy itself is sent away (virtualOutbound-trafficclosed, virtualInbound-blackhole).
@@ -320,7 +325,7 @@ impl Envoy {
 
     fn begin_http(&mut self, id: Id, version: Http, env: &mut Env<'_>) {
         let (Some(down), Some(conn)) = (self.downs.get_mut(&id), self.conns.get_mut(&id)) else { return };
-        down.mode = Mode::Http(Codec::new(version, Role::Server, &mut conn.output));
+        conn.write(None, |out| down.mode = Mode::Http(Codec::new(version, Role::Server, out)));
         down.timer = Some(env.now + IDLE_TIMEOUT_NS);
         self.touch(id);
         self.down_http(id, env);
@@ -330,17 +335,21 @@ impl Envoy {
     fn down_http(&mut self, id: Id, env: &mut Env<'_>) {
         let (Some(down), Some(conn)) = (self.downs.get_mut(&id), self.conns.get_mut(&id)) else { return };
         let Mode::Http(codec) = &mut down.mode else { return };
-        let events = if codec.is_last() && down.streams.is_empty() {
-            // It waits for the peer's end.
-            conn.input.clear();
-            vec![]
-        } else {
-            codec.receive(&mut conn.input, &mut conn.output)
-        };
+        let over = codec.is_last() && down.streams.is_empty();
+        let (events, read) = conn.read(|input, output| {
+            if over {
+                // It waits for the peer's end.
+                input.clear();
+                return vec![];
+            }
+            codec.receive(input, output)
+        });
         self.touch(id);
+        self.reading = read;
         for event in events {
             self.down_event(id, event, env);
         }
+        self.reading = None;
         if self.conns.get(&id).is_some_and(|c| c.eof) {
             self.down_lost(id, env);
             self.close(id, End::Close);
@@ -370,7 +379,7 @@ impl Envoy {
     pub(super) fn answer(&mut self, id: Id, stream: u32, response: Response, end: bool) {
         let (Some(down), Some(conn)) = (self.downs.get_mut(&id), self.conns.get_mut(&id)) else { return };
         if let Mode::Http(codec) = &mut down.mode {
-            codec.send_head(stream, &Head::Response(response), end, &mut conn.output);
+            conn.write(self.reading.as_ref(), |out| codec.send_head(stream, &Head::Response(response), end, out));
         }
         self.touch(id);
     }
@@ -379,7 +388,7 @@ impl Envoy {
     pub(super) fn answer_data(&mut self, id: Id, stream: u32, data: &[u8], end: bool) {
         let (Some(down), Some(conn)) = (self.downs.get_mut(&id), self.conns.get_mut(&id)) else { return };
         if let Mode::Http(codec) = &mut down.mode {
-            codec.send_data(stream, data, end, &mut conn.output);
+            conn.write(self.reading.as_ref(), |out| codec.send_data(stream, data, end, out));
         }
         self.touch(id);
     }

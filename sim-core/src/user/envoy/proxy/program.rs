@@ -3,7 +3,7 @@
 use super::agent::Agent;
 use super::balance::Balancer;
 use super::config::{Bootstrap, Config, HEALTH_PORT, INBOUND_MARK, INBOUND_PORT, OUTBOUND_PORT, STATS_PORT};
-use super::conn::{Conn, End, Id, Next, READ_SIZE};
+use super::conn::{Conn, End, Id, Next, READ_SIZE, Read};
 use super::downstream::{Down, Mode, Side, Tls};
 use super::exchange::{Exchange, ExchangeId};
 use super::pool::{Pool, Target, Up};
@@ -14,6 +14,7 @@ use crate::base::{Prf, Time};
 use crate::engine::process::{Env, Program};
 use crate::kernel::errno::Errno;
 use crate::kernel::syscall::{Call, Fd, PollFd, Ready, Ret, SockOpt, SocketKind};
+use crate::kernel::trace::{Connection, Proxied};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -60,6 +61,10 @@ pub struct Envoy {
     pub(super) exchanges: BTreeMap<ExchangeId, Exchange>,
     pub(super) agent: Agent,
     pub(super) random: Random,
+    /// What is being looked at.
+    pub(super) reading: Option<Read>,
+    /// Which bytes it writes because of which.
+    edges: Vec<Proxied>,
 }
 
 /// What the last system call was for.
@@ -117,6 +122,8 @@ impl Envoy {
             exchanges: BTreeMap::new(),
             // Nobody draws before it has started, with the scenario's seed.
             random: Random::new(&Prf::new(0), Purpose::EnvoyRandom, &[]),
+            reading: None,
+            edges: Vec::new(),
         }
     }
 
@@ -231,8 +238,9 @@ impl Envoy {
             (At::Connected(id), Ret::SocketError(None)) => self.connected(id),
             (At::Connected(id), _) => self.broken(id, env),
             (At::UpstreamName(id), Ret::Addr(addr)) => {
-                if let Some(up) = self.ups.get_mut(&id) {
+                if let (Some(up), Some(conn)) = (self.ups.get_mut(&id), self.conns.get_mut(&id)) {
                     up.local = Some(addr);
+                    conn.name = Some(Connection { peer: up.target.address, names: [addr; 2] });
                     self.up_connected(id, env);
                 }
             }
@@ -350,7 +358,9 @@ impl Envoy {
     fn settle(&mut self) {
         while let Some(id) = self.dirty.pop_first() {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
-            match conn.next() {
+            let next = conn.next();
+            self.edges.append(&mut conn.edges);
+            match next {
                 Some(Next::Call(call)) => {
                     let at = if matches!(call, Call::Send { .. }) { At::Send(id) } else { At::Quiet };
                     self.call(at, call);
@@ -467,6 +477,7 @@ impl Program for Envoy {
             self.settle();
             if let Some((at, call)) = self.calls.pop_front() {
                 self.at = at;
+                env.proxied.append(&mut self.edges);
                 return call;
             }
             if let Some(id) = self.again.pop_first() {
