@@ -97,8 +97,8 @@ macro_rules! udp {
     };
 }
 
-/// Sends in UDP to a's tunnel end: the tunnel's header, the addresses of an Ethernet header, and behind it an echo request
-/// from 10.5.0.12 to 10.5.0.10; or so many bytes.
+/// Sends in UDP to a's tunnel end: the tunnel's header, the addresses of an Ethernet header, and behind it an echo
+/// request from 10.5.0.12 to 10.5.0.10; or so many bytes.
 macro_rules! to_tunnel {
     ($header:literal, $macs:literal $(, $option:literal)?) => {
         concat!(

@@ -385,8 +385,8 @@ impl Random {
             What::Crossed { port } => send(text, at, from, crossed(*port, &self.way(asker, &to)).into_iter()),
             What::Flood { size, buffer } => writeln!(
                 text,
-                "    - {{at: {at}ms, from: {from}, script: [{{socket: udp}}, {{setsockopt: [socket, rcvbuf, {buffer}]}}, \
-                 {{bind: \"127.0.0.1:9999\"}}, {{connect: \"127.0.0.1:9999\"}}, {{repeat: 12, do: \
+                "    - {{at: {at}ms, from: {from}, script: [{{socket: udp}}, \
+                 {{setsockopt: [socket, rcvbuf, {buffer}]}}, {{bind: \"127.0.0.1:9999\"}}, {{connect: \"127.0.0.1:9999\"}}, {{repeat: 12, do: \
                  [{{send: {{size: {size}, byte: a}}}}]}}, {{recv: {{timeout: 50ms}}}}, {{recv: {{timeout: 50ms}}}}]}}"
             ),
             What::Ping { size, ttl, df } => {
