@@ -116,7 +116,7 @@ pub struct Journey {
     pub entries: Vec<Entry>,
     /// A proxy has sent it because of what these brought.
     pub proxied_from: Vec<PacketId>,
-    /// Packets that a proxy has sent because of what it brought: so many at most ([`MAX_JOURNEY`]).
+    /// Packets that a proxy has sent because of what it brought: `MAX_JOURNEY` at most.
     pub proxied_to: Vec<PacketId>,
     frames: u32,
     told: Option<Told>,
