@@ -44,7 +44,7 @@ fn everything_that_is_wrong_is_named() {
     let want = [
         "addr:1:45: `10.0.0.300` is no IPv4 address",
         "route:1:1: a dump of `ip -j` is a list of objects",
-        "rules:4:18: the match `socket` is not simulated",
+        "rules:4:18: `socket` asks for sockets, and no dump tells of them",
         "rules:5:22: unknown option \"--dprt\"",
         "rules:6:18: `KUBE-SERVICES` is neither a chain of this table nor a target that is simulated",
         "rules:10:13: host/network `300.1.1.1' not found",

@@ -386,7 +386,8 @@ impl Random {
             What::Flood { size, buffer } => writeln!(
                 text,
                 "    - {{at: {at}ms, from: {from}, script: [{{socket: udp}}, \
-                 {{setsockopt: [socket, rcvbuf, {buffer}]}}, {{bind: \"127.0.0.1:9999\"}}, {{connect: \"127.0.0.1:9999\"}}, {{repeat: 12, do: \
+                 {{setsockopt: [socket, rcvbuf, {buffer}]}}, {{bind: \"127.0.0.1:9999\"}}, \
+                 {{connect: \"127.0.0.1:9999\"}}, {{repeat: 12, do: \
                  [{{send: {{size: {size}, byte: a}}}}]}}, {{recv: {{timeout: 50ms}}}}, {{recv: {{timeout: 50ms}}}}]}}"
             ),
             What::Ping { size, ttl, df } => {

@@ -21,7 +21,7 @@ pub mod rule;
 pub mod save;
 pub mod table;
 pub mod targets;
-mod words;
+pub(crate) mod words;
 
 use error::Error;
 use eval::{Memory, State};

@@ -458,7 +458,7 @@ pub(super) fn quoted(text: &str) -> String {
 ///
 /// # Errors
 /// A word of [`MAX_WORD`] bytes, or more than [`MAX_WORDS`] words.
-pub(super) fn split(line: &str) -> Result<Vec<String>, Error> {
+pub(crate) fn split(line: &str) -> Result<Vec<String>, Error> {
     let mut words = Vec::new();
     let mut word = String::new();
     let (mut open, mut escaped) = (false, false);
