@@ -57,6 +57,10 @@ fn everything_that_is_wrong_is_named() {
 fn dumps_that_are_none() {
     for (rules, want) in [
         ("hello\n", "rules:1:1: this is no line of iptables-save"),
+        (
+            "*mangle\n-A PREROUTING -p tcp -j TPROXY --on-port 15001\nCOMMIT\n",
+            "rules:2:25: `TPROXY` asks for sockets, and no dump tells of them",
+        ),
         ("*nat\n-A OUTPUT -j ACCEPT\n", "rules:3:1: the dump ends without COMMIT"),
         ("*nat\n:A - [0:0]\n-A OUTPUT -j A\n-A A -j A\nCOMMIT\n", "rules:5:1: "),
         ("*security\nCOMMIT\n", "rules:1:"),

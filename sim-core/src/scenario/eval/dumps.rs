@@ -72,6 +72,7 @@ impl Node {
                 errors.push(Diagnostic::new(&dumps.rules, 0..0, e.to_string()));
             }
         }
+        rules::sockets(&dumps.rules, &mut errors);
         let mut loader = Loader {
             netns,
             errors,

@@ -28,7 +28,7 @@ pub(super) fn check(source: &SourceFile, errors: &mut Diagnostics) {
     while !errors.is_full() && read <= MAX_READ {
         read += text.len();
         let restore = Restore { counters: true, text, ..Restore::default() };
-        let Err((number, error)) = Iptables::new(Backend::Legacy).restore(&restore) else { break };
+        let Err((number, error)) = Iptables::new(Backend::Legacy).restore(&restore) else { return };
         text = restore.text;
         let line = line_range(&text, number);
         errors.push(diagnostic(source, line.clone(), &error));
@@ -39,21 +39,22 @@ pub(super) fn check(source: &SourceFile, errors: &mut Diagnostics) {
         // A comment of the same length, so that places stay.
         text.replace_range(line.clone(), &"#".repeat(line.len()));
     }
-    sockets(source, errors);
 }
 
-/// Rules that ask which socket a packet is for: no dump tells.
-fn sockets(source: &SourceFile, errors: &mut Diagnostics) {
-    const ASK: [(&str, &str); 2] = [("-m", "socket"), ("-j", "TPROXY")];
+/// Adds the rules that ask which socket a packet is for: no dump tells.
+pub(super) fn sockets(source: &SourceFile, errors: &mut Diagnostics) {
+    const ASK: [[&str; 2]; 2] = [["-m", "socket"], ["-j", "TPROXY"]];
     let mut start = 0;
     for line in source.text().split_inclusive('\n') {
-        let words = if line.starts_with(['-', '[']) { split(line).unwrap_or_default() } else { vec![] };
-        for pair in words.windows(2).filter(|pair| ASK.contains(&(&pair[0], &pair[1]))) {
-            let (option, name) = (&pair[0], &pair[1]);
-            let at = line.find(&format!("{option} {name}")).map_or(0, |at| at + option.len() + 1);
-            let place = start + at..start + at + name.len();
-            let message = format!("`{name}` asks for sockets, and no dump tells of them");
-            errors.push(Diagnostic::new(source, place, message).hint("take the rule out to see what the others do"));
+        for [option, name] in ASK.iter().filter(|_| line.starts_with(['-', '['])) {
+            let Some(at) = line.find(&format!("{option} {name}")) else { continue };
+            // What a comment says is one word.
+            if split(line).is_ok_and(|words| words.windows(2).any(|pair| pair == [*option, *name])) {
+                let place = start + at + option.len() + 1;
+                let message = format!("`{name}` asks for sockets, and no dump tells of them");
+                let found = Diagnostic::new(source, place..place + name.len(), message);
+                errors.push(found.hint("take the rule out to see what the others do"));
+            }
         }
         start += line.len();
     }
