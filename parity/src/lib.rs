@@ -107,6 +107,18 @@ pub fn hold(plan: &Plan, compare: Compare, cpu: usize) -> Result<Held, HoldError
     Ok(held)
 }
 
+/// What differs here, but for times, between a plan and the same plan when every entry of `traffic:` comes so much
+/// later than the one before. On a real machine programs take their time to start: what this shows, that machine shows
+/// now and then.
+///
+/// # Errors
+/// It could not be run.
+pub fn late(plan: &Plan, compare: Compare, by_ns: u64) -> Result<Vec<String>, RunError> {
+    let mut late = plan.clone();
+    late.traffic = plan.traffic.iter().flat_map(|entry| [Traffic::Sleep(by_ns), entry.clone()]).collect();
+    Ok(differences(&simulate(&late)?, &simulate(plan)?, Compare { times: false, ..compare }))
+}
+
 impl Held {
     /// How many records the real kernel showed.
     #[must_use]

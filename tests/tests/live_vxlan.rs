@@ -140,6 +140,7 @@ live! {
     /// c knows nobody: what it sends gets lost. The far ends hear it once it has been told of them.
     no_far_end: [
         ("c", "ping -c1 -W1.5 10.5.0.11"),
+        ("c", "sleep 3s"),
         ("c", "ip -s link show vx0"),
         ("c", "bridge fdb append 00:00:00:00:00:00 dev vx0 dst 10.0.0.10"),
         ("c", "bridge fdb append 00:00:00:00:00:00 dev vx0 dst 10.0.0.11"),
