@@ -75,6 +75,8 @@ struct Row {
     /// Why it was not run on the real kernel.
     left_out: Option<String>,
     differences: Vec<String>,
+    /// The first different records.
+    first: String,
     /// Both sides in full.
     explained: Option<String>,
 }
@@ -87,6 +89,7 @@ fn one(args: &ParityArgs, file: &Path, cpu: usize, several: bool, ui: &Ui) -> an
         commands: 0,
         left_out: None,
         differences: vec![],
+        first: String::new(),
         explained: None,
     };
     let plan = match podhop_parity::load(&Disk, file, None) {
@@ -112,13 +115,14 @@ fn one(args: &ParityArgs, file: &Path, cpu: usize, several: bool, ui: &Ui) -> an
     if args.explain && !held.differences.is_empty() {
         row.explained = Some(podhop_parity::explain(&held.real, &held.ours, Compare::ALL));
     }
+    row.first = podhop_parity::first_records(&held.real.case, &held.ours.case);
     row.differences = held.differences;
     Ok(Some(row))
 }
 
 impl Row {
     fn text(&self, ui: &Ui) -> String {
-        let Row { file, records, commands, left_out, differences, explained } = self;
+        let Row { file, records, commands, left_out, differences, first, explained } = self;
         if let Some(why) = left_out {
             return if ui.quiet { String::new() } else { format!("{file}: not exported: {why}\n") };
         }
@@ -128,6 +132,7 @@ impl Row {
             n => format!("{file}: {records} records and {commands} commands, {n} differences\n"),
         };
         differences.iter().for_each(|d| text += &format!("{}\n", d.trim_end()));
+        text += first;
         if let Some(explained) = explained {
             text += explained;
         }
@@ -135,10 +140,11 @@ impl Row {
     }
 
     fn json(&self) -> Value {
-        let Row { file, records, commands, left_out, differences, explained } = self;
+        let Row { file, records, commands, left_out, differences, first, explained } = self;
         json!({
             "scenario": file, "records": records, "commands": commands, "notExported": left_out,
-            "differences": differences, "explained": explained,
+            "differences": differences, "firstRecords": first.lines().collect::<Vec<_>>(),
+            "explained": explained,
         })
     }
 }

@@ -55,7 +55,7 @@ pub fn explain(real: &Seen, ours: &Seen, compare: Compare) -> String {
     format!("real:\n{}\nours:\n{}", text(real), text(ours))
 }
 
-fn options(compare: Compare) -> Options {
+pub(crate) fn options(compare: Compare) -> Options {
     Options {
         neighbours_at_any_time: compare.neighbours_at_any_time,
         times: compare.times,

@@ -18,6 +18,7 @@ pub mod judge;
 mod load;
 mod real;
 mod simulate;
+mod tcpdump;
 
 use sim_core::scenario::plan::{Plan, Traffic};
 use sim_core::scenario::{self, RunError};
@@ -28,6 +29,7 @@ pub use export::script;
 pub use load::{load, prepare};
 pub use real::{MeasureError, measure, missing};
 pub use simulate::simulate;
+pub use tcpdump::first_records;
 
 /// What a run showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,15 +110,42 @@ pub fn hold(plan: &Plan, compare: Compare, cpu: usize) -> Result<Held, HoldError
 }
 
 /// What differs here, but for times, between a plan and the same plan when every entry of `traffic:` comes so much
-/// later than the one before. On a real machine programs take their time to start: what this shows, that machine shows
-/// now and then.
+/// later than the one before, or every other one than its time says. On a real machine programs take their time to
+/// start: what this shows, that machine shows now and then.
 ///
 /// # Errors
 /// It could not be run.
-pub fn late(plan: &Plan, compare: Compare, by_ns: u64) -> Result<Vec<String>, RunError> {
+pub fn late(plan: &Plan, compare: Compare, by_ns: &[u64]) -> Result<Vec<String>, RunError> {
+    let (compare, ours) = (Compare { times: false, ..compare }, simulate(plan)?);
+    for by_ns in by_ns {
+        for odd in [0, 1] {
+            let differences = differences(&simulate(&later(plan, *by_ns, odd))?, &ours, compare);
+            if !differences.is_empty() {
+                return Ok(differences);
+            }
+        }
+    }
+    Ok(vec![])
+}
+
+/// Of the entries with a time of their own every second one is late: those with odd numbers, or the others.
+fn later(plan: &Plan, by_ns: u64, odd: usize) -> Plan {
     let mut late = plan.clone();
-    late.traffic = plan.traffic.iter().flat_map(|entry| [Traffic::Sleep(by_ns), entry.clone()]).collect();
-    Ok(differences(&simulate(&late)?, &simulate(plan)?, Compare { times: false, ..compare }))
+    late.traffic.clear();
+    for (n, mut entry) in plan.traffic.iter().cloned().enumerate() {
+        let at = match &mut entry {
+            Traffic::Run(run) => run.at.as_mut(),
+            Traffic::Script(script) => script.at.as_mut(),
+            Traffic::Sleep(_) => None,
+        };
+        match at {
+            Some(at) if n % 2 == odd => at.0 += by_ns,
+            Some(_) => {}
+            None => late.traffic.push(Traffic::Sleep(by_ns)),
+        }
+        late.traffic.push(entry);
+    }
+    late
 }
 
 impl Held {

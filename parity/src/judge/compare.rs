@@ -36,18 +36,35 @@ impl Report {
     }
 }
 
-fn compare_one(want: &Case, got: &Case, options: &Options) -> Result<Report, BadCase> {
-    let of = |case: &Case, whose: &str| {
-        let named = |sequence: Sequence| (sequence.name, sequence.lines);
-        let sequences = sequences(case, options).map_err(|why| BadCase(format!("{whose}: {why}")))?;
-        Ok(sequences.into_iter().map(named).collect::<BTreeMap<_, _>>())
+/// Where a namespace first shows another record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstDifference {
+    /// Which.
+    pub namespace: String,
+    /// Which of its records, the first being 0.
+    pub record: usize,
+    /// The wanted one in canonical text, unless there are no more.
+    pub want: Option<String>,
+    /// The one that was seen.
+    pub got: Option<String>,
+}
+
+/// The first different record of each namespace that has one; none of a case that can't be read.
+#[must_use]
+pub fn first_differences(want: &Case, got: &Case, options: &Options) -> Vec<FirstDifference> {
+    let Ok(pairs) = pairs(want, got, options) else { return Vec::new() };
+    let first = |(namespace, want, got): (String, Vec<Line>, Vec<Line>)| {
+        let record = first_difference(&want, &got)?;
+        let text = |lines: &[Line]| lines.get(record).map(|line| line.1.clone());
+        Some(FirstDifference { namespace, record, want: text(&want), got: text(&got) })
     };
-    let (wanted, seen) = (of(want, "wanted")?, of(got, "seen")?);
+    pairs.into_iter().filter_map(first).collect()
+}
+
+fn compare_one(want: &Case, got: &Case, options: &Options) -> Result<Report, BadCase> {
     let mut report = Report::default();
-    let names: BTreeSet<&String> = wanted.keys().chain(seen.keys()).collect();
-    for name in names {
-        let lines = |sequences: &BTreeMap<String, Vec<Line>>| sequences.get(name).cloned().unwrap_or_default();
-        compare_sequence(name, lines(&wanted), lines(&seen), options, &mut report);
+    for (name, wanted, seen) in pairs(want, got, options)? {
+        compare_sequence(&name, wanted, seen, options, &mut report);
     }
     compare_events(want, got, options, &mut report);
     compare_counters(want, got, &mut report);
@@ -57,10 +74,33 @@ fn compare_one(want: &Case, got: &Case, options: &Options) -> Result<Report, Bad
 /// Seconds and canonical text.
 type Line = (f64, String);
 
-fn compare_sequence(name: &str, mut want: Vec<Line>, mut got: Vec<Line>, options: &Options, report: &mut Report) {
+/// The sequences of both by their names.
+fn pairs(want: &Case, got: &Case, options: &Options) -> Result<Vec<(String, Vec<Line>, Vec<Line>)>, BadCase> {
+    let of = |case: &Case, whose: &str| {
+        let named = |sequence: Sequence| (sequence.name, sequence.lines);
+        let sequences = sequences(case, options).map_err(|why| BadCase(format!("{whose}: {why}")))?;
+        Ok(sequences.into_iter().map(named).collect::<BTreeMap<_, _>>())
+    };
+    let (mut wanted, mut seen) = (of(want, "wanted")?, of(got, "seen")?);
+    let names: BTreeSet<String> = wanted.keys().chain(seen.keys()).cloned().collect();
+    let pair = |name: String| {
+        let (want, got) = (wanted.remove(&name).unwrap_or_default(), seen.remove(&name).unwrap_or_default());
+        (name, want, got)
+    };
+    Ok(names.into_iter().map(pair).collect())
+}
+
+/// The first record that is another one, but for a surplus of ARP in the end.
+fn first_difference(want: &[Line], got: &[Line]) -> Option<usize> {
     let common = want.len().min(got.len());
+    let first = (0..common).find(|&i| want[i].1 != got[i].1);
     let is_arp = |line: &Line| line.1.contains(" ARP ");
-    if same_text(&want[..common], &got[..common]) && want[common..].iter().chain(&got[common..]).all(is_arp) {
+    first.or_else(|| (!want[common..].iter().chain(&got[common..]).all(is_arp)).then_some(common))
+}
+
+fn compare_sequence(name: &str, mut want: Vec<Line>, mut got: Vec<Line>, options: &Options, report: &mut Report) {
+    let Some(first) = first_difference(&want, &got) else {
+        let common = want.len().min(got.len());
         want.truncate(common);
         got.truncate(common);
         if let Some(gap) =
@@ -69,9 +109,8 @@ fn compare_sequence(name: &str, mut want: Vec<Line>, mut got: Vec<Line>, options
             report.difference([gap]);
         }
         return;
-    }
+    };
     let text = |lines: &[Line], i: usize| lines.get(i).map_or("(nothing more)", |line| line.1.as_str()).to_owned();
-    let first = (0..common).find(|&i| want[i].1 != got[i].1).unwrap_or(common);
     let (wanted, seen) = (want.len(), got.len());
     report.difference([format!(
         "{name}: {wanted} records wanted, {seen} seen; first difference at record {}",
@@ -82,10 +121,6 @@ fn compare_sequence(name: &str, mut want: Vec<Line>, mut got: Vec<Line>, options
     report.lines.push(format!("    + {}", text(&got, first)));
     let all = |lines: &[Line]| lines.iter().map(|line| line.1.clone()).collect::<Vec<_>>();
     report.lines.push(format!("    {} lines differ in all", difflib::changed(&all(&want), &all(&got))));
-}
-
-fn same_text(want: &[Line], got: &[Line]) -> bool {
-    want.iter().zip(got).all(|(want, got)| want.1 == got.1)
 }
 
 /// The first gap between records that is another one.

@@ -53,14 +53,23 @@ impl fmt::Display for BadPcap {
 
 impl std::error::Error for BadPcap {}
 
-/// The records of a pcap file, of either byte order, with times in us or ns. A file that ends within a record (its
-/// writer was killed) gives what there is; one that ends within the file header gives nothing.
+/// One frame of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// When it was seen, in ns since the epoch.
+    pub ts_ns: u64,
+    /// What begins with the link type's header.
+    pub bytes: &'a [u8],
+}
+
+/// The link type and the frames of a pcap file, of either byte order, with times in us or ns. A file that ends within a
+/// record (its writer was killed) gives what there is; one that ends within the file header gives nothing.
 ///
 /// # Errors
 /// [`BadPcap::NotPcap`]
-pub fn read_pcap(file: &[u8]) -> Result<Vec<Record>, BadPcap> {
+pub fn frames(file: &[u8]) -> Result<(u32, Vec<Frame<'_>>), BadPcap> {
     const FILE_HEADER_LEN: usize = 24;
-    let Some((header, mut rest)) = file.split_at_checked(FILE_HEADER_LEN) else { return Ok(Vec::new()) };
+    let Some((header, mut rest)) = file.split_at_checked(FILE_HEADER_LEN) else { return Ok((0, Vec::new())) };
     let (big_endian, ns_per_tick) = match header[..4] {
         [0xd4, 0xc3, 0xb2, 0xa1] => (false, 1000),
         [0x4d, 0x3c, 0xb2, 0xa1] => (false, 1),
@@ -72,19 +81,30 @@ pub fn read_pcap(file: &[u8]) -> Result<Vec<Record>, BadPcap> {
         let bytes = [b[at], b[at + 1], b[at + 2], b[at + 3]];
         if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
     };
-    let link_type = word(header, 20) & 0xffff;
-    let mut records = Vec::new();
+    let mut frames = Vec::new();
     while let Some((header, after)) = rest.split_at_checked(16) {
         let ts_ns = u64::from(word(header, 0)) * 1_000_000_000 + u64::from(word(header, 4)) * ns_per_tick;
-        let (frame, after) = after.split_at(after.len().min(word(header, 8) as usize));
+        let (bytes, after) = after.split_at(after.len().min(word(header, 8) as usize));
         rest = after;
-        let (ifindex, packet_type, text) = link_layer(link_type, frame).unwrap_or_else(|Malformed| {
-            let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        frames.push(Frame { ts_ns, bytes });
+    }
+    Ok((word(header, 20) & 0xffff, frames))
+}
+
+/// The records of a pcap file, as [`frames`] reads it.
+///
+/// # Errors
+/// [`BadPcap::NotPcap`]
+pub fn read_pcap(file: &[u8]) -> Result<Vec<Record>, BadPcap> {
+    let (link_type, frames) = frames(file)?;
+    let record = |Frame { ts_ns, bytes }| {
+        let (ifindex, packet_type, text) = link_layer(link_type, bytes).unwrap_or_else(|Malformed| {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             (None, None, format!("malformed frame {hex}"))
         });
-        records.push(Record { ts_ns, ifindex, packet_type, text });
-    }
-    Ok(records)
+        Record { ts_ns, ifindex, packet_type, text }
+    };
+    Ok(frames.into_iter().map(record).collect())
 }
 
 /// What the link layer tells (interface number, packet type) and the packet's text.

@@ -27,7 +27,7 @@ use std::{fmt, fs, io};
 
 pub use bulk::compare_bulk;
 pub use canon::canon;
-pub use compare::compare;
+pub use compare::{FirstDifference, compare, first_differences};
 pub use events::is_counter;
 pub use steady::compare_steady;
 
