@@ -53,7 +53,7 @@ pub struct FirstDifference {
 #[must_use]
 pub fn first_differences(want: &Case, got: &Case, options: &Options) -> Vec<FirstDifference> {
     let Ok(pairs) = pairs(want, got, options) else { return Vec::new() };
-    let first = |(namespace, want, got): (String, Vec<Line>, Vec<Line>)| {
+    let first = |(namespace, want, got): Pair| {
         let record = first_difference(&want, &got)?;
         let text = |lines: &[Line]| lines.get(record).map(|line| line.1.clone());
         Some(FirstDifference { namespace, record, want: text(&want), got: text(&got) })
@@ -74,8 +74,11 @@ fn compare_one(want: &Case, got: &Case, options: &Options) -> Result<Report, Bad
 /// Seconds and canonical text.
 type Line = (f64, String);
 
+/// A name, and what was wanted and seen there.
+type Pair = (String, Vec<Line>, Vec<Line>);
+
 /// The sequences of both by their names.
-fn pairs(want: &Case, got: &Case, options: &Options) -> Result<Vec<(String, Vec<Line>, Vec<Line>)>, BadCase> {
+fn pairs(want: &Case, got: &Case, options: &Options) -> Result<Vec<Pair>, BadCase> {
     let of = |case: &Case, whose: &str| {
         let named = |sequence: Sequence| (sequence.name, sequence.lines);
         let sequences = sequences(case, options).map_err(|why| BadCase(format!("{whose}: {why}")))?;
