@@ -109,27 +109,28 @@ pub fn hold(plan: &Plan, compare: Compare, cpu: usize) -> Result<Held, HoldError
     Ok(held)
 }
 
-/// What differs here, but for times, between a plan and the same plan when every entry of `traffic:` comes so much
-/// later than the one before, or every other one than its time says. On a real machine programs take their time to
-/// start: what this shows, that machine shows now and then.
+/// What differs here, but for times, between a plan and the same plan when the entries of `traffic:` come later: each
+/// by so much later than the one before, or every other one than its time says; or all of them by so much, which is
+/// another phase of the kernel's clock. On a real machine programs take their time to start, and nobody knows the
+/// phase: what this shows, that machine shows now and then.
 ///
 /// # Errors
 /// It could not be run.
-pub fn late(plan: &Plan, compare: Compare, by_ns: &[u64]) -> Result<Vec<String>, RunError> {
+pub fn late(plan: &Plan, compare: Compare, late_ns: &[u64], phases_ns: &[u64]) -> Result<Vec<String>, RunError> {
     let (compare, ours) = (Compare { times: false, ..compare }, simulate(plan)?);
-    for by_ns in by_ns {
-        for odd in [0, 1] {
-            let differences = differences(&simulate(&later(plan, *by_ns, odd))?, &ours, compare);
-            if !differences.is_empty() {
-                return Ok(differences);
-            }
+    let ways = |by_ns: &u64| [later(plan, *by_ns, |n| n % 2 == 0), later(plan, *by_ns, |n| n % 2 == 1)];
+    let phase = |by_ns: &u64| later(plan, *by_ns, |_| true);
+    for plan in late_ns.iter().flat_map(ways).chain(phases_ns.iter().map(phase)) {
+        let differences = differences(&simulate(&plan)?, &ours, compare);
+        if !differences.is_empty() {
+            return Ok(differences);
         }
     }
     Ok(vec![])
 }
 
-/// Of the entries with a time of their own every second one is late: those with odd numbers, or the others.
-fn later(plan: &Plan, by_ns: u64, odd: usize) -> Plan {
+/// Of the entries with a time of their own those are late whose number `is_late` takes, of the others all.
+fn later(plan: &Plan, by_ns: u64, is_late: fn(usize) -> bool) -> Plan {
     let mut late = plan.clone();
     late.traffic.clear();
     for (n, mut entry) in plan.traffic.iter().cloned().enumerate() {
@@ -139,7 +140,7 @@ fn later(plan: &Plan, by_ns: u64, odd: usize) -> Plan {
             Traffic::Sleep(_) => None,
         };
         match at {
-            Some(at) if n % 2 == odd => at.0 += by_ns,
+            Some(at) if is_late(n) => at.0 += by_ns,
             Some(_) => {}
             None => late.traffic.push(Traffic::Sleep(by_ns)),
         }

@@ -181,13 +181,10 @@ struct History<'a> {
 
 impl<'a> History<'a> {
     fn of(labs: &'a BTreeMap<String, Value>, lab: &str) -> Self {
-        let pending = of_lab(labs, lab, "pending");
         let order = strings(of_lab(labs, lab, "order"));
         let between = of_lab(labs, lab, "between").as_array().cloned().unwrap_or_default();
         let all = labs.values().map(|l| &l["cases"]);
-        let find = |case: &String| {
-            std::iter::once(pending).chain(all.clone()).map(|c| &c[case]["traffic"]).find(|t| !t.is_null())
-        };
+        let find = |case: &String| all.clone().map(|c| &c[case]["traffic"]).find(|t| !t.is_null());
         History { cases: order.into_iter().filter_map(|case| Some((case.clone(), find(&case)?))).collect(), between }
     }
 

@@ -59,7 +59,7 @@ fn hold(name: &str, plan: &Plan, compare: Compare) -> Held {
 #[must_use]
 pub fn late(plan: &Plan, compare: Compare) -> Vec<String> {
     const LATE_NS: [u64; 4] = [20_000_000, 50_000_000, 90_000_000, 150_000_000];
-    podhop_parity::late(plan, compare, &LATE_NS).unwrap_or_else(|e| panic!("{}: {e:?}", plan.name))
+    podhop_parity::late(plan, compare, &LATE_NS, &[]).unwrap_or_else(|e| panic!("{}: {e:?}", plan.name))
 }
 
 /// A scenario that stands alone, for the real kernel and for us.

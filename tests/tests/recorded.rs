@@ -12,7 +12,7 @@ use std::process::Command;
 
 /// As many cases are pending. The number only falls: whoever simulates a case takes its line out of
 /// recordings/pending.txt and lowers this.
-const PENDING: usize = 20;
+const PENDING: usize = 19;
 
 macro_rules! recorded {
     ($($lab:ident $name:literal { $($case:ident)* })*) => {
@@ -454,6 +454,7 @@ recorded! {
         c_noep
         c_out_plain
         c_self
+        c_server_first
         c_udp
     }
     lab_c_on "labC-on" {

@@ -258,7 +258,7 @@ impl Edit {
         self.made += 1;
         if self.backend == Backend::Nft {
             nft_protocol(&rule)?;
-            rule.matches.iter_mut().for_each(Match::make_nft);
+            rule.matches.retain_mut(Match::make_nft);
         }
         let any = rule.conditions == Conditions::default();
         Ok(Slot { handle: self.handle(counters), rule, to: 0, any, line: self.line })
@@ -305,7 +305,7 @@ impl Edit {
         self.check_target(rule)?;
         let mut rule = rule.clone();
         if self.backend == Backend::Nft {
-            rule.matches.iter_mut().for_each(Match::make_nft);
+            rule.matches.retain_mut(Match::make_nft);
         }
         let chain = self.chain(chain).ok_or(Error::BAD_RULE)?;
         let at = chain.rules.iter().position(|s| s.rule == rule).ok_or(Error::BAD_RULE)?;

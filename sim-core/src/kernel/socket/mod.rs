@@ -248,9 +248,13 @@ pub fn call(ns: &mut NetNs, cx: &mut Cx<'_>, who: Current, call: &Call) -> Outco
             Err(Errno::EAGAIN) if !dontwait && find(ns, *fd).is_ok_and(|s| !s.nonblock) => Outcome::Wait,
             r => answer(r),
         },
-        Call::Poll { fds, .. } => {
+        Call::Poll { fds, timeout_ns } => {
             let ready = fds.iter().map(|p| poll(ns, *p)).collect::<Result<Vec<_>, _>>();
             match ready {
+                // do_poll: without a time it does not sleep.
+                Ok(ready) if !ready.iter().any(|r| r.any()) && *timeout_ns == Some(0) => {
+                    Outcome::Done(Ret::Poll(vec![]))
+                }
                 Ok(ready) if !ready.iter().any(|r| r.any()) => Outcome::Wait,
                 r => answer(r.map(Ret::Poll)),
             }

@@ -3,7 +3,7 @@
 //!
 //! Differs: `--chunk-types` of `-m sctp` is not known.
 
-use super::{nft_ports, port_in, save_ports};
+use super::{nft_port_in, nft_ports, port_in, save_ports};
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::Value;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
@@ -32,6 +32,8 @@ pub struct Ports {
     pub dport: (u16, u16),
     /// Not in that range.
     pub not_dport: bool,
+    /// nf_tables compares it itself, without xt_tcpudp.
+    native: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +47,7 @@ const ANY: (u16, u16) = (0, u16::MAX);
 
 impl Ports {
     const fn of(protocol: Protocol) -> Ports {
-        Ports { protocol, sport: ANY, not_sport: false, dport: ANY, not_dport: false }
+        Ports { protocol, sport: ANY, not_sport: false, dport: ANY, not_dport: false, native: false }
     }
 
     /// `-m udp` without options.
@@ -81,17 +83,23 @@ impl Ports {
         }
     }
 
-    /// `add_nft_udp` of iptables/nft.c; `-m sctp` stays what it is.
-    pub(super) fn make_nft(&mut self) {
-        if self.protocol == Protocol::Sctp {
-            return;
+    /// `add_nft_udp` of iptables/nft.c: whether anything is left to compare. `-m sctp` stays what it is.
+    pub(super) fn make_nft(&mut self) -> bool {
+        if self.protocol == Protocol::Sctp || *self == Ports::UDP {
+            return true;
         }
+        self.native = true;
         (self.sport, self.not_sport) = nft_ports(self.sport, self.not_sport);
         (self.dport, self.not_dport) = nft_ports(self.dport, self.not_dport);
+        self.sport != ANY || self.dport != ANY
     }
 
     /// `udp_mt`, `sctp_mt`
     pub(super) fn matches(&self, packet: &Packet<'_>) -> Matched {
+        if self.native {
+            let source = nft_port_in(packet, 0, self.sport, self.not_sport);
+            return (source && nft_port_in(packet, 2, self.dport, self.not_dport)).into();
+        }
         if packet.fragment_offset() != 0 {
             return Matched::No;
         }

@@ -1,6 +1,6 @@
 //! `-m tcp` (net/netfilter/xt_tcpudp.c, extensions/libxt_tcp.c).
 
-use super::{bang, nft_ports, port_in, save_ports};
+use super::{bang, nft_port_in, nft_ports, port_in, save_ports};
 use crate::kernel::netfilter::error::Error;
 use crate::kernel::netfilter::extension::{Extension, Given, Kind, Spec};
 use crate::kernel::netfilter::list::Listing;
@@ -42,6 +42,8 @@ pub struct Tcp {
     pub option: u8,
     /// The option must not be there.
     pub not_option: bool,
+    /// nf_tables compares it itself, without xt_tcpudp.
+    native: bool,
 }
 
 /// The range that holds every port.
@@ -61,22 +63,36 @@ impl Default for Tcp {
             not_flags: false,
             option: 0,
             not_option: false,
+            native: false,
         }
     }
 }
 
 impl Tcp {
-    /// `add_nft_tcp` of iptables/nft.c
-    pub(super) fn make_nft(&mut self) {
-        if self.option != 0 || self.not_option {
-            return;
+    /// `add_nft_tcp` of iptables/nft.c: whether anything is left to compare.
+    pub(super) fn make_nft(&mut self) -> bool {
+        if self.option != 0 || self.not_option || *self == Tcp::default() {
+            return true;
         }
+        self.native = true;
         (self.sport, self.not_sport) = nft_ports(self.sport, self.not_sport);
         (self.dport, self.not_dport) = nft_ports(self.dport, self.not_dport);
+        self.sport != ANY || self.dport != ANY || self.flags_mask != 0
+    }
+
+    /// As three expressions of nf_tables.
+    fn matches_natively(&self, packet: &Packet<'_>) -> bool {
+        let ports =
+            nft_port_in(packet, 0, self.sport, self.not_sport) && nft_port_in(packet, 2, self.dport, self.not_dport);
+        let flags = || packet.payload().get(13).is_some_and(|f| (f & self.flags_mask == self.flags) != self.not_flags);
+        ports && (self.flags_mask == 0 || flags())
     }
 
     /// `tcp_mt`
     pub(super) fn matches(&self, packet: &Packet<'_>) -> Matched {
+        if self.native {
+            return self.matches_natively(packet).into();
+        }
         match packet.fragment_offset() {
             0 => {}
             // The second fragment would overwrite the flags: an attack.
