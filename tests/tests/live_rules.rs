@@ -226,13 +226,31 @@ live! {
         ("node", rule!("-t mangle -A FORWARD -p udp -m udp")),
         ("node", rule!("-t mangle -A POSTROUTING -p tcp -m tcp")),
         ("a", "ping -c1 192.168.0.13"),
-        ("a", from_a!("08004500002800072003400690070a00000ac0a8000da0281388000003e8000007d05002ffff00000000")),
+        (
+            "a",
+            from_a!("08004500002800072003400690070a00000ac0a8000da0281388", "000003e8000007d05002ffff00000000")
+        ),
         ("a", from_a!("080045000021000720034006900e0a00000ac0a8000da0281388000003e8000007d050")),
         ("a", from_a!("08004500001700072003400690180a00000ac0a8000da02813")),
         ("a", from_a!("080045000018000720034011900c0a00000ac0a8000da0281388")),
         ("a", from_a!("080045000022000700004006b0100a00000ac0a8000da0281388000003e8000007d05002")),
         ("a", from_a!("080045000019000700004006b0190a00000ac0a8000da028138800")),
         ("a", from_a!("080045000018000700004011b00f0a00000ac0a8000da0281388")),
+    ];
+    /// All segments of a burst count as sent at once: when the last one is acknowledged, the others are not late yet, and
+    /// the router's errors come first.
+    burst_into_a_narrow_link: [
+        ("node", "ip link set up0 mtu 1280"),
+        (
+            "d",
+            "& {socket: tcp}, {bind: \"0.0.0.0:80\"}, {listen: 1}, {accept: {timeout: 3s}}, \
+             {recv: {timeout: 3s, total: 8000}}, {close: }"
+        ),
+        (
+            "a",
+            "{socket: tcp}, {bind: \"0.0.0.0:5000\"}, {connect: \"192.168.0.13:80\"}, {sleep: 50ms}, \
+             {send: {size: 8000, byte: a}}, {sleep: 600ms}, {close: }"
+        ),
     ];
     sctp: [
         ("node", rule!("-t raw -A PREROUTING -p sctp --dport 8 -j DROP")),

@@ -338,6 +338,8 @@ pub(in crate::kernel) struct Sock {
     pub(super) lsndtime: u64,
     /// tcp_wstamp_ns: when data was sent last, in microseconds.
     pub(super) wstamp_us: u64,
+    /// tcp_clock_cache while tcp_write_xmit goes from piece to piece, in microseconds.
+    pub(super) burst_us: Option<u64>,
     pub(super) fin_queued: bool,
 
     // Round trips.

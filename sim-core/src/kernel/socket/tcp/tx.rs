@@ -81,7 +81,12 @@ pub(super) fn push_one_frame(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, nag
         return Pushed::Stuck;
     }
     let mss = sk.current_mss(ns);
+    // tcp_mstamp_refresh of tcp_write_xmit: all its pieces count as sent at once.
+    sk.burst_us.get_or_insert(now_us(cx));
     let pushed = write_xmit(ns, cx, sk, mss, nagle, push_one);
+    if pushed == Pushed::Stuck {
+        sk.burst_us = None;
+    }
     if pushed == Pushed::Stuck && push_one == 0 && sk.packets_out == 0 && !sk.wq.is_empty() {
         check_probe_timer(ns, cx, sk);
     }
@@ -186,7 +191,7 @@ fn grow(sk: &mut Sock, amount: u32) {
 /// The first piece of the queue goes out for the first time (tcp_transmit_skb and tcp_event_new_data_sent).
 fn send_new(ns: &mut NetNs, cx: &mut Cx<'_>, sk: &mut Sock, mut skb: TxSkb) -> Result<(), Errno> {
     let flags = Flags { fin: skb.fin, psh: skb.pushes(sk.profile), ..Flags::ACK };
-    skb.sent_us = now_us(cx);
+    skb.sent_us = sk.burst_us.unwrap_or(now_us(cx));
     skb.delivered = sk.delivered;
     skb.frame = Some(transmit::transmit(ns, cx, sk, &skb, flags)?);
     sk.wq.pop_front();
