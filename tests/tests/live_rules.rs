@@ -237,8 +237,8 @@ live! {
         ("a", from_a!("080045000019000700004006b0190a00000ac0a8000da028138800")),
         ("a", from_a!("080045000018000700004011b00f0a00000ac0a8000da0281388")),
     ];
-    /// All segments of a burst count as sent at once: when the last one is acknowledged, the others are not late yet, and
-    /// the router's errors come first.
+    /// All segments of a burst count as sent at once: when the last one is acknowledged, the others are not late yet,
+    /// and the router's errors come first.
     burst_into_a_narrow_link: [
         ("node", "ip link set up0 mtu 1280"),
         (
