@@ -232,7 +232,8 @@ fn server(text: &mut String, n: &Namespace, server: &ServerLine, seen: &Seen) ->
             return 2;
         }
         "python3" => {
-            let _ = writeln!(text, "  serve {ns} env -C /run/lab/files/{} {}", n.netns, server.text);
+            let root = format!("/run/lab/files/{}", n.netns);
+            let _ = writeln!(text, "  serve_nameless {ns} env -C {root} {}", below(&root, &words));
         }
         "iperf3" => {
             let _ = writeln!(text, "  serve {ns} {}", server.text);
@@ -245,6 +246,19 @@ fn server(text: &mut String, n: &Namespace, server: &ServerLine, seen: &Seen) ->
         }
     }
     1
+}
+
+/// The words of `python3 -m http.server`, its directory below another one.
+fn below(root: &str, words: &[&str]) -> String {
+    let mut said = words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    for n in 0..said.len() {
+        if n > 0 && ["-d", "--directory"].contains(&words[n - 1]) {
+            said[n] = format!("{root}{}", words[n]);
+        } else if let Some(directory) = words[n].strip_prefix("--directory=") {
+            said[n] = format!("--directory={root}{directory}");
+        }
+    }
+    said.join(" ")
 }
 
 /// What stands in front of a command that is not root's.
@@ -357,4 +371,21 @@ fn step(line: &Step) -> Option<serde_json::Value> {
         // A real processor takes its own time.
         Step::Repeat(..) | Step::Cost(_) => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_below() {
+        for (said, want) in [
+            ("python3 -m http.server 8000", "python3 -m http.server 8000"),
+            ("python3 -m http.server -d /www", "python3 -m http.server -d /files/www"),
+            ("python3 -m http.server --directory /www 80", "python3 -m http.server --directory /files/www 80"),
+            ("python3 -m http.server --directory=/www", "python3 -m http.server --directory=/files/www"),
+        ] {
+            assert_eq!(below("/files", &said.split(' ').collect::<Vec<_>>()), want);
+        }
+    }
 }

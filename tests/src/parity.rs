@@ -1,6 +1,6 @@
 //! All scenarios held against the real kernel: docs/parity.md.
 
-use crate::lab;
+use crate::lab::{self, Workload};
 use crate::{live, scenarios};
 use podhop_parity::Compare;
 use sim_core::scenario::{Diagnostics, Disk, Plan};
@@ -46,13 +46,15 @@ fn one(file: &Path) -> Row {
     hold(scenario, podhop_parity::load(&Disk, &scenarios::root().join(file), None))
 }
 
-/// Holds the cases of a recorded lab against the real kernel of today.
+/// Holds the cases of a recorded lab, or one of them (`LAB/CASE`), against the real kernel of today.
 ///
 /// # Panics
 /// A case is wrong, or the real kernel cannot be asked.
 #[must_use]
 pub fn recorded(lab: &str) -> Vec<Row> {
-    let cases: Vec<_> = lab::workloads().into_iter().filter(|w| w.lab == lab).collect();
+    let (lab, case) = lab.split_once('/').map_or((lab, None), |(lab, case)| (lab, Some(case)));
+    let is_asked = |w: &Workload| w.lab == lab && case.is_none_or(|case| w.case == case);
+    let cases: Vec<_> = lab::workloads().into_iter().filter(is_asked).collect();
     rows(&cases, |w| hold(format!("{}/{}", w.lab, w.case), lab::live(w)))
 }
 

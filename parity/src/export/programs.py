@@ -24,7 +24,10 @@ OPTIONS = {
     "tcp": {"nodelay": 1, "maxseg": 2, "cork": 3, "keepidle": 4, "keepintvl": 5, "keepcnt": 6, "quickack": 12,
             "user_timeout": 18},
 }
-VALUES = {"dont": 0, "want": 1, "do": 2, "probe": 3, "interface": 4, "omit": 5, "on": 1, "off": 0}
+VALUES = {
+    "dont": 0, "want": 1, "do": 2, "probe": 3, "interface": 4, "omit": 5,
+    "on": 1, "off": 0, "true": 1, "false": 0,
+}
 
 
 def address(text):

@@ -64,7 +64,7 @@ enum Task {
     },
     /// Hold every scenario against the real kernel: docs/parity.md. It wants root.
     Parity {
-        /// Hold the cases of a recorded lab against it instead: labA-off.
+        /// Hold the cases of a recorded lab against it instead, or one of them: labA-off, labA-off/delack.
         #[arg(long, conflicts_with = "write")]
         recorded: Option<String>,
         /// Write the page.
