@@ -112,10 +112,10 @@ fn one(args: &ParityArgs, file: &Path, cpu: usize, several: bool, ui: &Ui) -> an
         Err(e) => return Err(anyhow::Error::new(e).context(file.display().to_string())),
     };
     (row.records, row.commands) = (held.records(), held.real.commands.len());
-    if args.explain && !held.differences.is_empty() {
-        row.explained = Some(podhop_parity::explain(&held.real, &held.ours, Compare::ALL));
+    if !held.differences.is_empty() {
+        row.first = podhop_parity::first_records(&held.real.case, &held.ours.case);
+        row.explained = args.explain.then(|| podhop_parity::explain(&held.real, &held.ours, Compare::ALL));
     }
-    row.first = podhop_parity::first_records(&held.real.case, &held.ours.case);
     row.differences = held.differences;
     Ok(Some(row))
 }
