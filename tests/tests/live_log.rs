@@ -52,9 +52,9 @@ spec:
 ";
 
 /// Rules on the node, each with a prefix by which its lines are found, and what meets them.
-const COMMANDS: [(&str, &str); 28] = [
-    ("node", "iptables -A INPUT -j LOG --log-prefix @in:"),
-    ("node", "iptables -A OUTPUT -j LOG --log-prefix @out: --log-level info --log-tcp-options"),
+const COMMANDS: [(&str, &str); 31] = [
+    ("node", "iptables -A INPUT -j LOG --log-prefix @in: --log-uid"),
+    ("node", "iptables -A OUTPUT -j LOG --log-prefix @out: --log-level info --log-tcp-options --log-uid"),
     ("node", "iptables -t mangle -A PREROUTING -p icmp -j MARK --set-mark 0x1f"),
     ("node", "iptables -t mangle -A POSTROUTING -j LOG --log-prefix @post: --log-level 7"),
     ("node", "iptables -t raw -A PREROUTING -j LOG --log-prefix @raw: --log-tcp-sequence --log-ip-options"),
@@ -81,6 +81,10 @@ const COMMANDS: [(&str, &str); 28] = [
     ("pod-a", "nc -z -p 40001 -w1 10.0.1.2 79"),
     ("pod-a", "nc -z -p 40002 -w1 10.0.1.2 80"),
     ("pod-a", "nc -z -p 40003 -w1 10.0.0.3 80"),
+    // The answer to a connection is its socket's, but on lo.
+    ("node", "nc -z -p 40004 -w1 10.0.0.2 80"),
+    ("node", "nc -z -p 40005 -w1 127.0.0.1 80"),
+    ("node", "nc -u -z -p 40006 -w1 10.0.0.2 99"),
 ];
 
 /// While it lives, LOG works in all namespaces of this machine.

@@ -2,8 +2,8 @@
 //! and by us.
 //!
 //! Compared are every record, what every command and script printed, and at the end the rules with their counters and
-//! the connections of every namespace. Ports are bound, so that none is chosen at random; TCP is left out until it is
-//! there. The bridge does not snoop, so that it sends no reports of IGMP.
+//! the connections of every namespace. Ports are bound, so that none is chosen at random. The bridge does not snoop, so
+//! that it sends no reports of IGMP.
 
 #[macro_use]
 mod live_lab;
@@ -117,6 +117,27 @@ live! {
         ("node", "ping -c1 127.0.0.1"),
         ("node", udp!("10.0.0.11:7")),
         ("a", "ping -c1 -W1 10.0.0.1"),
+    ];
+    /// What a policy has counted is forgotten where it is set, also to what it is. iptables-restore sets those of all
+    /// base chains that it names.
+    policies_set_again: [
+        ("node", rule!("-A FORWARD -s 192.0.2.1")),
+        ("a", "ping -c1 192.168.0.13"),
+        ("node", rule!("-S FORWARD -v")),
+        ("node", rule!("-P FORWARD ACCEPT")),
+        ("a", "ping -c1 192.168.0.13"),
+        ("node", rule!("-S FORWARD -v")),
+        ("node", rule!("-c 5 6 -P FORWARD ACCEPT")),
+        ("node", rule!("-S FORWARD -v")),
+        ("a", "ping -c1 192.168.0.13"),
+        ("node", "iptables-restore --noflush <<'EOF'\\n*filter\\n:FORWARD - [7:8]\\n:OWN DROP [1:2]\\nCOMMIT\\nEOF"),
+        ("node", "iptables-save -c -t filter"),
+        ("a", "ping -c1 192.168.0.13"),
+        ("node", "iptables-restore -n -c <<'EOF'\\n*filter\\n:FORWARD - [7:8]\\n:OWN DROP [1:2]\\nCOMMIT\\nEOF"),
+        ("a", "ping -c1 192.168.0.13"),
+        ("node", "iptables-save -c -t filter"),
+        ("node", "iptables-restore -c <<'EOF'\\n*filter\\n:INPUT - [3:4]\\nCOMMIT\\nEOF"),
+        ("node", "ping -c1 127.0.0.1"),
     ];
     /// The SYN's largest segment is made smaller on the way, in two tables and by two rules of one.
     mss_set: [

@@ -7,7 +7,7 @@ use super::conntrack::{
 };
 use super::cx::Cx;
 use super::dev::br_netfilter::NfBridge;
-use super::dev::{ARPHRD_ETHER, pass};
+use super::dev::{ARPHRD_ETHER, ARPHRD_LOOPBACK, pass};
 use super::errno::Errno;
 use super::fib::Fib;
 use super::frame::Frame;
@@ -270,7 +270,7 @@ fn stretch(ns: &mut NetNs, cx: &mut Cx<'_>, s: &State, name: TableName, f: &mut 
         now: cx.now(),
     };
     let before = packet.ct;
-    let mut around = Around { devs, fib, sockets, ct, cx, frame: f, table: name };
+    let mut around = Around { devs, fib, sockets, ct, cx, frame: f, table: name, hook: s.hook };
     let verdict = walk(rules, s.hook, &mut packet, &mut memory, &mut around);
     let (mark, after) = (packet.mark, packet.ct);
     f.mark = mark;
@@ -303,6 +303,7 @@ struct Around<'a, 'c> {
     cx: &'a mut Cx<'c>,
     frame: &'a Frame,
     table: TableName,
+    hook: Hook,
 }
 
 impl Surroundings for Around<'_, '_> {
@@ -370,7 +371,10 @@ impl Surroundings for Around<'_, '_> {
         let mac = &self.frame.bytes()[..self.frame.mac_len()];
         let dev = packet.physin.or(packet.indev).and_then(|dev| self.devs.get(dev));
         let is_ether = dev.is_some_and(|d| d.arphrd() == ARPHRD_ETHER);
-        let line = nf_log::line(how, packet, (mac, is_ether), |dev| self.name(dev));
+        // What comes from lo has a route already.
+        let demuxed = self.hook == Hook::Input && dev.is_some_and(|d| d.arphrd() != ARPHRD_LOOPBACK);
+        let owner = || nf_socket::owner(self.sockets, packet, demuxed);
+        let line = nf_log::line(how, packet, (mac, is_ether), owner, |dev| self.name(dev));
         self.cx.printk(how.level, line);
     }
 }

@@ -1,9 +1,9 @@
 //! Mirrors net/netfilter/nf_log_syslog.c: the line of the kernel's log that `-j LOG` writes of a packet. Read RFC 791,
 //! RFC 792 and RFC 9293 section 3.1 before editing.
 //!
-//! Differs: every namespace's packets are logged, as with `net.netfilter.nf_log_all_netns=1`; whose socket a packet
-//! belongs to (`--log-uid`) is not told.
+//! Differs: every namespace's packets are logged, as with `net.netfilter.nf_log_all_netns=1`.
 
+use super::cred::Cred;
 use super::netfilter::packet::{IfName, Packet};
 use super::netfilter::targets::Log;
 use crate::base::IfIndex;
@@ -11,10 +11,11 @@ use crate::wire::{ETH_HLEN, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPL
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-/// NF_LOG_TCPSEQ, NF_LOG_TCPOPT, NF_LOG_IPOPT, NF_LOG_MACDECODE
+/// NF_LOG_TCPSEQ, NF_LOG_TCPOPT, NF_LOG_IPOPT, NF_LOG_UID, NF_LOG_MACDECODE
 const TCPSEQ: u8 = 0x01;
 const TCPOPT: u8 = 0x02;
 const IPOPT: u8 = 0x04;
+const UID: u8 = 0x08;
 const MACDECODE: u8 = 0x10;
 
 const IP_HLEN: usize = 20;
@@ -46,11 +47,13 @@ const PARAMETER_PROBLEM: u8 = 12;
 const FRAG_NEEDED: u8 = 4;
 
 /// nf_log_ip_packet: `mac` is the packet's Ethernet header, empty if it has none; the device by which it came in is an
-/// Ethernet device, or the loopback device (`is_ether`). `name` knows the devices.
+/// Ethernet device, or the loopback device (`is_ether`). `owner` knows as whom the file of the packet's socket was
+/// opened, `name` the devices.
 pub(in crate::kernel) fn line(
     log: &Log,
     packet: &Packet<'_>,
     (mac, is_ether): (&[u8], bool),
+    owner: impl FnOnce() -> Option<Cred>,
     name: impl Fn(IfIndex) -> IfName,
 ) -> String {
     let mut s = log.prefix.clone();
@@ -64,7 +67,13 @@ pub(in crate::kernel) fn line(
     if packet.indev.is_some() {
         link_layer(&mut s, log.flags, mac, is_ether);
     }
-    ipv4(&mut s, log.flags, packet.bytes, true);
+    if ipv4(&mut s, log.flags, packet.bytes, true).is_none() {
+        return s;
+    }
+    // nf_log_dump_sk_uid_gid
+    if let Some(cred) = Some(log.flags).filter(|flags| flags & UID != 0).and_then(|_| owner()) {
+        let _ = write!(s, "UID={} GID={} ", cred.uid, cred.gid);
+    }
     if packet.mark != 0 {
         let _ = write!(s, "MARK={:#x} ", packet.mark);
     }
@@ -82,11 +91,12 @@ fn link_layer(s: &mut String, flags: u8, mac: &[u8], is_ether: bool) {
     }
 }
 
-/// dump_ipv4_packet; the packet that an ICMP error quotes is no `outer` one.
-fn ipv4(s: &mut String, flags: u8, l3: &[u8], outer: bool) {
+/// dump_ipv4_packet; the packet that an ICMP error quotes is no `outer` one. None if it ends before what it should
+/// have.
+fn ipv4(s: &mut String, flags: u8, l3: &[u8], outer: bool) -> Option<()> {
     if l3.len() < IP_HLEN {
         s.push_str("TRUNCATED");
-        return;
+        return None;
     }
     let addr = |at: usize| Ipv4Addr::from(be32(l3, at));
     let _ = write!(s, "SRC={} DST={} ", addr(12), addr(16));
@@ -99,30 +109,31 @@ fn ipv4(s: &mut String, flags: u8, l3: &[u8], outer: bool) {
         let _ = write!(s, "FRAG:{} ", fragment & IP_OFFSET);
     }
     let ihl = usize::from(l3[0] & 0xf) * 4;
-    if flags & IPOPT != 0 && ihl > IP_HLEN && !options(s, l3.get(IP_HLEN..ihl)) {
-        return;
+    if flags & IPOPT != 0 && ihl > IP_HLEN {
+        options(s, l3.get(IP_HLEN..ihl), "TRUNCATED")?;
     }
     let l4 = l3.get(ihl..).unwrap_or_default();
     let first = fragment & IP_OFFSET == 0;
     match l3[9] {
-        IPPROTO_TCP => tcp(s, flags, l4, first),
-        protocol @ (IPPROTO_UDP | IPPROTO_UDPLITE) => udp(s, protocol, l4, first),
+        IPPROTO_TCP => tcp(s, flags, l4, first)?,
+        protocol @ (IPPROTO_UDP | IPPROTO_UDPLITE) => udp(s, protocol, l4, first)?,
         IPPROTO_ICMP => icmp(s, flags, l4, first, outer),
         protocol => {
             let _ = write!(s, "PROTO={protocol} ");
         }
     }
+    Some(())
 }
 
-/// `OPT (…)`; false if they are not all there.
-fn options(s: &mut String, bytes: Option<&[u8]>) -> bool {
+/// `OPT (…)`; `cut` and none if they are not all there.
+fn options(s: &mut String, bytes: Option<&[u8]>, cut: &str) -> Option<()> {
     let Some(bytes) = bytes else {
-        s.push_str("TRUNCATED");
-        return false;
+        s.push_str(cut);
+        return None;
     };
     let hex: String = bytes.iter().map(|b| format!("{b:02X}")).collect();
     let _ = write!(s, "OPT ({hex}) ");
-    true
+    Some(())
 }
 
 fn incomplete(s: &mut String, l4: &[u8]) {
@@ -130,13 +141,14 @@ fn incomplete(s: &mut String, l4: &[u8]) {
 }
 
 /// nf_log_dump_tcp_header
-fn tcp(s: &mut String, flags: u8, l4: &[u8], first: bool) {
+fn tcp(s: &mut String, flags: u8, l4: &[u8], first: bool) -> Option<()> {
     s.push_str("PROTO=TCP ");
     if !first {
-        return;
+        return Some(());
     }
     if l4.len() < TCP_HLEN {
-        return incomplete(s, l4);
+        incomplete(s, l4);
+        return None;
     }
     let _ = write!(s, "SPT={} DPT={} ", be16(l4, 0), be16(l4, 2));
     if flags & TCPSEQ != 0 {
@@ -148,20 +160,23 @@ fn tcp(s: &mut String, flags: u8, l4: &[u8], first: bool) {
     let _ = write!(s, "URGP={} ", be16(l4, 18));
     let hlen = usize::from(l4[12] >> 4) * 4;
     if flags & TCPOPT != 0 && hlen > TCP_HLEN {
-        options(s, l4.get(TCP_HLEN..hlen));
+        options(s, l4.get(TCP_HLEN..hlen), "OPT (TRUNCATED)")?;
     }
+    Some(())
 }
 
 /// nf_log_dump_udp_header
-fn udp(s: &mut String, protocol: u8, l4: &[u8], first: bool) {
+fn udp(s: &mut String, protocol: u8, l4: &[u8], first: bool) -> Option<()> {
     s.push_str(if protocol == IPPROTO_UDP { "PROTO=UDP " } else { "PROTO=UDPLITE " });
     if !first {
-        return;
+        return Some(());
     }
     if l4.len() < UDP_HLEN {
-        return incomplete(s, l4);
+        incomplete(s, l4);
+        return None;
     }
     let _ = write!(s, "SPT={} DPT={} LEN={} ", be16(l4, 0), be16(l4, 2), be16(l4, 4));
+    Some(())
 }
 
 /// How much of an ICMP message must be there (`required_len`).
@@ -223,10 +238,10 @@ mod tests {
     fn logged(flags: u8, bytes: &[u8]) -> String {
         let log = Log { flags, ..Log::default() };
         let (indev, outdev) = (None, Some(IfIndex(2)));
-        let (physin, physout, bridged, mark) = (None, None, false, 0);
+        let (physin, physout, bridged, mark) = (None, None, false, 1);
         let (sk, ct, now) = (Sk::None, Ct::None, Time(0));
         let packet = Packet { bytes, indev, outdev, physin, physout, bridged, sk, mark, ct, now };
-        line(&log, &packet, (&[], false), |_| IfName::new("eth0"))
+        line(&log, &packet, (&[], false), || Some(Cred { uid: 1000, gid: 100 }), |_| IfName::new("eth0"))
     }
 
     /// An IPv4 packet from 10.0.0.1 to 10.0.0.2 with these options.
@@ -240,34 +255,49 @@ mod tests {
 
     const START: &str = "IN= OUT=eth0 SRC=10.0.0.1 DST=10.0.0.2 ";
 
+    /// What follows a packet that is all there.
+    const OWNER: &str = "UID=1000 GID=100 MARK=0x1 ";
+
     /// What no tool of today sends, after the source; the rest is held against the kernel by `live_log`.
     #[test]
     fn what_is_cut_or_rare() {
         let route = [7, 7, 4, 10, 0, 0, 9, 0];
-        let cases: [(Vec<u8>, &str); 7] = [
+        let mut claims_options = [0; 20];
+        claims_options[12] = 0x80;
+        let cases: [(Vec<u8>, &str, &str); 8] = [
             (
                 packet(47, 0x4000, &route, &[0; 4]),
                 "LEN=32 TOS=0x1A PREC=0xA0 TTL=64 ID=7 DF OPT (0707040A00000900) PROTO=47 ",
+                OWNER,
             ),
-            (packet(17, 185, &[], &[0; 8]), "LEN=28 TOS=0x1A PREC=0xA0 TTL=64 ID=7 FRAG:185 PROTO=UDP "),
-            (packet(17, 0, &[], &[0; 7]), "LEN=27 TOS=0x1A PREC=0xA0 TTL=64 ID=7 PROTO=UDP INCOMPLETE [7 bytes] "),
-            (packet(6, 0, &[], &[0; 19]), "LEN=39 TOS=0x1A PREC=0xA0 TTL=64 ID=7 PROTO=TCP INCOMPLETE [19 bytes] "),
+            (packet(17, 185, &[], &[0; 8]), "LEN=28 TOS=0x1A PREC=0xA0 TTL=64 ID=7 FRAG:185 PROTO=UDP ", OWNER),
+            (packet(17, 0, &[], &[0; 7]), "LEN=27 TOS=0x1A PREC=0xA0 TTL=64 ID=7 PROTO=UDP INCOMPLETE [7 bytes] ", ""),
+            (packet(6, 0, &[], &[0; 19]), "LEN=39 TOS=0x1A PREC=0xA0 TTL=64 ID=7 PROTO=TCP INCOMPLETE [19 bytes] ", ""),
+            (
+                packet(6, 0, &[], &claims_options),
+                "LEN=40 TOS=0x1A PREC=0xA0 TTL=64 ID=7 PROTO=TCP SPT=0 DPT=0 SEQ=0 ACK=0 WINDOW=0 RES=0x00 URGP=0 \
+                 OPT (TRUNCATED)",
+                "",
+            ),
             (
                 packet(1, 0, &[], &[3, 4, 0, 0, 0, 0, 5, 0]),
                 "LEN=28 TOS=0x1A PREC=0xA0 TTL=64 ID=7 PROTO=ICMP TYPE=3 CODE=4 INCOMPLETE [8 bytes] ",
+                OWNER,
             ),
             (
                 packet(1, 0, &[], &[&[5, 1, 0, 0, 10, 0, 0, 9][..], &packet(136, 0, &[], &[0; 8])].concat()),
                 "LEN=56 TOS=0x1A PREC=0xA0 TTL=64 ID=7 PROTO=ICMP TYPE=5 CODE=1 GATEWAY=10.0.0.9 [\
                  SRC=10.0.0.1 DST=10.0.0.2 LEN=28 TOS=0x1A PREC=0xA0 TTL=64 ID=7 PROTO=UDPLITE SPT=0 DPT=0 LEN=0 ] ",
+                OWNER,
             ),
             (
                 packet(1, 0, &[], &[&[12, 0, 0, 0, 20, 0, 0, 0][..], &[0; 20]].concat()),
                 "LEN=48 TOS=0x1A PREC=0xA0 TTL=64 ID=7 PROTO=ICMP TYPE=12 CODE=0 PARAMETER=20 ",
+                OWNER,
             ),
         ];
-        for (bytes, text) in cases {
-            assert_eq!(logged(TCPSEQ | TCPOPT | IPOPT, &bytes), format!("{START}{text}"));
+        for (bytes, text, owner) in cases {
+            assert_eq!(logged(TCPSEQ | TCPOPT | IPOPT | UID, &bytes), format!("{START}{text}{owner}"));
         }
         // A header that claims options which are not there.
         let mut cut = packet(1, 0, &[], &[]);

@@ -1,10 +1,13 @@
-//! Mirrors net/ipv4/netfilter/nf_socket_ipv4.c: the socket that a packet is for, long before the packet gets there.
+//! Mirrors net/ipv4/netfilter/nf_socket_ipv4.c: the socket that a packet is for, long before the packet gets there; and
+//! whose socket it is.
 
 use super::conntrack::{Conntrack, CtInfo, Dir, Nfct, Status};
+use super::cred::Cred;
 use super::frame::{Frame, Sk};
 use super::ip;
 use super::ip::icmp::{self, ICMP_HLEN, Quoted};
-use super::socket::{Found, Sockets};
+use super::netfilter::packet::Packet;
+use super::socket::{Found, Lookup, Sockets};
 use crate::base::IfIndex;
 use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, UDP_HLEN, be16};
 use smoltcp::wire::Ipv4Packet;
@@ -35,6 +38,22 @@ pub(in crate::kernel) fn receiver(
         to = SocketAddrV4::new(src, c.tuple(Dir::Original).sport);
     }
     sockets.lookup(protocol, to, from, indev?)
+}
+
+/// nf_log_dump_sk_uid_gid: as whom the file was opened of the socket that sent the packet, or that a rule has given it
+/// to. A connected one that it is for is found before it comes to INPUT (`demuxed`; tcp_v4_early_demux,
+/// udp_v4_early_demux).
+pub(in crate::kernel) fn owner(sockets: &Sockets, packet: &Packet<'_>, demuxed: bool) -> Option<Cred> {
+    match packet.sk {
+        Sk::File(cred) => Some(cred),
+        Sk::Kernel => None,
+        Sk::ToTcp(_) | Sk::ToUdp(_) => sockets.found(packet.sk)?.cred,
+        Sk::None if demuxed => {
+            let (protocol, from, to) = ends(packet.bytes)?;
+            sockets.find(Lookup::Established, protocol, to, from, packet.indev?)?.cred
+        }
+        Sk::None => None,
+    }
 }
 
 /// The protocol of a TCP segment or a UDP datagram, and its two ends.

@@ -93,9 +93,21 @@ impl Backend {
         self == Backend::Legacy
     }
 
-    /// `-P CHAIN POLICY -c PACKETS BYTES` sets the policy's counter.
-    fn sets_policy_counters(self) -> bool {
-        self == Backend::Legacy
+    /// What `-P CHAIN POLICY` makes of the policy's counter, with or without `-c PACKETS BYTES`: nf_tables starts anew.
+    fn policy_counters(self, given: Option<Counters>) -> Option<Counters> {
+        match self {
+            Backend::Legacy => given,
+            Backend::Nft => Some((0, 0)),
+        }
+    }
+
+    /// `:CHAIN POLICY` changes a policy: the legacy one's unless it is `-`, nf_tables' of each base chain, `-` being the
+    /// policy that it has.
+    fn restores_policy(self, is_base: bool, policy: &str) -> bool {
+        match self {
+            Backend::Legacy => policy != "-",
+            Backend::Nft => is_base,
+        }
     }
 
     /// What `-S` says of a chain that does not exist.
@@ -365,9 +377,7 @@ impl Edit {
             Action::New(chain) => self.new_chain(&chain),
             Action::DeleteChain(chain) => self.delete_chain(chain.as_deref()),
             Action::Rename(from, to) => self.rename(&from, &to),
-            Action::Policy(chain, policy, c) => {
-                self.policy(&chain, &policy, c.filter(|_| self.backend().sets_policy_counters()))
-            }
+            Action::Policy(chain, policy, c) => self.policy(&chain, &policy, self.backend().policy_counters(c)),
             Action::List(..) | Action::ListRules(..) | Action::Nothing => Ok(()),
         }
     }

@@ -175,11 +175,12 @@ impl Reader<'_> {
             return Err(at(Error::usage(text)));
         }
         let policy = words.next().ok_or_else(|| invalid("policy"))?;
-        if !edit.is_base(name) {
+        let is_base = edit.is_base(name);
+        if !is_base {
             let made = if edit.has(name) { edit.flush(Some(name)) } else { edit.new_chain(name) };
             made.map_err(at)?;
         }
-        if policy == "-" {
+        if !backend.restores_policy(is_base, policy) {
             return Ok(());
         }
         let given = words.next();

@@ -441,12 +441,14 @@ impl Edit {
         Ok(())
     }
 
-    /// Counters of none leave them as they are.
+    /// `-` is the policy that the chain has. Counters of none leave them as they are.
     pub(super) fn policy(&mut self, chain: &str, policy: &str, counters: Option<Counters>) -> Result<(), Error> {
         let bad_chain = Error::Refused { text: "Bad built-in chain name", errno: Errno::ENOENT };
         let base = self.chain(chain).and_then(|c| c.base.as_mut()).ok_or(bad_chain)?;
         let bad_policy = Error::Refused { text: "Bad policy name", errno: Errno::EINVAL };
-        base.policy = Policy::parse(policy).ok_or(bad_policy)?;
+        if policy != "-" {
+            base.policy = Policy::parse(policy).ok_or(bad_policy)?;
+        }
         base.counts = true;
         let handle = base.handle;
         self.counters.extend(counters.map(|c| (handle, c)));

@@ -4,6 +4,7 @@
 use super::tcp::Tuple;
 use super::{Sockets, udp};
 use crate::base::IfIndex;
+use crate::kernel::cred::Cred;
 use crate::kernel::frame::Sk;
 use crate::wire::{IPPROTO_TCP, IPPROTO_UDP};
 use std::net::SocketAddrV4;
@@ -20,6 +21,8 @@ pub(in crate::kernel) struct Found {
     pub mark: Option<u32>,
     /// TCP_TIME_WAIT: it is what is left of a connection.
     pub time_wait: bool,
+    /// As whom its file was opened (sk_socket->file), if it has one.
+    pub cred: Option<Cred>,
 }
 
 /// enum nf_tproxy_lookup_t: which sockets count.
@@ -80,7 +83,8 @@ impl Sockets {
             Sk::ToUdp(fd) => {
                 let s = self.open.get(&fd)?;
                 let (wildcard, transparent, mark) = (s.local.is_none(), s.transparent, Some(s.mark));
-                Some(Found { sk, wildcard, transparent, mark, time_wait: false })
+                let cred = if let Sk::File(cred) = s.sk() { Some(cred) } else { None };
+                Some(Found { sk, wildcard, transparent, mark, time_wait: false, cred })
             }
             Sk::None | Sk::Kernel | Sk::File(_) => None,
         }

@@ -225,10 +225,12 @@ impl Tcp {
 
     /// What rules ask of a connection, a request, a minisocket or a listening socket.
     pub(super) fn found(&self, id: SockId) -> Option<Found> {
-        let of = |transparent| Found { sk: Sk::ToTcp(id), wildcard: false, transparent, mark: None, time_wait: false };
+        let (wildcard, mark, time_wait, cred) = (false, None, false, None);
+        let of = |transparent| Found { sk: Sk::ToTcp(id), wildcard, transparent, mark, time_wait, cred };
         Some(match self.entry(id)? {
             Entry::Sock(sk) => {
-                Found { wildcard: sk.ip.rcv_saddr.is_unspecified(), mark: Some(sk.opt.mark), ..of(sk.opt.transparent) }
+                let (wildcard, mark) = (sk.ip.rcv_saddr.is_unspecified(), Some(sk.opt.mark));
+                Found { wildcard, mark, cred: sk.fd.map(|_| sk.cred), ..of(sk.opt.transparent) }
             }
             Entry::Request(req) => of(req.transparent),
             Entry::TimeWait(tw) => Found { time_wait: true, ..of(tw.transparent) },
