@@ -463,7 +463,8 @@ impl Machine {
     /// Receives until nothing is queued, lets the work queue run, and then the woken processes before everybody else.
     ///
     /// Differs: Linux shares the CPU by what each process had of it, so a woken one may have to wait while another
-    /// computes (recorded in iperf3, where reader and writer never wait, and in a run of c_server_first).
+    /// computes: where reader and writer never wait, as in the cases iperf3, delack, upload and mtu_1400 of lab A and a
+    /// run of c_server_first, no two runs of Linux are alike.
     fn drain(&mut self, run: &mut Run<'_>) -> Result<(), LimitHit> {
         let mut received = 0;
         // Where the chain was lately: a limit is explained by the last bridge among these.

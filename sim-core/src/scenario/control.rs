@@ -5,7 +5,7 @@ use super::course::Audience;
 use super::plan::{Action, Plan};
 use super::raw;
 use super::setup::spawn_command;
-use crate::base::files::{Content, File, Files};
+use crate::base::files::{Content, File, Files, Found};
 use crate::base::time::SEC;
 use crate::base::{MachineId, NsId, Pid, Time};
 use crate::cluster::bring_up::Owner;
@@ -228,11 +228,17 @@ impl<'p> Control<'p> {
         }
     }
 
+    /// A pod's files; those that are as before keep their time.
     fn set_files(&self, ns: NsId, files: Vec<(String, String)>, at: Time, world: &mut World) {
-        let mtime_s = (self.plan.config.epoch_ns + at.0) / SEC;
+        let now_s = (self.plan.config.epoch_ns + at.0) / SEC;
         let mut all = Files::default();
         for (path, text) in files {
-            all.insert(&path, File { content: Content::Text(text), mtime_s });
+            let content = Content::Text(text);
+            let mtime_s = match world.machine(ns).files(ns).find(&path) {
+                Found::File(before) if before.content == content => before.mtime_s,
+                _ => now_s,
+            };
+            all.insert(&path, File { content, mtime_s });
         }
         world.set_files(ns, Arc::new(all));
     }

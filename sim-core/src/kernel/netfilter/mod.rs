@@ -101,8 +101,8 @@ impl Backend {
         }
     }
 
-    /// `:CHAIN POLICY` changes a policy: the legacy one's unless it is `-`, nf_tables' of each base chain, `-` being the
-    /// policy that it has.
+    /// `:CHAIN POLICY` changes a policy: the legacy one's unless it is `-`, nf_tables' of each base chain, where `-` is
+    /// the policy that it has.
     fn restores_policy(self, is_base: bool, policy: &str) -> bool {
         match self {
             Backend::Legacy => policy != "-",
