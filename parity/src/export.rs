@@ -1,9 +1,10 @@
 //! A plan as a script for the real kernel.
 
 use crate::dns::{self, Table};
-use crate::{STATE, Seen, file_name, starts};
+use crate::{STATE, Seen, file_name};
 use serde_json::json;
 use sim_core::base::files::{Content, File};
+use sim_core::base::hex;
 use sim_core::engine::World;
 use sim_core::kernel::cred::Cred;
 use sim_core::kernel::netlink::Feature;
@@ -274,20 +275,8 @@ fn names(table: &Table) -> String {
     serde_json::Value::Object(rows.collect()).to_string()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 fn traffic(text: &mut String, n: usize, entry: &Traffic) {
-    let at = match entry {
-        Traffic::Run(run) => run.at,
-        Traffic::Script(script) => script.at,
-        Traffic::Sleep(ns) => {
-            let _ = writeln!(text, "  sleep {}", *ns as f64 / 1e9);
-            None
-        }
-    };
-    if let Some(at) = at {
+    if let Some(at) = entry.at() {
         let _ = writeln!(text, "  at {}", at.0 / 1000);
     }
     match entry {
@@ -299,7 +288,9 @@ fn traffic(text: &mut String, n: usize, entry: &Traffic) {
             let _ = writeln!(text, "  {how} {n} {} {program} <<'SCRIPT'", script.from);
             let _ = writeln!(text, "{}SCRIPT", steps(&script.lines));
         }
-        Traffic::Sleep(_) => debug_assert_eq!(starts(entry), 0),
+        Traffic::Sleep(ns) => {
+            let _ = writeln!(text, "  sleep {}", *ns as f64 / 1e9);
+        }
     }
 }
 

@@ -118,7 +118,10 @@ pub fn hold(plan: &Plan, compare: Compare, cpu: usize) -> Result<Held, HoldError
 /// It could not be run.
 pub fn late(plan: &Plan, compare: Compare, late_ns: &[u64], phases_ns: &[u64]) -> Result<Vec<String>, RunError> {
     let (compare, ours) = (Compare { times: false, ..compare }, simulate(plan)?);
-    let ways = |by_ns: &u64| [later(plan, *by_ns, |n| n % 2 == 0), later(plan, *by_ns, |n| n % 2 == 1)];
+    // Who has no time of its own comes later either way.
+    let is_timed = plan.traffic.iter().any(|entry| entry.at().is_some());
+    let odd = |by_ns: u64| is_timed.then(|| later(plan, by_ns, |n| n % 2 == 1));
+    let ways = |by_ns: &u64| std::iter::once(later(plan, *by_ns, |n| n % 2 == 0)).chain(odd(*by_ns));
     let phase = |by_ns: &u64| later(plan, *by_ns, |_| true);
     for plan in late_ns.iter().flat_map(ways).chain(phases_ns.iter().map(phase)) {
         let differences = differences(&simulate(&plan)?, &ours, compare);
@@ -134,12 +137,7 @@ fn later(plan: &Plan, by_ns: u64, is_late: fn(usize) -> bool) -> Plan {
     let mut late = plan.clone();
     late.traffic.clear();
     for (n, mut entry) in plan.traffic.iter().cloned().enumerate() {
-        let at = match &mut entry {
-            Traffic::Run(run) => run.at.as_mut(),
-            Traffic::Script(script) => script.at.as_mut(),
-            Traffic::Sleep(_) => None,
-        };
-        match at {
+        match entry.at_mut() {
             Some(at) if is_late(n) => at.0 += by_ns,
             Some(_) => {}
             None => late.traffic.push(Traffic::Sleep(by_ns)),

@@ -83,17 +83,14 @@ fn read(plan: &Plan, folder: &Path) -> io::Result<Seen> {
     files.insert("ifmap".to_owned(), fs::read(captures.join("ifmap"))?);
     let mut commands = vec![];
     for (n, entry) in plan.traffic.iter().enumerate() {
-        let (from, command, repeated) = match entry {
-            Traffic::Run(run) => (&run.from, &*run.line.text, run.repeat.is_some()),
-            Traffic::Script(script) => (&script.from, script.name.as_str(), false),
-            Traffic::Sleep(_) => continue,
-        };
+        let Some((from, command)) = entry.what() else { continue };
+        let repeated = matches!(entry, Traffic::Run(run) if run.repeat.is_some());
         for k in 0..starts(entry) {
             let name = if repeated { format!("{n}.{k}") } else { n.to_string() };
             let read = |what: &str| fs::read(folder.join(format!("commands/{name}.{what}"))).unwrap_or_default();
             let output = String::from_utf8_lossy(&[read("out"), read("err")].concat()).into_owned();
             let exit = String::from_utf8_lossy(&read("exit")).trim().parse().ok();
-            commands.push(Heard { from: from.clone(), command: command.to_owned(), exit, output });
+            commands.push(Heard { from: from.to_owned(), command: command.to_owned(), exit, output });
         }
     }
     let mut state = vec![];

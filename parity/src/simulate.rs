@@ -7,7 +7,7 @@ use sim_core::engine::World;
 use sim_core::kernel::show;
 use sim_core::observe::{Memory, Outputs};
 use sim_core::scenario::exec::{self, Executed};
-use sim_core::scenario::plan::{Namespace, Plan, Traffic};
+use sim_core::scenario::plan::{Namespace, Plan};
 use sim_core::scenario::report::CommandReport;
 use sim_core::scenario::{Options, Replay, RunError};
 use std::collections::BTreeMap;
@@ -71,14 +71,10 @@ fn interfaces(plan: &Plan, world: &World) -> String {
 fn commands(plan: &Plan, mut reports: Vec<CommandReport>) -> Vec<Heard> {
     let mut heard = vec![];
     for entry in &plan.traffic {
-        let (from, command) = match entry {
-            Traffic::Run(run) => (&run.from, &*run.line.text),
-            Traffic::Script(script) => (&script.from, script.name.as_str()),
-            Traffic::Sleep(_) => continue,
-        };
+        let Some((from, command)) = entry.what() else { continue };
         for _ in 0..starts(entry) {
-            let mut one = Heard { from: from.clone(), command: command.to_owned(), ..Heard::default() };
-            if let Some(at) = reports.iter().position(|r| r.from == *from && r.command == command) {
+            let mut one = Heard { from: from.to_owned(), command: command.to_owned(), ..Heard::default() };
+            if let Some(at) = reports.iter().position(|r| r.from == from && r.command == command) {
                 let report = reports.remove(at);
                 (one.exit, one.output) = (report.exit, report.output);
             }

@@ -1,8 +1,8 @@
 //! Where outputs go: a folder, memory, nothing. Every file's length and SHA-256 are counted on the way.
 
+use crate::base::hex;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io;
 
 /// A place for output files. Paths are relative, with `/`.
@@ -112,13 +112,6 @@ impl<'a> Files<'a> {
         }
         f.buffer.clear();
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
 }
 
 #[cfg(test)]

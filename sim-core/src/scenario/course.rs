@@ -245,11 +245,9 @@ impl<'p> Course<'p> {
             Phase::Entry(n) => {
                 let entry = self.plan.traffic.get(n).filter(|_| self.end().is_none_or(|end| self.now < end));
                 audience.entry(if entry.is_some() { n } else { self.plan.traffic.len() }, &self.world);
-                let at = |at: &Option<Time>| at.unwrap_or(self.now + BETWEEN_COMMANDS_NS);
                 match entry {
                     Some(Traffic::Sleep(ns)) => Phase::Before(n, self.now + *ns),
-                    Some(Traffic::Run(run)) => Phase::Before(n, at(&run.at)),
-                    Some(Traffic::Script(script)) => Phase::Before(n, at(&script.at)),
+                    Some(entry) => Phase::Before(n, entry.at().unwrap_or(self.now + BETWEEN_COMMANDS_NS)),
                     None if self.end().is_some() => Phase::Afterwards,
                     None => Phase::Ending,
                 }

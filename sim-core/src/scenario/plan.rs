@@ -136,6 +136,37 @@ pub enum Traffic {
     Sleep(u64),
 }
 
+impl Traffic {
+    /// The time of its own that it begins at, if it has one.
+    #[must_use]
+    pub fn at(&self) -> Option<Time> {
+        match self {
+            Traffic::Run(run) => run.at,
+            Traffic::Script(script) => script.at,
+            Traffic::Sleep(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn at_mut(&mut self) -> Option<&mut Time> {
+        match self {
+            Traffic::Run(run) => run.at.as_mut(),
+            Traffic::Script(script) => script.at.as_mut(),
+            Traffic::Sleep(_) => None,
+        }
+    }
+
+    /// In which namespace it runs, and what: a command line, or a script's name. None if nothing does.
+    #[must_use]
+    pub fn what(&self) -> Option<(&str, &str)> {
+        match self {
+            Traffic::Run(run) => Some((&run.from, &run.line.text)),
+            Traffic::Script(script) => Some((&script.from, &script.name)),
+            Traffic::Sleep(_) => None,
+        }
+    }
+}
+
 /// An entry of `faults:`.
 #[derive(Clone, Debug)]
 pub struct Fault {

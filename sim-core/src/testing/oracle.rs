@@ -4,6 +4,7 @@
 //! that a packet took. None asks the code that it judges, not even for a checksum.
 
 use super::packet::Packet;
+use crate::base;
 use crate::engine::World;
 use crate::kernel::conntrack::entry::Counter;
 use crate::kernel::conntrack::{Info, Status, TcpState};
@@ -368,8 +369,9 @@ fn end(p: &Packet, which: usize) -> String {
     format!("{address}:{port}")
 }
 
+/// The beginning of a packet.
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().take(64).map(|b| format!("{b:02x}")).collect()
+    base::hex(&bytes[..bytes.len().min(64)])
 }
 
 #[cfg(test)]

@@ -3,9 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use sim_core::base::Mac;
+use sim_core::base::{Mac, hex};
 use sim_core::testing::{Packet, TcpFlags};
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 /// Bytes of an IPv4 header without options.
@@ -197,11 +196,7 @@ impl Odd {
 
 /// A frame from one station to another, in hexadecimal.
 fn frame([from, to]: [Mac; 2], ethertype: u16, packet: &[u8]) -> String {
-    let frame = [&to.0[..], &from.0, &ethertype.to_be_bytes(), packet].concat();
-    frame.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&[&to.0[..], &from.0, &ethertype.to_be_bytes(), packet].concat())
 }
 
 /// Does to an IPv4 packet what is to be wrong with it.

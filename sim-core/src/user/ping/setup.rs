@@ -2,6 +2,7 @@
 
 use super::options::Options;
 use super::{At, Ping, wire};
+use crate::base::hex;
 use crate::base::time::{MS, SEC};
 use crate::engine::process::Env;
 use crate::kernel::errno::Errno;
@@ -87,8 +88,7 @@ fn pmtu(o: &Options) -> Option<PmtuDisc> {
 impl Ping {
     pub(super) fn start(&mut self, env: &mut Env<'_>) -> Call {
         if let Some(pattern) = self.o.pattern.as_ref().filter(|_| !self.o.quiet) {
-            let digits: String = pattern.iter().map(|b| format!("{b:02x}")).collect();
-            env.console.out(format!("PATTERN: 0x{digits}\n"));
+            env.console.out(format!("PATTERN: 0x{}\n", hex(pattern)));
         }
         self.prepare(env)
     }

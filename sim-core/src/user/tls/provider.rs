@@ -4,6 +4,7 @@
 use super::aead::Aead;
 use super::context::{self, Stream};
 use super::record::Suite;
+use crate::base::hex;
 use ::hmac::{Hmac, Mac};
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
@@ -72,7 +73,6 @@ pub(super) struct KeyLog;
 
 impl rustls::KeyLog for KeyLog {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
-        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         context::current(|c| c.secrets += &format!("{label} {} {}\n", hex(client_random), hex(secret)));
     }
 }

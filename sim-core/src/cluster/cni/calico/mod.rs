@@ -8,11 +8,10 @@ mod felix;
 
 use self::felix::{Felix, Pool, Workload};
 use super::{Agent, Ipam, Peer, Site};
-use crate::base::Mac;
+use crate::base::{Mac, hex};
 use crate::cluster::names;
 use crate::cluster::store::{Node, PlacedPod, offset};
 use sha1::{Digest, Sha1};
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -276,11 +275,7 @@ fn restore(site: Site<'_>, text: &str) -> String {
 
 /// What a pod's veth is called on its node (libcalico-go/lib/backend/k8s/conversion: VethNameForWorkload).
 fn veth(namespace: &str, name: &str) -> String {
-    let hash = Sha1::digest(format!("{namespace}.{name}"));
-    let mut digits = String::new();
-    for byte in hash {
-        let _ = write!(digits, "{byte:02x}");
-    }
+    let digits = hex(&Sha1::digest(format!("{namespace}.{name}")));
     format!("{PREFIX}{}", &digits[..HASH_LEN])
 }
 

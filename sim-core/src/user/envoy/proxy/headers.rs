@@ -4,6 +4,7 @@
 use super::config::Node;
 use super::head::{Request, Response};
 use super::random::Random;
+use crate::base::hex;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
@@ -154,7 +155,7 @@ fn uuid(random: &mut Random) -> String {
 
 /// x-forwarded-client-cert: who has shown which certificate to whom.
 fn forwarded_cert(peer: Peer<'_>) -> String {
-    let hash: String = Sha256::digest(peer.certificate).iter().map(|b| format!("{b:02x}")).collect();
+    let hash = hex(&Sha256::digest(peer.certificate));
     format!("By={};Hash={hash};Subject=\"\";URI={}", peer.by, peer.uri)
 }
 
