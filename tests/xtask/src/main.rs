@@ -274,12 +274,13 @@ fn night(seeds: Range<u64>, shrinks: bool) -> anyhow::Result<()> {
     };
     let same = |outcome: &Result<nightly::Outcome, _>| outcome.as_ref().is_ok_and(|o| o.differences.is_empty());
     let mut outcomes = live::side_by_side(CASES_AT_ONCE, &seeds, |seed| tell(*seed, nightly::one(*seed, shrinks)));
-    for (seed, outcome) in seeds.iter().zip(&mut outcomes).filter(|(_, o)| !same(o)) {
+    let is_explained = |outcome: &Result<nightly::Outcome, _>| outcome.as_ref().is_ok_and(|o| o.hangs);
+    for (seed, outcome) in seeds.iter().zip(&mut outcomes).filter(|(_, o)| !same(o) && !is_explained(o)) {
         println!("{seed}: once more, alone");
         *outcome = tell(*seed, nightly::again(*seed));
     }
     let differ = seeds.iter().zip(&outcomes).filter(|(_, o)| !same(o));
-    let (hang, bad): (Vec<_>, Vec<_>) = differ.partition(|(_, o)| o.as_ref().is_ok_and(|o| o.hangs));
+    let (hang, bad): (Vec<_>, Vec<_>) = differ.partition(|(_, o)| is_explained(o));
     let numbers = |of: Vec<(&u64, _)>| of.into_iter().map(|(seed, _)| *seed).collect::<Vec<u64>>();
     let (hang, bad) = (numbers(hang), numbers(bad));
     let (mut flows, mut records) = (0, 0);
