@@ -3,8 +3,7 @@
 use crate::lab::{self, Workload};
 use crate::verdict::Way;
 use crate::{live, recordings, scenarios};
-use podhop_parity::judge::{self, Case};
-use podhop_parity::{Compare, Held};
+use podhop_parity::{Compare, Held, judge};
 use sim_core::scenario::{Diagnostics, Disk, Plan};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -45,7 +44,7 @@ fn rows<T: Sync>(all: &[T], row: impl Fn(&T) -> Row + Sync) -> Vec<Row> {
 
 fn one(file: &Path) -> Row {
     let scenario = file.parent().map_or(String::new(), |folder| folder.display().to_string());
-    hold(scenario, podhop_parity::load(&Disk, &scenarios::root().join(file), None), vec![])
+    hold(scenario, podhop_parity::load(&Disk, &scenarios::root().join(file), None), None)
 }
 
 /// Holds the cases of a recorded lab, or one of them (`LAB/CASE`), against the real kernel of today.
@@ -57,26 +56,18 @@ pub fn recorded(lab: &str) -> Vec<Row> {
     let (lab, case) = lab.split_once('/').map_or((lab, None), |(lab, case)| (lab, Some(case)));
     let is_asked = |w: &Workload| w.lab == lab && case.is_none_or(|case| w.case == case);
     let cases: Vec<_> = lab::workloads().into_iter().filter(is_asked).collect();
-    rows(&cases, |w| {
-        let mut runs = vec![];
-        if Way::of(&w.lab, &w.case) == Way::Bulk {
-            let recorded = recordings::Lab::load(&w.lab);
-            runs.extend([recorded.case(&w.case), recorded.second(&w.case)].into_iter().flatten());
-        }
-        hold(format!("{}/{}", w.lab, w.case), lab::live(w), runs)
-    })
+    rows(&cases, |w| hold(format!("{}/{}", w.lab, w.case), lab::live(w), Some(w)))
 }
 
-/// `recorded` are runs of a case that no two runs show alike.
-fn hold(scenario: String, plan: Result<Plan, Diagnostics>, recorded: Vec<Case>) -> Row {
+fn hold(scenario: String, plan: Result<Plan, Diagnostics>, recorded: Option<&Workload>) -> Row {
+    let is_bulk = |w: &&Workload| Way::of(&w.lab, &w.case) == Way::Bulk;
     let mut row = Row { scenario, shown: Ok((0, 0)), differences: vec![] };
     match plan {
         Ok(plan) => match podhop_parity::hold(&plan, Compare::ALL, live::cpu()) {
             Ok(held) => {
                 row.shown = Ok((held.records(), held.real.commands.len()));
-                let of_bulk = |run| bulk(run, held.clone());
-                row.differences = match recorded.into_iter().map(of_bulk).min_by_key(Vec::len) {
-                    Some(differences) if !held.differences.is_empty() => differences,
+                row.differences = match recorded.filter(is_bulk) {
+                    Some(w) if !held.differences.is_empty() => bulk(w, held),
                     _ => held.differences,
                 };
             }
@@ -87,11 +78,17 @@ fn hold(scenario: String, plan: Result<Plan, Diagnostics>, recorded: Vec<Case>) 
     row
 }
 
-/// What differs in a case that no two runs of the kernel show alike, `recorded` being one of them: of TCP its own part,
-/// as in the recordings, and all else but what rules count.
-fn bulk(mut recorded: Case, mut held: Held) -> Vec<String> {
-    recorded.files.retain(|name, _| held.real.case.files.contains_key(name));
-    let mut differences = judge::compare_bulk(&held.real.case, Some(&recorded), &held.ours.case);
+/// What differs in a case that no two runs of the kernel show alike, the recorded ones being others: of TCP its own
+/// part, as in the recordings, and all else but what rules count.
+fn bulk(w: &Workload, mut held: Held) -> Vec<String> {
+    let lab = recordings::Lab::load(&w.lab);
+    let runs = [lab.case(&w.case), lab.second(&w.case)].into_iter().flatten();
+    let compared = runs.map(|mut run| {
+        run.files.retain(|name, _| held.real.case.files.contains_key(name));
+        judge::compare_bulk(&held.real.case, Some(&run), &held.ours.case)
+    });
+    let mut differences = compared.min_by_key(Vec::len).expect("a recording");
+    // The records have been compared.
     held.ours.case = held.real.case.clone();
     for seen in [&mut held.real, &mut held.ours] {
         seen.state.retain(|row| row.command != "iptables-save -c");

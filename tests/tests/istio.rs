@@ -118,6 +118,8 @@ fn more_packets_than_the_plain_request() {
     assert_eq!(records[&server], [22, 20, 23, 23, 23]);
     let clients: Vec<_> = records.iter().filter(|(from, _)| **from != server).map(|(_, types)| types).collect();
     assert_eq!(clients, [&[22, 20, 23, 23]]);
+    // The TLS records outnumber the plain run's packets with data.
+    assert!(records.values().map(Vec::len).sum::<usize>() > with_data(&plain));
     // The tickets wait for the first write, so they come with the answer, after the request.
     let last = mesh.iter().rposition(|s| s.to == server && !s.data.is_empty()).expect("the request");
     let said = |s: &&Segment| s.from == server && !s.data.is_empty();
